@@ -82,7 +82,7 @@ class ES2D(nn.Module):
         return self.out_proj(y * F.silu(z))
 
     def scan(self, xs: Tensor) -> Tensor:
-        """(B,K,L,E) -> same, in float32 or better: delta, B and C are linear functions of each token."""
+        """(B,K,L,E) -> same, in float32 or better: delta, B and C are linear in each token."""
         with torch.autocast(xs.device.type, enabled=False):
             u = xs.to(torch.promote_types(xs.dtype, torch.float32))
             projected = torch.einsum("bkle,kce->bklc", u, self.x_proj_weight)

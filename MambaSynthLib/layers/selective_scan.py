@@ -49,7 +49,7 @@ def selective_scan(
     RuntimeError: ``mamba_ssm`` was asked for and cannot run here.
     ValueError: an unknown backend.
     """
-    inputs = (u, delta, A, B, C, D)
+    inputs: tuple[Tensor, ...] = (u, delta, A, B, C, D)
     if u.dtype != torch.float64:
         inputs = tuple(tensor.float() for tensor in inputs)
     if backend not in ("auto", "torch", "mamba_ssm"):
@@ -149,8 +149,8 @@ class _BlockedScan(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        """The adjoint recurrence g_l = C_l dy_l + exp(delta_{l+1} A) g_{l+1}, from the last token."""
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """The adjoint recurrence g_l = C_l dy_l + exp(delta_{l+1} A) g_{l+1}, from the end."""
         u, delta, B, C, A, entries = ctx.saved_tensors
         lanes = _Lanes(u, delta, B, A, ctx.block)
         du, ddelta = torch.empty_like(u), torch.empty_like(u)
@@ -215,7 +215,9 @@ class _Lanes:
             ends = self.advance(tokens, ends)[0][-1].clone()
         through = self._decay_of_lanes()
         for lane in range(1, self.count):
-            first[:, :, lane] = ends[:, :, lane - 1] + through[:, :, lane - 1] * first[:, :, lane - 1]
+            first[:, :, lane] = (
+                ends[:, :, lane - 1] + through[:, :, lane - 1] * first[:, :, lane - 1]
+            )
         return first
 
     def last_adjoints(self, C: Tensor, dy: Tensor) -> Tensor:
@@ -228,7 +230,9 @@ class _Lanes:
             starts = self.retreat(self._fill_decays(tokens), C[tokens], dy[tokens], starts)[1]
         through = self._decay_of_lanes()
         for lane in range(self.count - 2, -1, -1):
-            last[:, :, lane] = starts[:, :, lane + 1] + through[:, :, lane + 1] * last[:, :, lane + 1]
+            last[:, :, lane] = (
+                starts[:, :, lane + 1] + through[:, :, lane + 1] * last[:, :, lane + 1]
+            )
         return last
 
     def _fill_decays(self, tokens: slice) -> Tensor:

@@ -62,7 +62,7 @@ class State:
                 "adam_discriminators": self.adam_discriminators}  # fmt: skip
 
     def save(self, path: Path) -> None:
-        """Replace the checkpoint at ``path``; a kill at any moment leaves the old or the new one."""
+        """Replace the checkpoint at ``path``; a kill at any moment leaves one of the two."""
         checkpoint = {name: part.state_dict() for name, part in self._parts().items()}
         temporary = path.with_suffix(".part")
         with open(temporary, "wb") as file:

@@ -98,7 +98,9 @@ def noised(image: Tensor, draw: Draw, schedule: Schedule) -> Tensor:
         values = torch.as_tensor(table, dtype=image.dtype, device=image.device)
         return values[index].view(-1, 1, 1, 1)
 
-    at_t = per_sample(schedule.signal, draw.t) * image + per_sample(schedule.noise, draw.t) * draw.eps
+    at_t = (
+        per_sample(schedule.signal, draw.t) * image + per_sample(schedule.noise, draw.t) * draw.eps
+    )
     a, sigma = per_sample(schedule.a, draw.t + 1), per_sample(schedule.sigma, draw.t + 1)
     return a * at_t + sigma * draw.eps_next
 
@@ -136,7 +138,12 @@ class Terms:
 
 
 def generator_pass(
-    networks: Networks, a: Tensor, b: Tensor, noise: IterationNoise, wiring: Wiring, schedule: Schedule
+    networks: Networks,
+    a: Tensor,
+    b: Tensor,
+    noise: IterationNoise,
+    wiring: Wiring,
+    schedule: Schedule,
 ) -> tuple[Terms, Tensor, Tensor]:
     """All loss terms, and the synthetic images ab, ba (B,1,H,W) of the one-shot pass."""
 

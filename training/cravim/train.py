@@ -55,9 +55,7 @@ def train_one(
     iteration, stage = state.iteration, recipe.stage_at(state.iteration)
     rng = np.random.default_rng([recipe.seed, iteration])
     a, b = draw_batch(groups, shares, stage.batch, stage.crop, recipe.gamma_spread, rng)
-    noise = draw_noise(
-        a, recipe.schedule, torch.Generator().manual_seed(int(rng.integers(2**62)))
-    )
+    noise = draw_noise(a, recipe.schedule, torch.Generator().manual_seed(int(rng.integers(2**62))))
     networks, rates = state.networks, recipe.optimization
     for optimizer, start in (
         (state.adam_generators, rates.lr_generators),
@@ -84,10 +82,16 @@ def train_one(
     state.averaged["a_to_b"].update_parameters(networks.a_to_b)
     state.averaged["b_to_a"].update_parameters(networks.b_to_a)
     state.iteration += 1
-    return {"total": float(loss.detach()), "discriminators": float(loss_d.detach()), **terms.values()}
+    return {
+        "total": float(loss.detach()),
+        "discriminators": float(loss_d.detach()),
+        **terms.values(),
+    }
 
 
-def train(recipe: Recipe, groups: Sequence[SlicePairs], shares: Sequence[float], out: Path) -> State:
+def train(
+    recipe: Recipe, groups: Sequence[SlicePairs], shares: Sequence[float], out: Path
+) -> State:
     """Run the recipe to its end, from ``out/last.pt`` if there is one."""
     from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
@@ -97,7 +101,11 @@ def train(recipe: Recipe, groups: Sequence[SlicePairs], shares: Sequence[float],
     if checkpoint.exists():
         state.load(checkpoint)
     started, minutes_before = time.monotonic(), _minutes_so_far(out)
-    columns = (*Progress.get_default_columns()[:3], TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
+    columns = (
+        *Progress.get_default_columns()[:3],
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[loss]}"),
+    )
     with Progress(*columns, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(
             "training", total=recipe.iterations, completed=state.iteration, loss=""
@@ -148,8 +156,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.cravim.train", description=__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs")
-    parser.add_argument("--pair", nargs=2, type=Path, action="append", required=True,
-                        metavar=("SOURCE", "TARGET"), help="registered volumes of one subject")  # fmt: skip
+    parser.add_argument(
+        "--pair",
+        nargs=2,
+        type=Path,
+        action="append",
+        required=True,
+        metavar=("SOURCE", "TARGET"),
+        help="registered volumes of one subject",
+    )
     parser.add_argument("--labels", type=Path, help="folder of label maps for the phantoms")
     parser.add_argument("--cache", type=Path, help="folder for phantom slices (default: OUT)")
     parser.add_argument("--threads", type=int, help="CPU threads")

@@ -1,11 +1,11 @@
 """CRAViM's generator, Fig. 1 from left to right.
 
-| symbol     | code           | shape      | meaning                                                |
-|------------|----------------|------------|--------------------------------------------------------|
-| x_0 , y_t  | ``images``     | (B,2,H,W)  | source slice and noised target slice                   |
-| x'_0, y'_0 | return value   | (B,2,H,W)  | transported source (should equal x_0), target estimate |
-| a_i        | ``attention``  | (B,A,H,W)  | attention maps, a softmax over the A maps              |
-| c_i        | ``content``    | (B,2A,H,W) | content images; the last pair is never used            |
+| symbol     | code          | shape      | meaning                                                |
+|------------|---------------|------------|--------------------------------------------------------|
+| x_0 , y_t  | ``images``    | (B,2,H,W)  | source slice and noised target slice                   |
+| x'_0, y'_0 | return value  | (B,2,H,W)  | transported source (should equal x_0), target estimate |
+| a_i        | ``attention`` | (B,A,H,W)  | attention maps, a softmax over the A maps              |
+| c_i        | ``content``   | (B,2A,H,W) | content images; the last pair is never used            |
 
 The network is not told the diffusion step: it reads the noise level off the noised channel.
 Attribute names equal the keys of the published checkpoints.
@@ -35,6 +35,11 @@ class CRAViMConfig:
     n_attentions: int = 5
     input_channels: int = 2
     output_channels: int = 2
+
+
+def build(sizes: Mapping[str, int]) -> CRAViM:
+    """The generator that a model card's ``network`` entry describes."""
+    return CRAViM(CRAViMConfig(**sizes))
 
 
 def config_of_weights(shapes: Mapping[str, tuple[int, ...]]) -> CRAViMConfig:
@@ -134,7 +139,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3)
         for conv in (self.conv1, self.conv2):
             nn.init.normal_(conv.weight, 0.0, 0.02)
-            nn.init.zeros_(conv.bias)
+            nn.init.constant_(conv.bias, 0.0)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         inner = norm_relu(self.conv1(_reflect(x, 1)))
