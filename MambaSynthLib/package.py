@@ -125,7 +125,7 @@ def write_package(
 
     if folder.exists():
         raise ModelError(f"{folder}: exists already; remove it or choose another folder.")
-    data = save({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    data = save({name: np.array(array, order="C") for name, array in weights.items()})
     entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     text = json.dumps({**card, "files": {WEIGHTS: entry}}, indent=2, ensure_ascii=False) + "\n"
     parse_card(text, schema(), str(folder / CARD))
