@@ -23,7 +23,7 @@ from MambaSynthLib.volume import spacing
 Header = Any  # a nibabel Nifti1Header or Nifti2Header; nibabel declares no types for them
 Prefer = Literal["sform", "qform"] | None
 
-UNITS = {1: ("metres", 1e3), 3: ("micrometres", 1e-3)}  # xyzt_units & 7 -> mm
+UNITS = {1: ("meters", 1e3), 3: ("micrometers", 1e-3)}  # xyzt_units & 7 -> mm
 QUATERNION_ROUNDING = 1e-6  # a few float32 steps near 1
 
 

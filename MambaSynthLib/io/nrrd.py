@@ -51,7 +51,7 @@ FRAMES: dict[str, Frame] = {
     "lps": "LPS",
 }
 ENCODINGS = {"raw": False, "gzip": True, "gz": True}
-UNITS = {"m": ("metres", 1e3), "um": ("micrometres", 1e-3), "micron": ("micrometres", 1e-3)}
+UNITS = {"m": ("meters", 1e3), "um": ("micrometers", 1e-3), "micron": ("micrometers", 1e-3)}
 OTHER_NAMES = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
 VECTOR = re.compile(r"\([^()]*\)|none", re.IGNORECASE)
 
