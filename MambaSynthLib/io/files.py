@@ -1,6 +1,6 @@
 """Volumes to and from NIfTI, NRRD and MetaImage files.
 
-The one place where LPS becomes RAS. Reading refuses what other readers guess (safety.md 6.A);
+The one place where LPS becomes RAS. Reading refuses what other readers guess (see the package docstring);
 writing marks what is synthetic, checks what it wrote, and leaves all of it or nothing.
 """
 
