@@ -70,7 +70,8 @@ def averaged_weights(run: Path) -> dict[str, NDArray[Any]]:
             continue
         array = value.numpy()
         if array.dtype == np.float32:
-            array = array.astype(np.float16)
+            with np.errstate(over="ignore"):  # told below
+                array = array.astype(np.float16)
             if not np.isfinite(array).all():
                 raise FileError(f"{path}: {name} holds values that float16 does not.")
         weights[name.removeprefix(prefix)] = array

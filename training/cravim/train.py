@@ -67,8 +67,8 @@ def train_one(
     loss = terms.total(recipe.weights)
     if not torch.isfinite(loss):
         raise RequestError(
-            f"iteration {iteration}: the loss is {float(loss)}; lower the learning rate or look at "
-            f"the data ({terms.values()})."
+            f"iteration {iteration}: the loss is {float(loss.detach())}; lower the learning rate "
+            f"or look at the data ({terms.values()})."
         )
     state.adam_generators.zero_grad()
     loss.backward()
