@@ -24,6 +24,7 @@ from training.cravim import state as state_module
 from training.cravim.discriminator import MultiScaleDiscriminator
 from training.cravim.losses import Weights
 from training.cravim.recipe import Recipe, read_recipe
+from training.cravim.record import new_record
 from training.cravim.state import State
 from training.cravim.step import OFFICIAL, PAPER, Draw, Terms, draw_noise, noised
 from training.data import phantom_slices as phantoms
@@ -505,8 +506,10 @@ def test_a_killed_and_restarted_run_ends_bit_equal_to_an_uninterrupted_one(
     recipe, tmp_path, monkeypatch
 ):
     groups, shares = [some_slices(), some_slices(seed=1)], [0.7, 0.3]
+    record = new_record(recipe, Path("tiny.toml"))
+    monkeypatch.setattr(train, "LOG_EVERY", 1)
     monkeypatch.setattr(train, "SAVE_EVERY", 2)
-    whole = train.train(recipe, groups, shares, tmp_path / "whole")
+    whole = train.train(recipe, groups, shares, tmp_path / "whole", record)
 
     true_step = train.train_one
 
@@ -517,7 +520,7 @@ def test_a_killed_and_restarted_run_ends_bit_equal_to_an_uninterrupted_one(
 
     monkeypatch.setattr(train, "train_one", killed_in_the_fourth)
     with pytest.raises(KeyboardInterrupt):
-        train.train(recipe, groups, shares, tmp_path / "killed")
+        train.train(recipe, groups, shares, tmp_path / "killed", record)
     iterations = []
 
     def counted(state, *arguments):
@@ -526,8 +529,10 @@ def test_a_killed_and_restarted_run_ends_bit_equal_to_an_uninterrupted_one(
 
     monkeypatch.setattr(train, "train_one", counted)
     torch.manual_seed(999)  # whatever the new process starts with
-    resumed = train.train(recipe, groups, shares, tmp_path / "killed")
+    resumed = train.train(recipe, groups, shares, tmp_path / "killed", record)
     assert iterations == [2, 3, 4]
+    logs = [(tmp_path / name / "losses.csv").read_text() for name in ("whole", "killed")]
+    assert logs[0] == logs[1]  # what was logged after the last checkpoint is not there twice
     assert len(everything(whole)) > 100
     assert all(map(torch.equal, everything(whole), everything(resumed)))
     assert any(
@@ -583,8 +588,10 @@ def test_the_command_trains_from_files_and_leaves_checkpoint_log_and_recipe(
         rows = list(csv.DictReader(file))
     assert [row["iteration"] for row in rows] == ["2", "4"]
     assert all(math.isfinite(float(value)) for row in rows for value in row.values())
-    assert json.loads((run / "recipe.json").read_text())["network"]["ngf"] == 4
-    assert json.loads((run / "minutes.json").read_text())["minutes"] >= 0
+    record = json.loads((run / "run.json").read_text())
+    assert record["recipe"]["network"]["ngf"] == 4
+    assert record["recipe_file"] == recipe_file.name
+    assert record["minutes"] >= 0
     state = State.fresh(read_recipe(recipe_file))
     state.load(run / "last.pt")
     assert state.iteration == 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -20,6 +20,7 @@ from training import export as export_module
 from training import score as score_module
 from training.cravim import train
 from training.cravim.recipe import read_recipe
+from training.cravim.record import new_record, write_record
 from training.cravim.state import State
 from training.export import Description, averaged_weights, draft, export
 from training.score import score, setting
@@ -62,8 +63,7 @@ def run(tmp_path_factory) -> Path:
         for parameter in state.averaged.parameters():
             parameter.add_(0.01)
     state.save(folder / "last.pt")
-    (folder / "recipe.json").write_text(json.dumps(asdict(recipe)))
-    (folder / "minutes.json").write_text('{"minutes": 41.6}')
+    write_record(folder, {**new_record(recipe, Path("tiny.toml")), "minutes": 41.6})
     return folder
 
 
@@ -147,9 +147,9 @@ def test_an_existing_package_is_not_overwritten(run, tmp_path):
     assert (tmp_path / "package/model.json").read_bytes() == before
 
 
-def test_a_draft_for_scoring_needs_no_scores_and_a_valid_name_is_made_of_the_runs(run, tmp_path):
+def test_a_draft_for_scoring_needs_no_scores(run, tmp_path):
     card = draft(run, tmp_path / "draft").card
-    assert card.id == "draft-run1"
+    assert card.id == "draft"
     assert card.scores == []
 
 
@@ -175,12 +175,9 @@ def test_weights_too_large_for_float16_are_refused_by_name(tmp_path):
         averaged_weights(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["recipe.json", "minutes.json"])
-def test_a_run_that_did_not_finish_is_told(run, tmp_path, name):
-    for file in run.iterdir():
-        if file.name != name:
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(FileError, match=f"{name}: cannot be read .*finish the training first"):
+def test_a_run_that_did_not_start_is_told(run, tmp_path):
+    (tmp_path / "last.pt").write_bytes((run / "last.pt").read_bytes())
+    with pytest.raises(FileError, match="run.json: cannot be read .*finish the training first"):
         export(tmp_path, tmp_path / "package", DESCRIPTION, SCORES)
 
 
