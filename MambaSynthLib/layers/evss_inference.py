@@ -1,0 +1,88 @@
+"""The EVSS block for inference: the equations of ``evss``, with fewer passes over memory.
+
+Images are channels-last throughout, convolutions see them through a permuted view; what depends on
+the weights alone is computed once.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from MambaSynthLib.layers.evss import (
+    D_STATE,
+    ES2D,
+    SEQUENCES,
+    ChannelGate,
+    EVSSBlock,
+    merge,
+    skip_sample,
+)
+from MambaSynthLib.layers.selective_scan import selective_scan
+
+
+class PreparedEVSS:
+    """(B,H,W,C) -> same, as the trained ``EVSSBlock`` in evaluation mode."""
+
+    def __init__(self, block: EVSSBlock) -> None:
+        self.block = block
+        self.scan = PreparedES2D(block.op)
+        depthwise, batch_norm, _, pointwise = block.conv_branch
+        self.near = fold_batch_norm(depthwise, batch_norm)
+        self.pointwise = pointwise.weight.flatten(1), pointwise.bias  # (C,C), (C)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        block = self.block
+        n = block.norm(x)
+        far = self.scan(n)
+        near = F.linear(F.gelu(_depthwise(n, *self.near)), *self.pointwise)
+        x = torch.addcmul(x, far, _gate(block.se, far))
+        x.addcmul_(near, _gate(block.se, near))
+        return x.add_(block.mlp(block.norm2(x)))
+
+
+class PreparedES2D:
+    """(B,H,W,C) -> same, as the trained ``ES2D``."""
+
+    def __init__(self, op: ES2D) -> None:
+        self.op = op
+        self.into_x, self.into_z = op.in_proj.weight.chunk(2)  # (E,C) each
+        self.depthwise = op.conv2d.weight, op.conv2d.bias
+        self.project = op.x_proj_weight.transpose(1, 2).contiguous()  # (K,E,R+2N)
+        self.delta_weight = op.dt_projs_weight.transpose(1, 2).contiguous()  # (K,R,E)
+        self.delta_bias = op.dt_projs_bias[:, None]  # (K,1,E)
+        self.A = -torch.exp(op.A_logs).view(SEQUENCES, -1, D_STATE)
+        self.D = op.Ds.view(SEQUENCES, -1)
+
+    def __call__(self, n: Tensor) -> Tensor:
+        x = F.silu(_depthwise(F.linear(n, self.into_x), *self.depthwise), inplace=True)
+        y = self.op.out_norm(merge(self._scan(skip_sample(x)), *x.shape[1:3]))
+        y *= F.silu(F.linear(n, self.into_z), inplace=True)
+        return self.op.out_proj(y)
+
+    def _scan(self, u: Tensor) -> Tensor:
+        """(B,K,L,E) -> same."""
+        ranks = [self.op.dt_rank, D_STATE, D_STATE]
+        dt, B, C = (u @ self.project).split(ranks, dim=-1)
+        delta = F.softplus((dt @ self.delta_weight).add_(self.delta_bias))
+        return selective_scan(u, delta, self.A, B, C, self.D)
+
+
+def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the one convolution that equals ``norm(conv(x))`` in evaluation mode."""
+    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    bias = (conv.bias - norm.running_mean) * gain + norm.bias
+    return conv.weight * gain[:, None, None, None], bias
+
+
+def _depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(B,H,W,C) -> same: a 3x3 convolution of each channel, zeros outside."""
+    image = x.permute(0, 3, 1, 2)
+    return F.conv2d(image, weight, bias, padding=1, groups=len(weight)).permute(0, 2, 3, 1)
+
+
+def _gate(se: ChannelGate, t: Tensor) -> Tensor:
+    """(B,1,1,C) the factor that ``se`` multiplies ``t`` with."""
+    squeezed = se.norm(t).mean(dim=(1, 2), keepdim=True)
+    return torch.sigmoid(se.channel_select(F.gelu(se.global_reduce(squeezed))))
