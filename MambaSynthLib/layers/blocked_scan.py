@@ -54,10 +54,12 @@ def selective_scan_blocked(
     if block is None:
         block = max(1, min(128, cached // (width * lanes)))
     sequences = [_to_lanes(x, lanes) for x in (u, delta, B, C)]
-    rates = A.transpose(-1, -2)[:, None].expand(len(u), -1, lanes, -1, -1)  # (B,K,M,N,D)
-    y = _BlockedScan.apply(*sequences, rates.flatten(0, 2), lanes, block)  # (T,S,D)
-    y = y.transpose(0, 1).reshape(len(u), len(A), -1, u.shape[3])[:, :, :length]
-    return torch.addcmul(y, u, D[:, None])
+    rates, skip = (
+        x[:, None].expand(len(u), -1, lanes, *x.shape[1:]).flatten(0, 2)
+        for x in (A.transpose(-1, -2), D)
+    )  # (S,N,D), (S,D)
+    y = _BlockedScan.apply(*sequences, rates, lanes, block).addcmul_(sequences[0], skip)  # (T,S,D)
+    return y.transpose(0, 1).reshape(len(u), len(A), -1, u.shape[3])[:, :, :length]
 
 
 def _to_lanes(x: Tensor, lanes: int) -> Tensor:
@@ -138,6 +140,7 @@ class _States:
         self._states = u.new_empty((block + 1, *rates.shape))  # the first is the entry
         self.entry = self._states[0]
         self._tokens = list(zip(self._states[1:].unbind(0), self.decays.unbind(0), strict=True))
+        self._floor = _exponent_floor(delta, self.rates)
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -167,7 +170,7 @@ class _States:
     def fill_decays(self, index: int) -> Tensor:
         """(t,S,N,D) exp(delta_l A) of the block."""
         steps = self._blocks[index][0]
-        return _decays(steps, self.rates, self.decays[: len(steps)])
+        return _decays(steps, self.rates, self._floor, self.decays[: len(steps)])
 
     def first(self, lanes: int) -> Tensor:
         """(S,N,D) the state with which each lane starts."""
@@ -181,7 +184,8 @@ class _States:
 
     def through(self) -> Tensor:
         """(S,N,D) the decay over all T tokens."""
-        return _decays(self.delta.sum(0).unsqueeze(-2), self.rates, torch.empty_like(self.rates))
+        steps = self.delta.sum(0).unsqueeze(-2)
+        return _decays(steps, self.rates, EXPONENT_FLOOR[steps.dtype], torch.empty_like(self.rates))
 
 
 class _Adjoints:
@@ -214,9 +218,20 @@ class _Adjoints:
         return g
 
 
-def _decays(steps: Tensor, rates: Tensor, out: Tensor) -> Tensor:
+def _decays(steps: Tensor, rates: Tensor, floor: float | None, out: Tensor) -> Tensor:
     torch.mul(steps, rates, out=out)
-    return out.clamp_(min=EXPONENT_FLOOR[rates.dtype]).exp_()
+    return out.exp_() if floor is None else out.clamp_(min=floor).exp_()
+
+
+def _exponent_floor(delta: Tensor, rates: Tensor) -> float | None:
+    """Where to clamp delta A (T,S,N,D); None where no product goes below.
+
+    Only a CPU looks first: a GPU would have to wait for the answer.
+    """
+    floor = EXPONENT_FLOOR[delta.dtype]
+    if delta.device.type == "cpu" and bool((delta.amax(0) * rates.amin(1)).min() > floor):
+        return None
+    return floor
 
 
 def _chain(ends: Tensor, through: Tensor, lanes: int) -> Tensor:
