@@ -17,7 +17,7 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.decoded import Decoded, Frame
-from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, Affine, in_millimetres, unit_note
+from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, Affine, in_millimeters, unit_note
 from MambaSynthLib.io.payload import (
     check_room,
     check_size,
@@ -65,7 +65,7 @@ class Header:
 
 
 def decode(path: Path) -> Decoded:
-    """Read ``path`` in its own frame. Raises FileError for whatever safety.md 6.A refuses."""
+    """Read ``path`` in its own frame. Raises FileError for what the package docstring says."""
     name = shown(path)
     with opened(path) as stream:
         header = read_header(stream, name)
@@ -157,7 +157,7 @@ def _grid(
         notes += (NO_PATIENT_GEOMETRY,)
     unit, factor = _unit(header)
     if factor != 1:
-        affine, notes = in_millimetres(affine, factor), notes + unit_note(unit)
+        affine, notes = in_millimeters(affine, factor), notes + unit_note(unit)
     i, j, k = (sizes[axis] for axis in kept)
     return (i, j, k), affine, frame or "LPS", notes
 

@@ -21,9 +21,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 EXPONENT_FLOOR = {torch.float32: -80.0, torch.float64: -700.0}  # a decay below it counts as zero
 SHORTEST_LANE = 32  # tokens
+SHORTEST_TRAINED_BLOCK = 8  # tokens; the states between blocks are what training keeps
+LONGEST_BLOCK = 128
 # (values per token below which a sequence is cut, values per token of its lanes together, values
 # per block). On a CPU a block fills half of a core's second-level cache; a GPU wants few launches.
 CPU_SIZES = (1 << 10, 1 << 14, 1 << 17)
@@ -52,7 +55,9 @@ def selective_scan_blocked(
         lanes = min(wide // width, length // SHORTEST_LANE) if width < narrow else 1
     lanes = max(1, lanes)
     if block is None:
-        block = max(1, min(128, cached // (width * lanes)))
+        trained = torch.is_grad_enabled() and any(x.requires_grad for x in (u, delta, A, B, C))
+        least = SHORTEST_TRAINED_BLOCK if trained else 1
+        block = max(least, min(LONGEST_BLOCK, cached // (width * lanes)))
     sequences = [_to_lanes(x, lanes) for x in (u, delta, B, C)]
     rates, skip = (
         x[:, None].expand(len(u), -1, lanes, *x.shape[1:]).flatten(0, 2)
@@ -102,7 +107,14 @@ class _BlockedScan(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """A caller may run it inside autocast, which would round the products; hence without."""
+        with torch.autocast(dy.device.type, enabled=False):
+            return _BlockedScan._adjoint(ctx, dy)
+
+    @staticmethod
+    def _adjoint(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         u, delta, B, C, rates, entries = ctx.saved_tensors
         lanes, block = ctx.sizes
         states = _States(u, delta, B, rates, block)

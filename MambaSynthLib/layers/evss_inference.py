@@ -6,9 +6,12 @@ the weights alone is computed once.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 from MambaSynthLib.layers.evss import (
     D_STATE,
@@ -28,15 +31,15 @@ class PreparedEVSS:
     def __init__(self, block: EVSSBlock) -> None:
         self.block = block
         self.scan = PreparedES2D(block.op)
-        depthwise, batch_norm, _, pointwise = block.conv_branch
-        self.near = fold_batch_norm(depthwise, batch_norm)
+        depthwise, batch_norm, _, pointwise = cast(Any, block.conv_branch)
+        self.depthwise = fuse_conv_bn_eval(depthwise, batch_norm)
         self.pointwise = pointwise.weight.flatten(1), pointwise.bias  # (C,C), (C)
 
     def __call__(self, x: Tensor) -> Tensor:
         block = self.block
         n = block.norm(x)
         far = self.scan(n)
-        near = F.linear(F.gelu(_depthwise(n, *self.near)), *self.pointwise)
+        near = F.linear(F.gelu(_on_channels_last(self.depthwise, n)), *self.pointwise)
         x = torch.addcmul(x, far, _gate(block.se, far))
         x.addcmul_(near, _gate(block.se, near))
         return x.add_(block.mlp(block.norm2(x)))
@@ -48,7 +51,6 @@ class PreparedES2D:
     def __init__(self, op: ES2D) -> None:
         self.op = op
         self.into_x, self.into_z = op.in_proj.weight.chunk(2)  # (E,C) each
-        self.depthwise = op.conv2d.weight, op.conv2d.bias
         self.project = op.x_proj_weight.transpose(1, 2).contiguous()  # (K,E,R+2N)
         self.delta_weight = op.dt_projs_weight.transpose(1, 2).contiguous()  # (K,R,E)
         self.delta_bias = op.dt_projs_bias[:, None]  # (K,1,E)
@@ -56,7 +58,7 @@ class PreparedES2D:
         self.D = op.Ds.view(SEQUENCES, -1)
 
     def __call__(self, n: Tensor) -> Tensor:
-        x = F.silu(_depthwise(F.linear(n, self.into_x), *self.depthwise), inplace=True)
+        x = F.silu(_on_channels_last(self.op.conv2d, F.linear(n, self.into_x)), inplace=True)
         y = self.op.out_norm(merge(self._scan(skip_sample(x)), *x.shape[1:3]))
         y *= F.silu(F.linear(n, self.into_z), inplace=True)
         return self.op.out_proj(y)
@@ -69,17 +71,9 @@ class PreparedES2D:
         return selective_scan(u, delta, self.A, B, C, self.D)
 
 
-def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the one convolution that equals ``norm(conv(x))`` in evaluation mode."""
-    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    bias = (conv.bias - norm.running_mean) * gain + norm.bias
-    return conv.weight * gain[:, None, None, None], bias
-
-
-def _depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(B,H,W,C) -> same: a 3x3 convolution of each channel, zeros outside."""
-    image = x.permute(0, 3, 1, 2)
-    return F.conv2d(image, weight, bias, padding=1, groups=len(weight)).permute(0, 2, 3, 1)
+def _on_channels_last(conv: nn.Module, x: Tensor) -> Tensor:
+    """(B,H,W,C) -> same, through a view that the convolution takes for (B,C,H,W)."""
+    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 def _gate(se: ChannelGate, t: Tensor) -> Tensor:

@@ -246,7 +246,7 @@ def test_qform_and_sform_that_disagree_are_refused_unless_one_is_preferred(tmp_p
     assert "the sform was used" in sform.notes[0] and "the qform was used" in qform.notes[0]
 
 
-def test_a_disagreement_below_a_thousandth_of_a_millimetre_is_rounding(tmp_path):
+def test_a_disagreement_below_a_thousandth_of_a_millimeter_is_rounding(tmp_path):
     path = plain(tmp_path, (280 + 12, "<f", OBLIQUE[0, 3] + 5e-4))
     assert read_volume(path).notes == ()
 

@@ -6,17 +6,19 @@ be left out. Letters and shapes as in ``network``; images stay (B,C,H,W) with C 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from MambaSynthLib.layers.evss import EVSSBlock
 from MambaSynthLib.layers.evss_inference import PreparedEVSS
 from MambaSynthLib.layers.winograd import WinogradConv
-from MambaSynthLib.methods.cravim.network import CRAViM, reflect
+from MambaSynthLib.methods.cravim.network import CRAViM, ResidualBlock, reflect
 
 Layer = Callable[[Tensor], Tensor]
 WINOGRAD_CHANNELS = 64  # from which the tile transforms cost less than the products they save
@@ -73,7 +75,8 @@ class PreparedCRAViM:
         self.memory = torch.channels_last if steps.channels_last else torch.contiguous_format
         self.embedding = [self._conv(conv) for conv in (n.conv1, n.conv2, n.conv3)]
         self.vss1, self.vss2 = self._evss(n.VSS1), self._evss(n.VSS2)
-        self.blocks = [(self._residual(b.conv1), self._residual(b.conv2)) for b in n.resnet_blocks]
+        blocks = cast(Iterable[ResidualBlock], n.resnet_blocks)
+        self.blocks = [(self._residual(b.conv1), self._residual(b.conv2)) for b in blocks]
         self.first_layers = self._first_layers(n.deconv1_content, n.deconv1_attention)
         self.second_layers = [self._upsampling(d) for d in (n.deconv2_content, n.deconv2_attention)]
         self.content_head = self._content_head(n.deconv3_content, n.config.output_channels)
@@ -129,11 +132,11 @@ class PreparedCRAViM:
 
     def _upsampling(self, *convs: nn.ConvTranspose2d) -> Layer:
         """The transposed convolutions of one image, their results one after the other."""
-        bias = None if self.steps.drop_biases else torch.cat([conv.bias for conv in convs])
+        biases = torch.cat([cast(Tensor, conv.bias) for conv in convs])
         return partial(
             F.conv_transpose2d,
             weight=self._stored(torch.cat([conv.weight for conv in convs], dim=1)),
-            bias=bias,
+            bias=None if self.steps.drop_biases else biases,
             stride=2,
             padding=1,
             output_padding=1,
@@ -147,7 +150,7 @@ class PreparedCRAViM:
     def _evss(self, vss: nn.Sequential) -> Layer:
         if not self.steps.prepared_evss:
             return vss
-        block = PreparedEVSS(vss[1])
+        block = PreparedEVSS(cast(EVSSBlock, vss[1]))
         return lambda x: block(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def _first_layers(self, *decoders: nn.ConvTranspose2d) -> Callable[[Tensor], Sequence[Tensor]]:
@@ -159,9 +162,9 @@ class PreparedCRAViM:
         return lambda x: [conv(x) for conv in separate]
 
     def _content_head(self, conv: nn.Conv2d, outputs: int) -> Layer:
-        """(B,ngf,H+6,W+6) -> (B,A-1 or 2(A-1),H,W): the channels of the A-1 images that are used."""
+        """(B,ngf,H+6,W+6) -> (B,A-1 or 2(A-1),H,W): of the A images, the last is never used."""
         used = slice(1, -outputs, outputs) if self.steps.target_only else slice(-outputs)
-        weight, bias = self._stored(conv.weight[used]), conv.bias[used]
+        weight, bias = self._stored(conv.weight[used]), cast(Tensor, conv.bias)[used]
         if self.steps.shifted_head:
             return RowByRowConv(weight, bias, self.memory)
         return partial(F.conv2d, weight=weight, bias=bias)
