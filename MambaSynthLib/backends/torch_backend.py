@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +56,14 @@ def _exists(name: str) -> bool:
 
 
 def default_batch(device: str) -> int:
-    """Slices per network call: a CPU's caches prefer one, a GPU wants to be filled."""
-    return 1 if device == "cpu" else 8
+    """Slices per network call: one for each thread of a CPU; a GPU wants to be filled."""
+    return torch.get_num_threads() if device == "cpu" else 8
 
 
 def load_network(package: ModelPackage, device: str) -> Network:
     """The package's network on ``device``: images (B,C,H,W) float32 -> (B,C',H,W) float32.
+
+    The target estimate is the last of the C' channels; the others may be left out.
 
     Raises
     ------
@@ -78,14 +82,45 @@ def load_network(package: ModelPackage, device: str) -> Network:
     _check_keys(network, weights, package.folder)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     network.eval().requires_grad_(False).to(device)
+    prepared = _prepared(network, METHODS[card.method].folder)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode(), _telling_memory(device, images.shape):
-            result = network(torch.from_numpy(images).to(device))
+            result = prepared(torch.from_numpy(images).to(device))
             array: NDArray[np.float32] = result.float().cpu().numpy()
         return array
 
-    return run
+    return _one_thread_per_slice(run) if device == "cpu" else run
+
+
+def _prepared(network: torch.nn.Module, folder: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What the method's ``inference.py`` makes of the network; the network, where there is none."""
+    name = f"{folder}.inference"
+    if find_spec(name) is None:
+        return network
+    prepared: Callable[[torch.Tensor], torch.Tensor]
+    prepared = importlib.import_module(name).prepare(network)
+    return prepared
+
+
+def _one_thread_per_slice(run: Network) -> Network:
+    """The slices of a call side by side, each in a thread of its own that starts no others.
+
+    That takes less time than all threads on one slice after the other, and no bit of a result
+    depends on how many slices there are or how many threads.
+    """
+    workers = ThreadPoolExecutor(torch.get_num_threads(), "slice", initializer=_compute_alone)
+
+    def run_all(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate(list(workers.map(run, images[:, None])))
+
+    return run_all
+
+
+def _compute_alone() -> None:
+    """Settings of the calling thread; those of the program stay."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # numbers below 1e-38 are zero here, and slow elsewhere
 
 
 @contextmanager

@@ -228,9 +228,9 @@ def test_running_out_of_memory_is_told_with_a_remedy(tiny_package, head, monkeyp
     def greedy(self, images):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    from MambaSynthLib.methods.cravim.network import CRAViM
+    from MambaSynthLib.methods.cravim.inference import PreparedCRAViM
 
-    monkeypatch.setattr(CRAViM, "forward", greedy)
+    monkeypatch.setattr(PreparedCRAViM, "__call__", greedy)
     with pytest.raises(RequestError, match="memory of cpu is not enough.*--batch 1"):
         t2(Engine(tiny_package, "cpu"), head)
 

@@ -35,7 +35,8 @@ RANK = {part: rank for rank, group in enumerate(GROUPS) for part in group}
 
 TORCH_FILES = (
     "MambaSynthLib/layers/*", "MambaSynthLib/methods/*/network.py",
-    "MambaSynthLib/backends/torch_backend.py", "training/*", "Testing/*",
+    "MambaSynthLib/methods/*/inference.py", "MambaSynthLib/backends/torch_backend.py",
+    "training/*", "Testing/*",
 )  # fmt: skip
 SLICER_FILES = ("MambaSynth/*", "Testing/*")
 HEAVY = ("torch", "SimpleITK", "scipy", "nibabel", "matplotlib", "skimage")
