@@ -15,6 +15,7 @@ from training.cravim.losses import Weights
 from training.cravim.step import WIRINGS, Wiring
 from training.data.phantom_slices import Phantoms
 
+OBJECTIVES = ("cycle", "paired")
 SMALLEST_CROP = 64  # the discriminator halves six times
 
 
@@ -25,6 +26,7 @@ class Stage:
     iterations: int
     batch: int
     crop: tuple[int, int]
+    objective: str = "cycle"  # all losses and networks; or "paired": see step.paired_pass
 
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.batch < 1:
@@ -34,11 +36,13 @@ class Stage:
                 f"the crop {self.crop} is not made of multiples of {SIZE_MULTIPLE} from "
                 f"{SMALLEST_CROP}"
             )
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"the objective {self.objective!r} is none of {', '.join(OBJECTIVES)}")
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """Adam for both sides; the rates fall along one cosine over all stages when ``cosine``."""
+    """Adam for both sides; with ``cosine`` the rates fall over all stages of one objective."""
 
     lr_generators: float
     lr_discriminators: float
@@ -68,6 +72,12 @@ class Recipe:
     @property
     def iterations(self) -> int:
         return sum(stage.iterations for stage in self.stages)
+
+    def phase_of(self, iteration: int) -> tuple[int, int]:
+        """First and one past last iteration of the stages that share the objective of this one."""
+        objective = self.stage_at(iteration).objective
+        cycle = sum(stage.iterations for stage in self.stages if stage.objective == "cycle")
+        return (0, cycle) if objective == "cycle" else (cycle, self.iterations)
 
     def stage_at(self, iteration: int) -> Stage:
         """The stage that iteration 0, 1, ... belongs to."""
@@ -104,6 +114,9 @@ def _recipe(data: dict[str, Any]) -> Recipe:
     unknown = set(data) - {field.name for field in fields(Recipe)} - {"expected"}
     if unknown:
         raise ValueError(f"the recipe has the unknown entries {sorted(unknown)}")
+    objectives = [stage.get("objective", "cycle") for stage in data["stages"]]
+    if objectives != sorted(objectives):
+        raise ValueError("a paired stage comes before a cycle stage; put the paired ones last")
     if data["wiring"] not in WIRINGS:
         raise ValueError(f"the wiring {data['wiring']!r} is none of {', '.join(WIRINGS)}")
     optimization = data["optimization"]
