@@ -13,6 +13,35 @@ def stand():
     return start()
 
 
+FAKE_MODELS = (
+    "inverter slow stubborn noisy refuses broken dies loads-slowly".split()
+)  # see fake_engine.py
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """A folder of fake models, and an empty one for the user's."""
+    from panel import write_model
+
+    for model_id in FAKE_MODELS:
+        write_model(tmp_path / "models", model_id)
+    monkeypatch.setenv("MAMBASYNTH_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def panel(stand, scene, models):
+    """The module's panel, entered, on an empty scene, with a fake child process."""
+    import qt
+    from panel import Panel
+
+    qt.QSettings().clear()
+    panel = Panel(stand)
+    yield panel
+    panel.close()
+
+
 @pytest.fixture
 def scene(stand):
     """An empty scene; at the end, no slot may have raised and no prepared answer be left over."""

@@ -42,6 +42,14 @@ def test_numbers_are_converted_as_pythonqt_converts_them(qt):
     assert box.value == 3.0
 
 
+def test_a_property_with_a_virtual_getter_can_be_shown_and_read(qt):
+    bar = qt.QProgressBar()
+    bar.show()
+    bar.value = 25
+    assert bar.text == "25%"
+    bar.hide()
+
+
 def test_enumerated_properties_read_as_int(qt):
     slider = qt.QSlider()
     slider.orientation = qt.Qt.Horizontal

@@ -83,6 +83,7 @@ class ModuleManager(qt.QObject):
         super().__init__()
         self._core = core
         self._entered: Any = None
+        self._closed: list[Any] = []
         self.modules = types.ModuleType("slicer.modules")
         for name, logic in core.module_logics.items():
             setattr(self.modules, name.lower(), LoadableModule(name, logic))
@@ -132,3 +133,13 @@ class ModuleManager(qt.QObject):
         panel._python = widget_class(panel)
         setattr(self.modules, widget_class.__name__, panel._python)
         panel._python.setup()
+
+    def unload_scripted(self, module: Any) -> None:
+        """What closing Slicer or reloading the module does to the panel."""
+        panel = module.widgetRepresentation()
+        panel._python.cleanup()
+        for widget in panel.findChildren(qt.QWidget):
+            if hasattr(widget, "setMRMLScene"):  # observers end with the C++ widget
+                widget.setMRMLScene(None)
+        panel.hide()
+        self._closed.append(panel)  # PySide loses a class's properties with its last instance

@@ -54,6 +54,9 @@ def accepted(value: Any, type_name: str) -> tuple[bool, Any]:
     return True, value
 
 
+_being_read: set[tuple[int, str]] = set()
+
+
 class QtProperty:
     """One Qt property as a Python attribute."""
 
@@ -66,7 +69,14 @@ class QtProperty:
     def __get__(self, widget: Any, owner: type) -> Any:
         if widget is None:
             return self.static or self
-        return plain(QtCore.QObject.property(widget, self.name))
+        key = (id(widget), self.name)
+        if key in _being_read:  # a virtual getter: PySide asks whether Python overrides it
+            return None
+        _being_read.add(key)
+        try:
+            return plain(QtCore.QObject.property(widget, self.name))
+        finally:
+            _being_read.discard(key)
 
     def __set__(self, widget: Any, value: Any) -> None:
         kind = type(widget).__name__

@@ -38,6 +38,8 @@ class SceneCore:
         self._remote_io = self._set_up_remote_io()  # kept alive
         self.module_logics = {n: self._module_logic(n, c) for n, c in MODULE_LOGICS.items()}
         self.module_logics["Colors"].AddDefaultColorNodes()
+        for event in (self.scene.NodeAddedEvent, self.scene.EndImportEvent):
+            self.scene.AddObserver(event, self._file_new_nodes)
 
     def _set_up_application_logic(self) -> None:
         import slicer
@@ -78,3 +80,15 @@ class SceneCore:
         logic.SetMRMLScene(self.scene)
         self.logic.SetModuleLogic(name, logic)
         return logic
+
+    def _file_new_nodes(self, *_: Any) -> None:
+        """Slicer's subject hierarchy plugins give every data node an item; they need Qt."""
+        import slicer
+
+        hierarchy = self.scene.GetSubjectHierarchyNode()
+        if self.scene.IsBatchProcessing() or hierarchy is None:
+            return
+        for cls in ("vtkMRMLVolumeNode", "vtkMRMLTransformNode", "vtkMRMLSequenceNode"):
+            for node in slicer.util.getNodesByClass(cls, self.scene):
+                if not node.GetHideFromEditors() and not hierarchy.GetItemByDataNode(node):
+                    hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)

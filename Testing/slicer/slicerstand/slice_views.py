@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import vtk
+from PySide6.QtCore import Signal
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .qt_module import qt
@@ -116,6 +117,8 @@ class SliceWidget:
 class LayoutManager(qt.QObject):
     """Remembers the layout asked for; the three slice views exist in every layout."""
 
+    layoutChanged = Signal(int)
+
     def __init__(self, core: Any, size: tuple[int, int] = (256, 256)):
         super().__init__()
         self._core = core
@@ -125,6 +128,7 @@ class LayoutManager(qt.QObject):
 
     def setLayout(self, layout: int) -> None:
         self.layout = layout
+        self.layoutChanged.emit(layout)
 
     def sliceViewNames(self) -> tuple[str, ...]:
         return tuple(self._views)
