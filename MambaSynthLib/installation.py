@@ -1,4 +1,4 @@
-"""Putting a model package that somebody hands over (a folder or a zip file) among the user's models.
+"""A model package that somebody hands over, a folder or a zip file, joins the user's models.
 
 A zip file is hostile until shown otherwise: nothing in it is unpacked by its own name. The three
 files of a package are read one by one, with a limit, checked, and only then moved into place.

@@ -55,14 +55,18 @@ STOP_GRACE_S = 2.0
 
 Event = dict[str, Any]
 MakeEngine = Callable[[str, str], Any]  # (model id or folder, device) -> Engine
+ListDevices = Callable[[], list[dict[str, str]]]  # each with id and title
 
 
 class Server:
     """Runs one request at a time; ``cancel`` and the end of stdin are heard meanwhile."""
 
-    def __init__(self, send: Callable[[Event], None], make_engine: MakeEngine) -> None:
+    def __init__(
+        self, send: Callable[[Event], None], make_engine: MakeEngine, list_devices: ListDevices
+    ) -> None:
         self._send = send
         self._make_engine = make_engine
+        self._list_devices = list_devices
         self._engines: dict[tuple[str, str], Any] = {}
         self._requests: queue.Queue[Mapping[str, Any]] = queue.Queue()
         self._running: Any = None  # id of the run under way
@@ -128,9 +132,7 @@ class Server:
 
     def _perform(self, request: Mapping[str, Any]) -> Event:
         if request["do"] == "devices":
-            from MambaSynthLib.backends.torch_backend import list_devices
-
-            return {"event": "devices", "devices": list_devices()}
+            return {"event": "devices", "devices": self._list_devices()}
         if request["do"] == "synthesize":
             return self._synthesize(request)
         raise RequestError(f"The request {request['do']!r} is unknown to protocol {PROTOCOL}.")
@@ -200,6 +202,13 @@ def engine_for(model: str, device: str) -> Any:
     return Engine(find_model(model), device=device)
 
 
+def devices_here() -> list[dict[str, str]]:
+    """The devices of this machine, for the panel."""
+    from MambaSynthLib.backends.torch_backend import describe_devices
+
+    return [{"id": name, "title": title} for name, title in describe_devices().items()]
+
+
 def claim_stdout() -> Callable[[Event], None]:
     """Keep stdout for events alone: prints, also those of C libraries, go to stderr."""
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -218,7 +227,11 @@ def claim_stdout() -> Callable[[Event], None]:
     return send
 
 
-def serve(folder: Path | None = None, make_engine: MakeEngine = engine_for) -> None:
+def serve(
+    folder: Path | None = None,
+    make_engine: MakeEngine = engine_for,
+    list_devices: ListDevices = devices_here,
+) -> None:
     """Serve stdin until it closes, then remove ``folder``; does not return."""
 
     def leave() -> None:
@@ -227,5 +240,5 @@ def serve(folder: Path | None = None, make_engine: MakeEngine = engine_for) -> N
         os._exit(0)  # a computation that does not end must not keep the process
 
     requests = os.fdopen(os.dup(0), "r", encoding="utf-8")
-    Server(claim_stdout(), make_engine).run(requests, leave)
+    Server(claim_stdout(), make_engine, list_devices).run(requests, leave)
     leave()

@@ -92,5 +92,12 @@ class FakeEngine:
         )
 
 
+def fake_devices():
+    return [
+        {"id": "cuda:0", "title": "Fake GPU, 7.5 of 8.0 GB free"},
+        {"id": "cpu", "title": "CPU, 8 threads"},
+    ]
+
+
 if __name__ == "__main__":
-    serve(Path(sys.argv[sys.argv.index("--folder") + 1]), FakeEngine)
+    serve(Path(sys.argv[sys.argv.index("--folder") + 1]), FakeEngine, fake_devices)
