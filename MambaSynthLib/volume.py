@@ -111,7 +111,7 @@ def axis_codes(affine: NDArray[np.float64]) -> str:
         permutations(range(3)),
         key=lambda axes: round(sum(abs(cosines[axes[i], i]) for i in range(3)), 9),
     )
-    return "".join(AXIS_LETTERS[ras_axis[i]][cosines[ras_axis[i], i] > 0] for i in range(3))
+    return "".join(AXIS_LETTERS[ras_axis[i]][int(cosines[ras_axis[i], i] > 0)] for i in range(3))
 
 
 def affine_problem(affine: NDArray[np.float64]) -> str | None:

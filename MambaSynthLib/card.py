@@ -1,0 +1,153 @@
+"""The model card: everything that ``model.json`` of a model package says.
+
+The file is checked against ``models/model.schema.json`` before it is parsed, so the classes here
+only give the parts names and types.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from MambaSynthLib.diffusion import Schedule
+from MambaSynthLib.errors import ModelError
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class GridSpec:
+    """The grid a network was trained on."""
+
+    axis_codes: str  # columns, rows, slices: 'LPS' is the radiological view of axial slices
+    in_plane_spacing_mm: float | None  # None: the volume's own pixels
+    size: tuple[int, int]  # smallest canvas, rows x columns
+
+
+@dataclass(frozen=True)
+class IntensitySpec:
+    """How intensities enter and leave the network."""
+
+    rule: str  # 'percentile' or 'zscore'
+    upper_percentile: float
+    target_range: tuple[float, float]  # what the network's -1 and +1 mean in the synthetic volume
+
+
+@dataclass(frozen=True)
+class SamplingSpec:
+    """The diffusion schedule of the training, and how many network calls to make by default."""
+
+    schedule: Schedule
+    default_steps: int
+    default_samples: int
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A parsed ``model.json``. ``extra`` keeps what only people read: scores, training, data."""
+
+    id: str
+    version: str
+    title: str
+    method: str
+    source_contrasts: tuple[str, ...]
+    target_contrasts: tuple[str, ...]
+    network: dict[str, int]
+    grid: GridSpec
+    intensity: IntensitySpec
+    sampling: SamplingSpec
+    sha256: dict[str, str]
+    license: str
+    intended_use: str
+    trained_on: str
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def weights_sha256(self) -> str:
+        return self.sha256[WEIGHTS]
+
+    @property
+    def direction(self) -> str:
+        """For people: 'T1w -> T2w'."""
+        return f"{' + '.join(self.source_contrasts)} -> {' + '.join(self.target_contrasts)}"
+
+
+def parse_card(text: str, schema: dict[str, Any], where: str) -> ModelCard:
+    """The card in ``text``, checked against ``schema``.
+
+    Raises
+    ------
+    ModelError: no JSON, a repeated key, NaN or infinity, or anything that the schema forbids;
+        the sentence names ``where`` and the place inside the file.
+    """
+    data = _strict_json(text, where)
+    _check_schema(data, schema, where)
+    return _card(data)
+
+
+def _strict_json(text: str, where: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        repeated = {key for key in keys if keys.count(key) > 1}
+        if repeated:
+            raise ModelError(f"{where}: the key {min(repeated)!r} appears twice; keep one of them.")
+        return dict(pairs)
+
+    def no_constant(value: str) -> Any:
+        raise ModelError(f"{where}: holds the number {value}, which JSON does not have; remove it.")
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ModelError(
+            f"{where}: is not valid JSON ({error}); take the file from the model's author again."
+        ) from error
+
+
+def _check_schema(data: Any, schema: dict[str, Any], where: str) -> None:
+    import jsonschema
+
+    error = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(schema).iter_errors(data)
+    )
+    if error is not None:
+        place = ".".join(str(part) for part in error.absolute_path) or "the top level"
+        raise ModelError(
+            f"{where}: does not describe a model package this version can use, at {place}: "
+            f"{error.message}; update MambaSynth or correct the file."
+        )
+
+
+def _card(data: dict[str, Any]) -> ModelCard:
+    grid, intensity, sampling = data["grid"], data["intensity"], data["sampling"]
+    known = {
+        "format", "id", "version", "title", "method", "source_contrasts", "target_contrasts",
+        "network", "grid", "intensity", "sampling", "files", "license", "intended_use",
+        "trained_on", "scores",
+    }  # fmt: skip
+    return ModelCard(
+        id=data["id"],
+        version=data["version"],
+        title=data["title"],
+        method=data["method"],
+        source_contrasts=tuple(data["source_contrasts"]),
+        target_contrasts=tuple(data["target_contrasts"]),
+        network=dict(data["network"]),
+        grid=GridSpec(grid["axis_codes"], grid["in_plane_spacing_mm"], tuple(grid["size"])),
+        intensity=IntensitySpec(
+            intensity["rule"], intensity["upper_percentile"], tuple(intensity["target_range"])
+        ),
+        sampling=SamplingSpec(
+            Schedule(sampling["timesteps"], sampling["beta_min"], sampling["beta_max"]),
+            sampling["default_steps"],
+            sampling["default_samples"],
+        ),
+        sha256={name: entry["sha256"] for name, entry in data["files"].items()},
+        license=data["license"],
+        intended_use=data["intended_use"],
+        trained_on=data["trained_on"],
+        scores=data["scores"],
+        extra={key: value for key, value in data.items() if key not in known},
+    )

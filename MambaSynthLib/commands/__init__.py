@@ -1,0 +1,1 @@
+"""The commands of ``mambasynth``, one file each: ``add_parser`` and what it runs."""

@@ -1,0 +1,59 @@
+"""``mambasynth evaluate``: scores of a synthetic volume, with the trivial baselines beside them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from MambaSynthLib.volume import Volume
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("evaluate", help="compare a synthetic with an acquired volume")
+    add = parser.add_argument
+    add("synthetic", type=Path, metavar="SYNTHETIC")
+    add("reference", type=Path, metavar="REFERENCE", help="the acquired target, registered")
+    add("--source", type=Path, metavar="FILE",
+        help="source, for the trivial baselines (default: looked for nearby)")  # fmt: skip
+    add("--mask", type=Path, metavar="FILE", help="where to score (default: not background)")
+    add("--json", action="store_true", help="print the scores as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from MambaSynthLib import console
+    from MambaSynthLib.io.files import read_volume
+    from MambaSynthLib.metrics import evaluate
+
+    synthetic = read_volume(options.synthetic)
+    source = read_volume(options.source) if options.source else _find_source(options)
+    evaluation = evaluate(
+        synthetic,
+        read_volume(options.reference),
+        source=source,
+        mask=read_volume(options.mask) if options.mask else None,
+    )
+    lines = [evaluation.to_table()]
+    if source is None:
+        lines.append("The trivial baselines need the source: name it with --source FILE.")
+    console.result(evaluation.to_dict(), lines, options.json)
+    return 0
+
+
+def _find_source(options: argparse.Namespace) -> Volume | None:
+    """The file that the synthetic volume names as its source, if it lies near and is that image."""
+    from MambaSynthLib.io.files import read_marks, read_volume, sha256_of
+
+    mark = read_marks(options.synthetic)
+    if mark is None or mark.provenance is None:
+        return None
+    name = Path(mark.provenance.source_name).name
+    for folder in (options.synthetic.parent, options.reference.parent):
+        candidate = folder / name
+        if name and candidate.is_file():
+            volume = read_volume(candidate)
+            if sha256_of(volume) == mark.provenance.source_sha256:
+                return volume
+    return None

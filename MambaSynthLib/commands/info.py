@@ -1,0 +1,68 @@
+"""``mambasynth info``: versions, devices, backends and model folders of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+from MambaSynthLib import __version__
+
+PACKAGES = ("numpy", "scipy", "nibabel", "SimpleITK", "torch", "safetensors", "mamba-ssm")
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("info", help="devices, backends and versions")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from MambaSynthLib import console
+    from MambaSynthLib.registry import find_all, model_folders
+
+    found = find_all()
+    record = {
+        "mambasynth": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) for name in PACKAGES},
+        "devices": _devices(),
+        "scan": _scan(),
+        "model_folders": [str(folder) for folder in model_folders()],
+        "models": [item.package.card.id for item in found if item.package],
+        "broken_models": {str(item.folder): item.problem for item in found if not item.package},
+    }
+    lines = []
+    for key, value in record.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {what or 'not installed'}" for name, what in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(value)
+        lines.append(f"{key.replace('_', ' '):14} {value or 'none'}")
+    console.result(record, lines, options.json)
+    return 0
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> dict[str, str]:
+    if _version("torch") is None:
+        return {}
+    from MambaSynthLib.backends.torch_backend import available_devices
+
+    return available_devices()
+
+
+def _scan() -> str:
+    """Which selective scan a CUDA device would run; elsewhere it is always the portable one."""
+    if "cuda" in _devices() and _version("mamba-ssm") and sys.platform == "linux":
+        return "mamba-ssm's kernel on CUDA, portable PyTorch elsewhere"
+    return "portable PyTorch"

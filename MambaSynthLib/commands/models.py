@@ -1,0 +1,124 @@
+"""``mambasynth models``: list, show, import and verify model packages."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from MambaSynthLib.package import ModelPackage
+
+
+def add_parser(commands: Any) -> None:
+    models = commands.add_parser("models", help="list, show, import and verify model packages")
+    actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    listing = actions.add_parser("list", help="the installed models")
+    listing.add_argument("--json", action="store_true", help="print as JSON")
+    listing.set_defaults(run=run_list)
+
+    show = actions.add_parser("show", help="the card of one model")
+    show.add_argument("model", metavar="ID|FOLDER")
+    show.set_defaults(run=run_show)
+
+    verify = actions.add_parser("verify", help="check hashes, keys and values of the weights")
+    verify.add_argument("models", metavar="ID|FOLDER", nargs="*", help="default: all installed")
+    verify.set_defaults(run=run_verify)
+
+    importing = actions.add_parser(
+        "import", help="install a package folder, or make one from CRAViM's published checkpoint"
+    )
+    add = importing.add_argument
+    add("path", type=Path, metavar="FOLDER|CHECKPOINT", help="for example netG_A2B_100.pth")
+    add("--to", metavar="CONTRAST", help="target contrast of a checkpoint, for example T2w")
+    add("--from", dest="source", default="T1w", metavar="CONTRAST", help="default: T1w")
+    add("--id", metavar="NAME", help="default: made from the file name")
+    add("--title", help="what people read")
+    add("--license", default="NOASSERTION", help="SPDX identifier of the weights' license")
+    add("--trained-on", default="not stated by whoever imported it", help="the training data")
+    add("--spacing", type=float, metavar="MM", help="pixel size of the training slices "
+        "(default: each volume's own)")  # fmt: skip
+    add("--size", type=int, nargs=2, default=(256, 256), metavar=("ROWS", "COLUMNS"))
+    add("-o", "--output", type=Path, metavar="FOLDER", help="default: the user's model folder")
+    importing.set_defaults(run=run_import)
+
+
+def run_list(options: argparse.Namespace) -> int:
+    from MambaSynthLib import console
+    from MambaSynthLib.registry import find_all
+
+    found = find_all()
+    packages = [item.package for item in found if item.package]
+    record = {
+        "models": [
+            {"id": p.card.id, "version": p.card.version, "direction": p.card.direction,
+             "title": p.card.title, "license": p.card.license, "folder": str(p.folder)}
+            for p in packages
+        ],
+        "broken": [{"folder": str(item.folder), "problem": item.problem}
+                   for item in found if not item.package],
+    }  # fmt: skip
+    width = max((len(p.card.id) for p in packages), default=0)
+    lines = [f"{p.card.id:{width}}  {p.card.version}  {p.card.direction}  {p.card.title}"
+             for p in packages] or ["no model is installed"]  # fmt: skip
+    lines += [f"unusable: {item.problem}" for item in found if not item.package]
+    console.result(record, lines, options.json)
+    return 0
+
+
+def run_show(options: argparse.Namespace) -> int:
+    from MambaSynthLib.registry import find_model
+
+    package = find_model(options.model)
+    print(package.describe() or f"# {package.card.title}\n\n{package.card.trained_on}")
+    print(f"folder: {package.folder}\nweights sha256: {package.weights_sha256}")
+    return 0
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Check each package to the last byte; exit code 2 if one fails."""
+    from MambaSynthLib.errors import ModelError
+    from MambaSynthLib.registry import find_all, find_model
+
+    checks = options.models or [item.folder for item in find_all()]
+    failures = 0
+    for name in checks:
+        try:
+            package = find_model(name)
+            count = _check_package(package)
+            print(f"{package.card.id} {package.card.version}: sound, {count:,} values")
+        except ModelError as error:
+            failures += 1
+            print(f"NOT sound: {error}")
+    return 2 if failures else 0
+
+
+def _check_package(package: ModelPackage) -> int:
+    """The number of values in the weights, after building the network from them."""
+    from MambaSynthLib.backends.torch_backend import load_network
+
+    load_network(package, "cpu")
+    return sum(array.size for array in package.read_weights().values())
+
+
+def run_import(options: argparse.Namespace) -> int:
+    from MambaSynthLib.importing import import_checkpoint, import_folder
+
+    if options.path.is_dir():
+        package = import_folder(options.path, options.output)
+    else:
+        package = import_checkpoint(
+            options.path,
+            source_contrast=options.source,
+            target_contrast=options.to,
+            folder=options.output,
+            model_id=options.id,
+            title=options.title,
+            license=options.license,
+            trained_on=options.trained_on,
+            in_plane_spacing_mm=options.spacing,
+            size=tuple(options.size),
+        )
+    print(f"installed {package.card.id} ({package.card.direction}) in {package.folder}")
+    return 0

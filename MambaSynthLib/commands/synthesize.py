@@ -1,0 +1,172 @@
+"""``mambasynth synthesize``: a volume file in, a synthetic volume file out."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MambaSynthLib.errors import FileError, RequestError
+
+if TYPE_CHECKING:
+    from MambaSynthLib.engine import Synthesis
+    from MambaSynthLib.package import ModelPackage
+    from MambaSynthLib.volume import Volume
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "synthesize", help="make a volume of a contrast that was not acquired"
+    )
+    add = parser.add_argument
+    add("input", type=Path, metavar="INPUT", help="acquired volume (.nii .nii.gz .nrrd .mha ...)")
+    add("--to", required=True, metavar="CONTRAST", help="target contrast, for example T2w")
+    add("--from", dest="source", metavar="CONTRAST", help="contrast of INPUT, for example T1w")
+    add("--model", metavar="ID|FOLDER", help="model package (default: the first that fits)")
+    add("-o", "--output", type=Path, required=True, metavar="OUT", help=".nii .nii.gz .nrrd .mha")
+    add(
+        "--steps", type=int, metavar="N", help="network calls per noise draw (default: the model's)"
+    )
+    add("--samples", type=int, metavar="K", help="noise draws to average (default: the model's)")
+    add("--seed", type=int, default=0, metavar="S", help="seed of all noise (default: 0)")
+    add("--noise", choices=("per-slice", "shared"), default="per-slice",
+        help="a noise draw for each slice, or one for all")  # fmt: skip
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to compute")
+    add("--slices", type=slice_range, metavar="A:B", help="only these slices of the model's axis")
+    add("--batch", type=int, metavar="N", help="slices per network call (default: by device)")
+    add("--overwrite", action="store_true", help="replace OUT if it exists")
+    add("--report", type=Path, metavar="PNG", help="picture of source and synthetic volume")
+    add("--reference", type=Path, metavar="FILE", help="acquired target to show in the report")
+    add("--uncertainty", type=Path, metavar="OUT", help="spread over the noise draws as a volume")
+    add("--prefer", choices=("sform", "qform"), help="which of two disagreeing NIfTI forms counts")
+    add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")
+    add("--allow-synthetic-input", action="store_true", help="accept a synthetic INPUT")
+    add("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def slice_range(text: str) -> tuple[int, int]:
+    """'10:20' -> (10, 20)."""
+    first, colon, last = text.partition(":")
+    if not (colon and first.strip().isdigit() and last.strip().isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not A:B with whole numbers such as 40:60")
+    return int(first), int(last)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check everything that can be checked, compute, then write."""
+    from MambaSynthLib import console
+    from MambaSynthLib.engine import Engine
+    from MambaSynthLib.io.files import read_volume, write_volume
+
+    _check_outputs(options)
+    package = _choose_model(options)
+    source = read_volume(
+        options.input,
+        prefer=options.prefer,
+        nan_as_zero=options.nan_as_zero,
+        allow_synthetic=options.allow_synthetic_input,
+    )
+    reference = read_volume(options.reference) if options.reference else None
+    for warning in source.notes:
+        console.note(f"warning: {source.name}: {warning}")
+    engine = Engine(package, options.device)
+    started = time.monotonic()
+    with console.slice_progress(f"synthesizing {options.to}") as progress:
+        synthesis = engine.synthesize(
+            {package.card.source_contrasts[0]: source},
+            steps=options.steps,
+            samples=options.samples,
+            seed=options.seed,
+            noise=options.noise,
+            slices=options.slices,
+            batch=options.batch,
+            progress=progress,
+        )
+    seconds = time.monotonic() - started
+    synthetic = synthesis.volumes[options.to]
+    provenance = synthesis.provenance
+    files = write_volume(
+        synthetic, options.output, provenance=provenance, overwrite=options.overwrite
+    )
+    if options.uncertainty and synthesis.spread:
+        files += write_volume(
+            synthesis.spread,
+            options.uncertainty,
+            provenance=provenance,
+            overwrite=options.overwrite,
+        )
+    if options.report:
+        _write_report(options.report, source, synthetic, reference, synthesis)
+        files.append(options.report)
+    record = {
+        "output": str(options.output),
+        "files": [str(file) for file in files],
+        "seconds": round(seconds, 1),
+        "provenance": provenance.to_bids(),
+    }
+    lines = [f"wrote {file}" for file in files] + [provenance.sentence()]
+    console.result(record, lines, options.json)
+    return 0
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Refuse what cannot be written, before any computing."""
+    from MambaSynthLib.io.files import check_output
+
+    inputs = [path for path in (options.input, options.reference) if path]
+    check_output(options.output, overwrite=options.overwrite, inputs=inputs)
+    if options.uncertainty:
+        if (options.samples or 1) < 2:
+            raise RequestError(
+                "--uncertainty needs the spread over noise draws; add --samples 4, for example."
+            )
+        check_output(options.uncertainty, overwrite=options.overwrite, inputs=inputs)
+    if options.report:
+        if options.report.suffix.lower() != ".png":
+            raise FileError(f"{options.report}: a report is a PNG picture; name it *.png.")
+        if not options.report.parent.is_dir():
+            raise FileError(f"{options.report.parent}: is no folder; create it first.")
+        if options.report.exists() and not options.overwrite:
+            raise FileError(f"{options.report}: exists already; add --overwrite to replace it.")
+
+
+def _choose_model(options: argparse.Namespace) -> ModelPackage:
+    from MambaSynthLib.registry import find_model, model_for
+
+    if not options.model:
+        return model_for(options.source, options.to)
+    package = find_model(options.model)
+    card = package.card
+    if options.to not in card.target_contrasts or options.source not in (
+        None,
+        *card.source_contrasts,
+    ):
+        raise RequestError(
+            f"the model {card.id} synthesizes {card.direction}, not "
+            f"{options.source or card.source_contrasts[0]} -> {options.to}; choose another with "
+            "'mambasynth models list'."
+        )
+    return package
+
+
+def _write_report(
+    path: Path, source: Volume, synthetic: Volume, reference: Volume | None, synthesis: Synthesis
+) -> None:
+    from MambaSynthLib.report import write_report
+
+    made = synthesis.provenance
+    write_report(
+        path,
+        source=source,
+        synthetic=synthetic,
+        reference=reference,
+        title=f"{made.source_contrast} -> {made.target_contrast}: {source.name}",
+        caption=(
+            f"{made.software}, model {made.model_id} {made.model_version}, weights "
+            f"{made.weights_sha256[:12]}, seed {made.seed}, steps {made.steps}, samples "
+            f"{made.samples}",
+        ),
+        contrasts=(made.source_contrast, made.target_contrast),
+    )

@@ -1,0 +1,36 @@
+"""``mambasynth verify``: is this file synthetic, and by what."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("verify", help="say whether a file is synthetic, and by what")
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from MambaSynthLib import console
+    from MambaSynthLib.io.files import read_marks
+
+    mark = read_marks(options.file)
+    if mark is None:
+        record: dict[str, Any] = {"file": str(options.file), "synthetic": None}
+        lines = [f"{options.file}: carries no mark of synthesis; that does not prove it acquired."]
+    else:
+        record = {
+            "file": str(options.file),
+            "synthetic": True if mark.certain else "suspected",
+            "where": mark.where,
+            "provenance": mark.provenance.to_bids() if mark.provenance else None,
+        }
+        made = mark.provenance.sentence() if mark.provenance else mark.text
+        verdict = "is synthetic" if mark.certain else "may be synthetic"
+        lines = [f"{options.file}: {verdict} ({mark.where}).", made]
+    console.result(record, lines, options.json)
+    return 0

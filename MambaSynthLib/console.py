@@ -1,0 +1,66 @@
+"""What the command line says: progress and notes on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from MambaSynthLib.engine import Progress
+
+
+def note(text: str) -> None:
+    """A remark beside the result."""
+    print(text, file=sys.stderr)
+
+
+def result(record: Mapping[str, Any], lines: list[str], as_json: bool) -> None:
+    """The result, as one JSON document or as text."""
+    if as_json:
+        print(json.dumps(record, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(lines))
+
+
+@contextmanager
+def slice_progress(title: str) -> Iterator[Progress]:
+    """A bar with slices done and time left; where stderr is no terminal, a line every tenth."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _TenthPrinter(title)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("slices,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _TenthPrinter:
+    """One line for every tenth of the work."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.tenth = title, -1
+
+    def __call__(self, done: int, total: int) -> None:
+        tenth = 10 * done // total if total else 10
+        if tenth > self.tenth:
+            self.tenth = tenth
+            note(f"{self.title}: {done} of {total} slices")

@@ -1,0 +1,228 @@
+"""The engine: a model package, its network on a device, and volumes in and out.
+
+The Slicer button, the command line, Python users and the training's evaluation all call
+``Engine.synthesize``, so what is scored is what is clicked.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.backends import torch_backend
+from MambaSynthLib.errors import Cancelled, RequestError
+from MambaSynthLib.intensity import Scaling
+from MambaSynthLib.io.files import sha256_of
+from MambaSynthLib.methods import METHODS
+from MambaSynthLib.package import ModelPackage
+from MambaSynthLib.preparation import EMPTY, prepare
+from MambaSynthLib.provenance import Provenance
+from MambaSynthLib.volume import Volume
+
+NOISES = ("per-slice", "shared")
+LARGEST_SEED = 2**63 - 1
+MOST_SAMPLES = 64
+
+Stack = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of one synthesis, checked against the model.
+
+    steps: network calls per noise draw; samples: noise draws averaged; seed: of all noise;
+    noise: a draw of its own for each slice, or one shared along the slice axis; slices: (first,
+    one past last) along the model's slice axis, counted from the patient's feet for axial models;
+    batch: slices per network call.
+    """
+
+    steps: int
+    samples: int
+    seed: int
+    noise: str
+    slices: tuple[int, int] | None
+    batch: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise RequestError(f"samples is {self.samples}; give 1 to {MOST_SAMPLES}.")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise RequestError(f"seed is {self.seed}; give 0 to {LARGEST_SEED}.")
+        if self.noise not in NOISES:
+            raise RequestError(f"noise is {self.noise!r}; give {' or '.join(NOISES)}.")
+        if self.batch < 1:
+            raise RequestError(f"batch is {self.batch}; give at least 1.")
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What ``Engine.synthesize`` returns: the volumes by contrast, and how they were made.
+
+    spread: the standard deviation over the noise draws in the target's units, with 2 or more.
+    """
+
+    volumes: dict[str, Volume]
+    provenance: Provenance
+    spread: Volume | None = None
+
+
+class Engine:
+    """A model package, loaded once and used for any number of volumes.
+
+    Raises ModelError when the package is damaged, RequestError when the device is not here.
+    """
+
+    def __init__(self, package: ModelPackage, device: str = "auto") -> None:
+        card = package.card
+        if card.method not in METHODS:
+            raise RequestError(
+                f"{package.folder}: needs the method {card.method!r}, which this version does not "
+                f"have ({', '.join(METHODS)}); update MambaSynth."
+            )
+        self.package = package
+        self.device = torch_backend.choose_device(device)
+        self.backend = torch_backend.NAME
+        self.method = importlib.import_module(f"{METHODS[card.method].folder}.synthesis")
+        self._network = torch_backend.load_network(package, self.device)
+
+    def synthesize(
+        self,
+        sources: Mapping[str, Volume],
+        *,
+        steps: int | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        noise: str = "per-slice",
+        slices: tuple[int, int] | None = None,
+        batch: int | None = None,
+        progress: Progress = lambda done, total: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Synthesis:
+        """The target contrast of ``sources`` (contrast -> Volume) on the source's own grid.
+
+        Options as in ``Request``; None takes the model card's default. Slices that hold nothing
+        but background, or lie outside ``slices``, are not computed and hold the background's
+        value. ``progress(done, total)`` counts slices; ``cancelled()`` is asked between network
+        calls.
+
+        Raises
+        ------
+        VolumeError, RequestError: an unusable volume or option; nothing was computed.
+        Cancelled: ``cancelled()`` was true.
+        """
+        card = self.package.card
+        request = Request(
+            steps=steps if steps is not None else card.sampling.default_steps,
+            samples=samples if samples is not None else card.sampling.default_samples,
+            seed=seed,
+            noise=noise,
+            slices=slices,
+            batch=batch if batch is not None else torch_backend.default_batch(self.device),
+        )
+        if set(sources) != set(card.source_contrasts):
+            raise RequestError(
+                f"the model {card.id} synthesizes {card.direction}, but was given "
+                f"{', '.join(sources) or 'nothing'}; choose a model for that contrast."
+            )
+        source = sources[card.source_contrasts[0]]
+        preparation = prepare(source, card.grid, card.intensity)
+        stack = preparation.stack()
+        wanted = _wanted_slices(preparation.tissue_slices(), request.slices, source.name)
+        mean, deviation = self._synthesize_stack(stack, wanted, request, progress, cancelled)
+
+        target = card.target_contrasts[0]
+        scaling = Scaling.of_range(*card.intensity.target_range)
+        name = f"{source.name} synthetic {target}"
+        volume = preparation.restore(mean, scaling, name)
+        spread = None
+        if request.samples > 1:
+            unit = Scaling(scaling.half_width, scaling.half_width)  # -1, the background, -> 0
+            spread = preparation.restore(deviation - 1, unit, f"{name} spread")
+        return Synthesis({target: volume}, self._provenance(source, request), spread)
+
+    def _synthesize_stack(
+        self,
+        stack: Stack,
+        wanted: NDArray[np.intp],
+        request: Request,
+        progress: Progress,
+        cancelled: Callable[[], bool],
+    ) -> tuple[Stack, Stack]:
+        """(N,H,W) mean and standard deviation over the noise draws; EMPTY and 0 elsewhere."""
+
+        def network(images: Stack) -> Stack:
+            if cancelled():
+                raise Cancelled
+            return self._network(images)
+
+        schedule = self.package.card.sampling.schedule
+        mean = np.full_like(stack, EMPTY)
+        deviation = np.zeros_like(stack)
+        progress(0, len(wanted))
+        for done, chosen in _batches(wanted, request.batch):
+            noise = np.stack(
+                [slice_noise(request, int(n), stack.shape[1:]) for n in chosen], axis=2
+            )
+            draws = [self.method.synthesize(network, stack[chosen], n, schedule) for n in noise]
+            mean[chosen] = np.mean(draws, axis=0)
+            deviation[chosen] = np.std(draws, axis=0)
+            progress(done, len(wanted))
+        return mean, deviation
+
+    def _provenance(self, source: Volume, request: Request) -> Provenance:
+        card = self.package.card
+        return Provenance(
+            method=card.method,
+            model_id=card.id,
+            model_version=card.version,
+            weights_sha256=card.weights_sha256,
+            source_contrast=card.source_contrasts[0],
+            target_contrast=card.target_contrasts[0],
+            source_name=source.name,
+            source_sha256=sha256_of(source),
+            seed=request.seed,
+            steps=request.steps,
+            samples=request.samples,
+            noise=request.noise,
+            backend=self.backend,
+            device=self.device,
+            slices=request.slices,
+            warnings=source.notes,
+        )
+
+
+def slice_noise(request: Request, index: int, size: tuple[int, ...]) -> Stack:
+    """(samples,steps,H,W) standard normal noise of one slice.
+
+    Each slice has a generator of its own, spawned from the seed, so that neither the batch size
+    nor the range of slices changes a result.
+    """
+    stream = 0 if request.noise == "shared" else index
+    generator = np.random.default_rng(np.random.SeedSequence(request.seed, spawn_key=(stream,)))
+    return generator.standard_normal((request.samples, request.steps, *size), dtype=np.float32)
+
+
+def _wanted_slices(
+    tissue: NDArray[np.bool_], slices: tuple[int, int] | None, name: str
+) -> NDArray[np.intp]:
+    """The indices to compute. Raises RequestError for a range outside the volume."""
+    first, last = slices if slices is not None else (0, len(tissue))
+    if not 0 <= first < last <= len(tissue):
+        raise RequestError(
+            f"slices {first}:{last} are not in {name}, which has {len(tissue)} slices along the "
+            f"model's axis; give A:B with 0 <= A < B <= {len(tissue)}."
+        )
+    wanted = np.flatnonzero(tissue)
+    return wanted[(wanted >= first) & (wanted < last)]
+
+
+def _batches(indices: NDArray[np.intp], size: int) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """(slices done after this batch, its indices)."""
+    for start in range(0, len(indices), size):
+        chosen = indices[start : start + size]
+        yield start + len(chosen), chosen

@@ -1,0 +1,60 @@
+"""Voxel-to-world maps of files: how far two differ, how oblique axes may be, units."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.errors import FileError
+from MambaSynthLib.volume import affine_problem, spacing
+
+Affine = NDArray[np.float64]
+
+SAME_PLACE = 1e-3  # mm between two positions of one voxel that count as the same
+ROUNDING_SHEAR = 1e-5  # |cosine| between axes that rounded headers show
+TOLERABLE_SHEAR = 1e-4  # 0.025 mm across a head
+NO_PATIENT_GEOMETRY = (
+    "no patient geometry: the file states no position or orientation, so left and right are "
+    "unknown; the axes are taken as ITK and 3D Slicer take them"
+)
+
+
+def displacement(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:
+    """The largest distance in mm between two places of one voxel of a grid; NaN if undefined."""
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))])
+    moved = corners @ (first - second).T  # (8,4)
+    return float(np.linalg.norm(moved[:, :3], axis=1).max())
+
+
+def check_affine(affine: Affine, name: str) -> tuple[str, ...]:
+    """Refuse what is no voxel-to-world map or visibly sheared; note what is slightly sheared.
+
+    Raises FileError. A gantry tilt is a shear: the slices are right but shifted in steps, so that
+    voxel axes do not meet at right angles.
+    """
+    problem = affine_problem(affine)
+    if problem:
+        raise FileError(f"{name}: {problem}; correct the image header first.")
+    axes = affine[:3, :3] / spacing(affine)
+    shear = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    if shear > TOLERABLE_SHEAR:
+        raise FileError(
+            f"{name}: the voxel axes are sheared (cosine {shear:.2g} between two of them, at most "
+            f"{TOLERABLE_SHEAR:g} is allowed); resample it to a rectangular grid first."
+        )
+    if shear > ROUNDING_SHEAR:
+        return (f"slight shear: the voxel axes are off a right angle by a cosine of {shear:.2g}",)
+    return ()
+
+
+def in_millimetres(affine: Affine, factor: float) -> Affine:
+    """``affine`` given in a unit of ``factor`` mm, in mm."""
+    scaled = affine.copy()
+    scaled[:3] *= factor
+    return scaled
+
+
+def unit_note(unit: str) -> tuple[str, ...]:
+    return (f"unit converted: the header measures in {unit}, converted to mm",)

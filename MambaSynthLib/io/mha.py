@@ -1,0 +1,198 @@
+"""MetaImage: .mha with the data inside, .mhd with the data in a file beside it.
+
+Read and written like NRRD, in one pass. World axes are LPS, as ITK has it; ``TransformMatrix``
+lists the direction of each array axis in turn. Source: the MetaIO documentation (Kitware).
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.decoded import Decoded
+from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, Affine
+from MambaSynthLib.io.payload import (
+    check_room,
+    check_size,
+    inflate_image,
+    looks_like,
+    opened,
+    read_image,
+    shown,
+)
+from MambaSynthLib.io.rawdata import image_data, numbers, text_lines, whole_numbers
+from MambaSynthLib.volume import spacing
+
+TYPES = {
+    "MET_CHAR": "int8",
+    "MET_UCHAR": "uint8",
+    "MET_SHORT": "int16",
+    "MET_USHORT": "uint16",
+    "MET_INT": "int32",
+    "MET_UINT": "uint32",
+    "MET_LONG_LONG": "int64",
+    "MET_ULONG_LONG": "uint64",
+    "MET_FLOAT": "float32",
+    "MET_DOUBLE": "float64",
+}
+OTHER_NAMES = {
+    "Position": "Offset",
+    "Origin": "Offset",
+    "Rotation": "TransformMatrix",
+    "Orientation": "TransformMatrix",
+    "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
+}
+FIRST_KEYS = ("ObjectType", "NDims", "Comment", "ObjectSubType")
+
+
+def decode(path: Path) -> Decoded:
+    """Read ``path`` in LPS. Raises FileError for whatever safety.md 6.A refuses."""
+    name = shown(path)
+    with opened(path) as stream:
+        fields = read_header(stream, name)
+        shape = _shape(fields, name)
+        affine, notes = _affine(fields, name)
+        dtype = _stored_type(fields, name)
+        data_file = fields["ElementDataFile"]
+        detached = None if data_file.upper() == "LOCAL" else data_file
+        with image_data(path, stream, detached) as (source, held, where):
+            data, data_notes = _payload(source, held, fields, shape, dtype, where)
+    values: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order="F")
+    return Decoded(values, affine, "LPS", notes + data_notes)
+
+
+def read_header(stream: BinaryIO, name: str) -> dict[str, str]:
+    """All ``Key = Value`` lines; ElementDataFile is the last one."""
+    start = stream.read(256)
+    if not start.lstrip().startswith(tuple(key.encode() for key in FIRST_KEYS)):
+        raise FileError(
+            f"{name}: is not a MetaImage (it holds {looks_like(start)}); check what the file is, "
+            "or save the image again."
+        )
+    stream.seek(0)
+    fields: dict[str, str] = {}
+    for line in text_lines(stream, name):
+        key, separator, value = (part.strip() for part in line.partition("="))
+        key = OTHER_NAMES.get(key, key)
+        if not separator or key in fields:
+            raise FileError(
+                f"{name}: has the unreadable or repeated header line {line[:40]!r}; save it again."
+            )
+        fields[key] = value
+        if key == "ElementDataFile":
+            return fields
+    raise FileError(f"{name}: its header does not say where the data are; save it again.")
+
+
+def encode(values: np.ndarray[Any, Any], affine_lps: Affine, tags: dict[str, str]) -> bytes:
+    """A compressed MetaImage of float32 values, with key/values."""
+    sizes = spacing(affine_lps)
+    directions = (affine_lps[:3, :3] / sizes).T  # row i: direction of array axis i
+    data = zlib.compress(values.astype("<f4").tobytes(order="F"), level=6)
+    fields = {
+        "ObjectType": "Image",
+        "NDims": "3",
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "False",
+        "CompressedData": "True",
+        "CompressedDataSize": str(len(data)),
+        "TransformMatrix": " ".join(map(repr, directions.ravel().tolist())),
+        "Offset": " ".join(map(repr, affine_lps[:3, 3].tolist())),
+        "CenterOfRotation": "0 0 0",
+        "ElementSpacing": " ".join(map(repr, sizes.tolist())),
+        "DimSize": " ".join(map(str, values.shape)),
+        **tags,
+        "ElementType": "MET_FLOAT",
+        "ElementDataFile": "LOCAL",
+    }
+    header = "".join(f"{key} = {value}\n" for key, value in fields.items())
+    return header.encode("ascii") + data
+
+
+def _shape(fields: dict[str, str], name: str) -> tuple[int, int, int]:
+    sizes = whole_numbers(fields.get("DimSize", ""), name, "DimSize")
+    channels = fields.get("ElementNumberOfChannels", "1")
+    check_size(sizes, name)
+    if fields.get("NDims") != str(len(sizes)):
+        raise FileError(
+            f"{name}: states {fields.get('NDims')} dimensions but the size {sizes}; the header is "
+            "damaged, save the image again."
+        )
+    if channels != "1" or len(sizes) < 3 or any(size != 1 for size in sizes[3:]):
+        raise FileError(
+            f"{name}: has {len(sizes)} dimensions {sizes} and {channels} channels, but one 3-D "
+            "scalar volume is needed; extract a single volume or component first."
+        )
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _affine(fields: dict[str, str], name: str) -> tuple[Affine, tuple[str, ...]]:
+    """Index -> LPS mm, and named warnings."""
+    dimensions = int(fields["NDims"])
+    sizes = _numbers(fields, "ElementSpacing", "ElementSize", dimensions, name)
+    if not all(1e-6 < size < 1e6 for size in sizes[:3]):
+        raise FileError(
+            f"{name}: states the impossible voxel size {tuple(sizes)}; correct the header first."
+        )
+    stated = {"TransformMatrix", "Offset"} <= fields.keys()
+    affine = np.eye(4)
+    if "TransformMatrix" in fields:
+        matrix = _numbers(fields, "TransformMatrix", "", dimensions**2, name)
+        affine[:3, :3] = np.reshape(matrix, (dimensions, dimensions))[:3, :3].T
+    if "Offset" in fields:
+        affine[:3, 3] = _numbers(fields, "Offset", "", dimensions, name)[:3]
+    affine[:3, :3] *= sizes[:3]
+    return affine, () if stated else (NO_PATIENT_GEOMETRY,)
+
+
+def _numbers(fields: dict[str, str], field: str, other: str, count: int, name: str) -> list[float]:
+    """Exactly ``count`` numbers from ``field``, or from the ``other`` where it is missing."""
+    text = fields.get(field, fields.get(other, ""))
+    found = numbers(text, name, field)
+    if len(found) != count:
+        raise FileError(
+            f"{name}: states {field} {text[:60]!r}, but {count} numbers are needed; correct the "
+            "header first."
+        )
+    return found
+
+
+def _stored_type(fields: dict[str, str], name: str) -> np.dtype[Any]:
+    stated = fields.get("ElementType", "unknown")
+    if stated not in TYPES:
+        raise FileError(
+            f"{name}: holds {stated} values, but real numbers are needed; convert it to a scalar "
+            "image first."
+        )
+    big = _is_true(fields, "BinaryDataByteOrderMSB")
+    return np.dtype(TYPES[stated]).newbyteorder(">" if big else "<")
+
+
+def _payload(
+    stream: BinaryIO,
+    held: int,
+    fields: dict[str, str],
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    name: str,
+) -> tuple[bytearray, tuple[str, ...]]:
+    """The bytes of the image, and named warnings."""
+    if fields.get("HeaderSize", "0") != "0" or not _is_true(fields, "BinaryData"):
+        raise FileError(
+            f"{name}: holds text data or a header to skip; save it with BinaryData = True and no "
+            "HeaderSize."
+        )
+    count = math.prod(shape) * dtype.itemsize
+    compressed = _is_true(fields, "CompressedData")
+    check_room(count, held, name, compressed=compressed)
+    read = inflate_image if compressed else read_image
+    return read(stream, count, count // shape[2], name)
+
+
+def _is_true(fields: dict[str, str], field: str) -> bool:
+    return fields.get(field, "False")[:1] in "Tt1"

@@ -1,0 +1,243 @@
+"""NRRD images: .nrrd with the data inside, .nhdr with the data in a file beside it.
+
+The header is a few lines of text and the data one block, so both are read here, once: the numbers
+that were checked are the numbers that are used. Source: the NRRD 5 format definition (Teem).
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.decoded import Decoded, Frame
+from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, Affine, in_millimetres, unit_note
+from MambaSynthLib.io.payload import (
+    check_room,
+    check_size,
+    looks_like,
+    opened,
+    read_image,
+    shown,
+)
+from MambaSynthLib.io.rawdata import image_data, numbers, packed, text_lines, whole_numbers
+
+TYPES = {
+    "int8": "signed char, int8, int8_t",
+    "uint8": "uchar, unsigned char, uint8, uint8_t",
+    "int16": "short, short int, signed short, signed short int, int16, int16_t",
+    "uint16": "ushort, unsigned short, unsigned short int, uint16, uint16_t",
+    "int32": "int, signed int, int32, int32_t",
+    "uint32": "uint, unsigned int, uint32, uint32_t",
+    "int64": "longlong, long long, long long int, signed long long, signed long long int, int64, "
+    "int64_t",
+    "uint64": "ulonglong, unsigned long long, unsigned long long int, uint64, uint64_t",
+    "float32": "float",
+    "float64": "double",
+}
+TYPE_OF = {alias: dtype for dtype, aliases in TYPES.items() for alias in aliases.split(", ")}
+FRAMES: dict[str, Frame] = {
+    "right-anterior-superior": "RAS",
+    "ras": "RAS",
+    "left-anterior-superior": "LAS",
+    "las": "LAS",
+    "left-posterior-superior": "LPS",
+    "lps": "LPS",
+}
+ENCODINGS = {"raw": False, "gzip": True, "gz": True}
+UNITS = {"m": ("metres", 1e3), "um": ("micrometres", 1e-3), "micron": ("micrometres", 1e-3)}
+OTHER_NAMES = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
+VECTOR = re.compile(r"\([^()]*\)|none", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The fields (``name: value``) and the key/values (``name:=value``) of a header."""
+
+    fields: dict[str, str]
+    tags: dict[str, str]
+
+
+def decode(path: Path) -> Decoded:
+    """Read ``path`` in its own frame. Raises FileError for whatever safety.md 6.A refuses."""
+    name = shown(path)
+    with opened(path) as stream:
+        header = read_header(stream, name)
+        sizes = whole_numbers(header.fields.get("sizes", ""), name, "sizes")
+        check_size(sizes, name)
+        shape, affine, frame, notes = _grid(header, sizes, name)
+        dtype = _stored_type(header, name)
+        with image_data(path, stream, header.fields.get("data file")) as (source, held, where):
+            data, data_notes = _payload(source, held, header, shape, dtype, where)
+    values: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order="F")
+    return Decoded(values, affine, frame, notes + data_notes)
+
+
+def read_header(stream: BinaryIO, name: str) -> Header:
+    """Everything up to the empty line; leaves the stream at the first byte after it."""
+    start = stream.read(8)
+    if not re.fullmatch(rb"NRRD000[1-5]\r?\n?.?", start, re.DOTALL):
+        raise FileError(
+            f"{name}: is not an NRRD image (it holds {looks_like(start + stream.read(248))}); "
+            "check what the file is, or save the image again."
+        )
+    stream.seek(0)
+    fields: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    for line in text_lines(stream, name):
+        if not line:
+            break
+        if line.startswith(("#", "NRRD000")):
+            continue
+        if ":=" in line and (": " not in line or line.index(":=") < line.index(": ")):
+            key, _, value = line.partition(":=")
+            tags[_unescaped(key)] = _unescaped(value)
+            continue
+        key, separator, value = line.partition(":")
+        key = OTHER_NAMES.get(key.strip().lower(), key.strip().lower())
+        if not separator or key in fields:
+            raise FileError(
+                f"{name}: has the unreadable or repeated header line {line[:40]!r}; save it again."
+            )
+        fields[key] = value.strip()
+    return Header(fields, tags)
+
+
+def encode(values: np.ndarray[Any, Any], affine_lps: Affine, tags: dict[str, str]) -> bytes:
+    """A gzip-encoded NRRD of float32 values in the LPS frame, with key/values."""
+    vectors = ["(" + ",".join(map(repr, affine_lps[:3, axis].tolist())) + ")" for axis in range(4)]
+    lines = [
+        "NRRD0005",
+        "type: float",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(map(str, values.shape))}",
+        f"space directions: {' '.join(vectors[:3])}",
+        "kinds: domain domain domain",
+        "endian: little",
+        "encoding: gzip",
+        f"space origin: {vectors[3]}",
+        *(f"{_escaped(key)}:={_escaped(value)}" for key, value in tags.items()),
+    ]
+    data = values.astype("<f4").tobytes(order="F")
+    return "\n".join([*lines, "", ""]).encode("ascii") + packed(data)
+
+
+def _grid(
+    header: Header, sizes: tuple[int, ...], name: str
+) -> tuple[tuple[int, int, int], Affine, Frame, tuple[str, ...]]:
+    """Shape of the one volume, index -> mm map, frame, and named warnings."""
+    if header.fields.get("dimension") != str(len(sizes)):
+        raise FileError(
+            f"{name}: states {header.fields.get('dimension')} dimensions but the sizes {sizes}; "
+            "the header is damaged, save the image again."
+        )
+    columns = _axes(header, len(sizes), name)
+    kept = [axis for axis, column in enumerate(columns) if column is not None]
+    if "space directions" not in header.fields:
+        kept = list(range(min(3, len(sizes))))  # a trailing axis of size 1 is no dimension
+    if len(kept) != 3 or any(sizes[axis] != 1 for axis in range(len(sizes)) if axis not in kept):
+        raise FileError(
+            f"{name}: has {len(sizes)} dimensions {sizes}, but one 3-D scalar volume is "
+            "needed; extract a single volume or component first."
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([columns[axis] for axis in kept]).T
+    frame = FRAMES.get(header.fields.get("space", "").lower())
+    notes: tuple[str, ...] = ()
+    if "space origin" in header.fields:
+        affine[:3, 3] = _vectors(header, "space origin", 1, name)[0]
+    if frame is None or not {"space origin", "space directions"} <= header.fields.keys():
+        notes += (NO_PATIENT_GEOMETRY,)
+    unit, factor = _unit(header)
+    if factor != 1:
+        affine, notes = in_millimetres(affine, factor), notes + unit_note(unit)
+    i, j, k = (sizes[axis] for axis in kept)
+    return (i, j, k), affine, frame or "LPS", notes
+
+
+def _axes(header: Header, dimensions: int, name: str) -> list[list[float] | None]:
+    """The edge vector of each array axis, None where it is no axis of space."""
+    if "space directions" in header.fields:
+        return _vectors(header, "space directions", dimensions, name)
+    if "spacings" not in header.fields:
+        raise FileError(
+            f"{name}: states no voxel size (neither space directions nor spacings); add it first."
+        )
+    sizes = numbers(header.fields["spacings"], name, "spacings")
+    if len(sizes) != dimensions or not all(size > 0 for size in sizes[:3]):
+        raise FileError(
+            f"{name}: states the impossible voxel size {header.fields['spacings']}; correct the "
+            "header first."
+        )
+    diagonal = np.diag(sizes[:3])
+    return [[float(edge) for edge in column] for column in diagonal] + [None] * (dimensions - 3)
+
+
+def _vectors(header: Header, field: str, count: int, name: str) -> list[Any]:
+    """``count`` vectors of three numbers, or None for ``none``."""
+    found = VECTOR.findall(header.fields[field])
+    vectors = [
+        None if text.lower() == "none" else numbers(text.strip("()"), name, field) for text in found
+    ]
+    if len(vectors) != count or any(len(vector) != 3 for vector in vectors if vector is not None):
+        raise FileError(
+            f"{name}: states {field} {header.fields[field]}, but {count} vectors of 3 numbers are "
+            "needed; correct the header first."
+        )
+    return vectors
+
+
+def _unit(header: Header) -> tuple[str, float]:
+    units = set(re.findall(r'"([^"]*)"', header.fields.get("space units", "")))
+    return UNITS.get(units.pop(), ("mm", 1.0)) if len(units) == 1 else ("mm", 1.0)
+
+
+def _stored_type(header: Header, name: str) -> np.dtype[Any]:
+    stated = header.fields.get("type", "").lower()
+    if stated not in TYPE_OF:
+        raise FileError(
+            f"{name}: holds {stated or 'unknown'} values, but real numbers are needed; convert it "
+            "to a scalar image first."
+        )
+    dtype = np.dtype(TYPE_OF[stated])
+    endian = header.fields.get("endian", "little" if dtype.itemsize == 1 else "").lower()
+    if endian not in ("little", "big"):
+        raise FileError(f"{name}: states no byte order (endian: little or big); save it again.")
+    return dtype.newbyteorder("<" if endian == "little" else ">")
+
+
+def _payload(
+    stream: BinaryIO,
+    held: int,
+    header: Header,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    name: str,
+) -> tuple[bytearray, tuple[str, ...]]:
+    """The bytes of the image, and named warnings."""
+    encoding = header.fields.get("encoding", "").lower()
+    skips = {header.fields.get(field, "0") for field in ("line skip", "byte skip")}
+    if encoding not in ENCODINGS or skips != {"0"}:
+        raise FileError(
+            f"{name}: is stored with encoding {encoding!r} and skips {sorted(skips)}; save it with "
+            "encoding raw or gzip and no skips."
+        )
+    count = math.prod(shape) * dtype.itemsize
+    check_room(count, held, name, compressed=ENCODINGS[encoding])
+    source: Any = gzip.GzipFile(fileobj=stream) if ENCODINGS[encoding] else stream
+    return read_image(source, count, count // shape[2], name)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], text)

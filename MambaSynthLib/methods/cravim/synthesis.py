@@ -1,0 +1,35 @@
+"""CRAViM's sampler: from pure noise to the target slice in a few steps (Sec. 2, "inference").
+
+The network sees the source slice and the noised target and estimates the clean target; the
+posterior takes the noised target one level down. The level is not an input of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.diffusion import Schedule, levels, posterior
+
+Images = NDArray[np.float32]
+Network = Callable[[Images], Images]
+
+
+def synthesize(network: Network, source: Images, noise: Images, schedule: Schedule) -> Images:
+    """The target slices y_0 (B,H,W) of source slices x_0 (B,H,W), in [-1,1] like the training data.
+
+    ``noise`` (S,B,H,W) holds the standard normal draws: the first is y_T, the others enter the
+    posterior of the S - 1 steps that have one. S is therefore the number of network calls.
+    """
+    visited = levels(schedule, len(noise))
+    current = noise[0]
+    for step, (high, low) in enumerate(zip(visited, visited[1:], strict=False)):
+        estimate = network(np.stack([source, current], axis=1))[:, 1]  # (B,H,W)
+        if low == 0:
+            return estimate
+        q = posterior(schedule, high, low)
+        drawn = q.of_estimate * estimate + q.of_current * current + q.std * noise[step + 1]
+        current = drawn.astype(np.float32)
+    raise AssertionError("unreachable: the last level is 0")

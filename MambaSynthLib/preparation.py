@@ -1,0 +1,114 @@
+"""A volume becomes a stack of network slices, and a synthesized stack becomes a volume again.
+
+    Volume --reorient--> (N,H,W) --resample in plane--> --canvas--> --scale--> [-1,1]
+    Volume <--reorient-- (N,H,W) <--resample in plane-- <--canvas-- <--scale-- [-1,1]
+
+The synthetic volume has the source's grid to the bit: the affine is never recomputed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.card import GridSpec, IntensitySpec
+from MambaSynthLib.errors import VolumeError
+from MambaSynthLib.grid import Canvas, InPlaneResampling, Reorientation
+from MambaSynthLib.intensity import Scaling, background, percentile_scaling, zscore_scaling
+from MambaSynthLib.volume import Volume
+
+EMPTY = -1.0  # what the network sees, and answers, where there is no tissue
+SIZE_MULTIPLE = 4  # the networks halve the canvas twice
+SMALLEST = 4  # pixels per row or column that a slice must have
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A volume's way to the network and back. Make it with ``prepare``."""
+
+    volume: Volume
+    intensity: IntensitySpec
+    empty: NDArray[np.bool_]  # (I,J,K) background, see intensity.background
+    reorientation: Reorientation
+    resampling: InPlaneResampling
+    canvas: Canvas
+    scaling: Scaling
+
+    def stack(self) -> NDArray[np.float32]:
+        """(N,H,W) in [-1,1]: the source as the network sees it."""
+        return self._to_network(self.volume.array, self.scaling)
+
+    def stack_of(self, registered: Volume) -> NDArray[np.float32]:
+        """(N,H,W) in [-1,1]: another volume of the same grid, such as the acquired target.
+
+        It is scaled by its own intensities. Raises VolumeError when it lies on another grid.
+        """
+        same_place = np.allclose(registered.affine, self.volume.affine, atol=1e-3)
+        if registered.shape != self.volume.shape or not same_place:
+            raise VolumeError(
+                f"{registered.name}: its grid is not that of {self.volume.name}; register and "
+                "resample it first."
+            )
+        return self._to_network(registered.array, scaling_of(registered, self.intensity))
+
+    def _to_network(self, array: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:
+        scaled = np.clip(scaling.apply(array), -1, 1)
+        slices = self.reorientation.apply(np.where(self.empty, np.float32(EMPTY), scaled))
+        return self.canvas.apply(self.resampling.apply(slices), EMPTY)
+
+    def tissue_slices(self) -> NDArray[np.bool_]:
+        """(N,) which slices hold anything but background."""
+        holds: NDArray[np.bool_] = ~np.all(self.reorientation.apply(self.empty), axis=(1, 2))
+        return holds
+
+    def restore(
+        self, stack: NDArray[np.float32], scaling: Scaling, name: str = "synthetic"
+    ) -> Volume:
+        """(N,H,W) from the network -> a volume on the source's grid.
+
+        Values beyond [-1,1], which no training image has, are clamped. ``scaling`` gives them
+        their unit: the target's, or the source's own to undo ``stack``.
+        """
+        slices = self.resampling.undo(self.canvas.undo(np.clip(stack, -1, 1), EMPTY))
+        array = self.reorientation.undo(slices)
+        array = np.where(self.empty, np.float32(EMPTY), array)
+        return self.volume.with_array(scaling.undo(array), name)
+
+
+def prepare(volume: Volume, grid: GridSpec, intensity: IntensitySpec) -> Preparation:
+    """Plan the way of ``volume`` to a network trained on ``grid`` and ``intensity``.
+
+    Raises
+    ------
+    VolumeError: the volume is constant, holds NaN, or has slices of fewer than 4 pixels a side.
+    """
+    if not np.isfinite(volume.array).all():
+        count = int(np.count_nonzero(~np.isfinite(volume.array)))
+        raise VolumeError(
+            f"{volume.name}: {count} voxels are NaN or infinite; repair the image or read it with "
+            "--nan-as-zero."
+        )
+    reorientation = Reorientation.between(volume.affine, grid.axis_codes)
+    spacing = volume.spacing[list(reorientation.order)]
+    rows, columns = (volume.shape[axis] for axis in reorientation.order[1:])
+    if min(rows, columns) < SMALLEST:
+        raise VolumeError(
+            f"{volume.name}: its slices are {rows} x {columns} pixels, too small to show "
+            f"anatomy; at least {SMALLEST} x {SMALLEST} are needed."
+        )
+    scaling = scaling_of(volume, intensity)
+    empty = background(volume.array)
+    resampling = InPlaneResampling.between((rows, columns), spacing[1:], grid.in_plane_spacing_mm)
+    tissue = np.any(reorientation.apply(~empty), axis=0, keepdims=True)  # (1,H,W)
+    content = resampling.apply(tissue.astype(np.float32))[0] > 0
+    canvas = Canvas.around(content, grid.size, SIZE_MULTIPLE)
+    return Preparation(volume, intensity, empty, reorientation, resampling, canvas, scaling)
+
+
+def scaling_of(volume: Volume, intensity: IntensitySpec) -> Scaling:
+    """The linear map of a volume's intensities that the card's rule asks for."""
+    if intensity.rule == "zscore":
+        return zscore_scaling(volume.array, volume.name)
+    return percentile_scaling(volume.array, intensity.upper_percentile, volume.name)

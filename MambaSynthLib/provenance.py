@@ -1,0 +1,178 @@
+"""Where a synthetic image comes from, in the two shapes that files can hold.
+
+A :class:`Provenance` becomes a nested dictionary for JSON (a BIDS sidecar, a NIfTI header
+extension) or flat text tags (NRRD and MHA key/values, MRML attributes), and comes back unchanged
+from both. It holds no time stamp unless asked, so that the same seed and settings give the same
+file to the byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from MambaSynthLib import __version__
+from MambaSynthLib.errors import FileError
+
+MARK = "SYNTHETIC - NOT FOR DIAGNOSIS"
+TAG_PREFIX = "MambaSynth."
+BIDS_KEYS = {
+    "method": "Method",
+    "model_id": "Model",
+    "model_version": "ModelVersion",
+    "weights_sha256": "WeightsSHA256",
+    "source_contrast": "SourceContrast",
+    "target_contrast": "TargetContrast",
+    "source_sha256": "SourceSHA256",
+    "seed": "Seed",
+    "steps": "Steps",
+    "samples": "Samples",
+    "noise": "Noise",
+    "backend": "Backend",
+    "device": "Device",
+    "slices": "Slices",
+    "created": "Created",
+    "warnings": "Warnings",
+}  # software and source_name have places of their own in BIDS: GeneratedBy and Sources
+NUMBERS = ("seed", "steps", "samples")
+LISTS = ("slices", "warnings")
+OPTIONAL = ("slices", "created", "warnings")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a synthetic image, and from what.
+
+    Parameters
+    ----------
+    method: name of the synthesis method, e.g. ``cravim``.
+    model_id, model_version, weights_sha256: the model package and the weights that were loaded.
+    source_contrast, target_contrast: BIDS spelling, e.g. ``T1w`` and ``T2w``.
+    source_name: base name of the source file, or name of the source node; never a path.
+    source_sha256: hash of the source's voxels, see ``io.files.sha256_of``.
+    seed, steps, samples: of the sampler; ``samples`` is how many noise draws were averaged.
+    noise: ``per-slice`` or ``shared``.
+    backend, device: where the networks ran, e.g. ``torch`` and ``cpu``.
+    slices: first and one-past-last synthesized slice, where not the whole volume was.
+    created: ISO 8601 UTC, or None (the default) to keep files reproducible.
+    warnings: named warnings of reading and synthesis.
+    software: name and version of the program.
+    """
+
+    method: str
+    model_id: str
+    model_version: str
+    weights_sha256: str
+    source_contrast: str
+    target_contrast: str
+    source_name: str
+    source_sha256: str
+    seed: int
+    steps: int
+    samples: int
+    noise: str
+    backend: str
+    device: str
+    slices: tuple[int, int] | None = None
+    created: str | None = None
+    warnings: tuple[str, ...] = ()
+    software: str = f"MambaSynth {__version__}"
+
+    def to_bids(self) -> dict[str, Any]:
+        """The record for a BIDS JSON sidecar (BIDS derivatives: GeneratedBy, Sources)."""
+        name, _, version = self.software.rpartition(" ")
+        record: dict[str, Any] = {
+            "Synthetic": True,
+            "Warning": MARK,
+            "GeneratedBy": [{"Name": name, "Version": version}],
+            "Sources": [self.source_name],
+        }
+        for field, key in BIDS_KEYS.items():
+            value = getattr(self, field)
+            if value not in (None, ()):
+                record[key] = list(value) if field in LISTS else value
+        return record
+
+    @classmethod
+    def from_bids(cls, record: Mapping[str, Any]) -> Provenance:
+        """Undo :meth:`to_bids`. Raises FileError where the record is not one of ours."""
+        try:
+            made_by = record["GeneratedBy"][0]
+            found: dict[str, Any] = {
+                "software": f"{made_by['Name']} {made_by['Version']}",
+                "source_name": record["Sources"][0],
+            }
+        except (KeyError, IndexError, TypeError) as error:
+            raise FileError(
+                "The provenance record lacks GeneratedBy or Sources; it was not written by "
+                "MambaSynth or has been edited."
+            ) from error
+        found |= {field: record[key] for field, key in BIDS_KEYS.items() if key in record}
+        return cls._checked(found)
+
+    def to_tags(self) -> dict[str, str]:
+        """Flat ``MambaSynth.<field>`` -> one line of printable ASCII."""
+        tags = {TAG_PREFIX + "mark": MARK}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value in (None, ()):
+                continue
+            text = json.dumps(value) if field.name in LISTS else str(value)
+            tags[TAG_PREFIX + field.name] = text.encode("unicode_escape").decode("ascii")
+        return tags
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str]) -> Provenance:
+        """Undo :meth:`to_tags`; foreign tags are ignored. Raises FileError as from_bids does."""
+        found: dict[str, Any] = {}
+        for field in (field.name for field in fields(cls)):
+            text = tags.get(TAG_PREFIX + field)
+            if text is None:
+                continue
+            try:
+                text = text.encode("ascii").decode("unicode_escape")
+                found[field] = json.loads(text) if field in NUMBERS + LISTS else text
+            except ValueError as error:
+                raise FileError(
+                    f"The provenance tag {TAG_PREFIX}{field} is damaged: {text[:40]!r}."
+                ) from error
+        return cls._checked(found)
+
+    def sentence(self) -> str:
+        """The record in words, for a caption or ``mambasynth verify``."""
+        steps = f"{self.steps} step{'s' * (self.steps != 1)}"
+        samples = f"{self.samples} sample{'s' * (self.samples != 1)}"
+        part = f", slices {self.slices[0]} to {self.slices[1] - 1} only" if self.slices else ""
+        return (
+            f"{MARK}: {self.target_contrast} synthesized from {self.source_contrast} "
+            f"{self.source_name} by {self.software}, model {self.model_id} {self.model_version} "
+            f"({self.method}, seed {self.seed}, {steps}, {samples}{part})."
+        )
+
+    @classmethod
+    def _checked(cls, found: dict[str, Any]) -> Provenance:
+        """Build from untrusted values: every field there and of its declared kind."""
+        for field in (field.name for field in fields(cls)):
+            if field not in found:
+                if field in OPTIONAL:
+                    continue
+                raise FileError(f"The provenance record lacks {field}; it has been edited.")
+            if not _fits(field, found[field]):
+                raise FileError(f"The provenance record has {field} = {found[field]!r:.60}.")
+        for field in LISTS:
+            if field in found:
+                found[field] = tuple(found[field])
+        return cls(**found)
+
+
+def _fits(field: str, value: Any) -> bool:
+    """Whether ``value`` is of the kind that ``field`` holds."""
+    if field in NUMBERS:
+        return type(value) is int
+    if field == "slices":
+        return isinstance(value, list) and [type(item) for item in value] == [int, int]
+    if field == "warnings":
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return isinstance(value, str)

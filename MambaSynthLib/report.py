@@ -1,0 +1,315 @@
+"""One picture for the reader: source, synthetic image, acquired target and their difference.
+
+    | axial    |  source | synthetic | acquired | difference |
+    | coronal  |         |           |          |            |
+    | sagittal |         |           |          |            |
+    | grey bar |         |           |          |            |
+
+Every plane is shown in the radiological convention at its true size in mm: the patient's right on
+the left of axial and coronal pictures, anterior on the left of sagittal ones. All planes share one
+scale and pass through the center of the head. Oblique grids are cut along their own axes and
+labelled with the nearest patient directions.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.metrics import check_finite, check_same_grid
+from MambaSynthLib.volume import AXIS_LETTERS, Volume
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = NDArray[np.floating[Any]]
+
+MARK = "SYNTHETIC - not for diagnosis"
+WINDOW_PERCENTILES = (0.5, 99.5)  # of all voxels; a head fills about a third of them
+DIFFERENCE_RANGE = (0.0, 0.5)  # fraction of the display window; fixed, so that reports compare
+
+# On a grid that grows to the left, posterior and inferior: the axis across each plane and the
+# letters at its left, right and top edge.
+PLANES = {"axial": (2, "RLA"), "coronal": (1, "RLS"), "sagittal": (0, "APS")}
+
+DPI = 160
+COLUMN_INCHES, MAX_ROWS_INCHES, MIN_ROW_INCHES = 2.6, 10.0, 0.45
+BAR_INCHES, GAP_INCHES = 0.08, 0.06
+TITLE_POINTS, TEXT_POINTS = 10, 7
+LINE_INCHES, GLYPH_INCHES = 1.3 / 72, 0.65 / 72  # per point of font size; hinting widens glyphs
+FONT = "DejaVu Sans Mono"  # ships with matplotlib, so that pictures do not depend on the machine
+BACKGROUND, INK, LETTER_INK, MARK_INK = "#101214", "#d8dde2", "#7fc4ff", "#ffc83d"
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one column shows: (I,J,K) values on an LPI grid, how to window and how to title them."""
+
+    title: str
+    array: Array
+    window: tuple[float, float]
+    colors: str = "gray"
+    marked: bool = False
+
+
+def write_report(
+    path: str | Path,
+    *,
+    source: Volume,
+    synthetic: Volume,
+    reference: Volume | None = None,
+    title: str,
+    caption: Sequence[str] = (),
+    contrasts: tuple[str, str] = ("T1w", "T2w"),
+) -> None:
+    """Write one PNG that shows a synthesis; an existing file is replaced.
+
+    ``reference`` is the acquired target, where there is one; it adds its own column and that of
+    the absolute difference, taken after each image is scaled by its own display window because
+    MR units are arbitrary. ``contrasts`` are the names of source and target contrast; ``title``
+    and the lines of ``caption`` are wrapped. Equal inputs give equal bytes.
+
+    Raises
+    ------
+    VolumeError: the volumes lie on different grids or hold NaN or infinite values.
+    FileError: ``path`` is no PNG name or cannot be written; nothing is left behind then.
+    RequestError: matplotlib is missing.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise FileError(f"{path}: a report is a PNG picture; give it a name that ends in .png.")
+    for volume in (source, synthetic, reference):
+        if volume is not None:
+            check_finite(volume)
+            check_same_grid(volume, source)
+    columns = _columns(source, synthetic, reference, contrasts)
+    spacing = source.spacing[_lpi_axes(source)]
+    _write_atomically(path, _draw(columns, spacing, title, caption))
+
+
+# --- what is shown -----------------------------------------------------------------------------
+
+
+def _columns(
+    source: Volume, synthetic: Volume, reference: Volume | None, contrasts: tuple[str, str]
+) -> list[Column]:
+    source_contrast, target_contrast = contrasts
+    columns = [
+        _column(f"{source_contrast} source", source),
+        _column(f"{target_contrast} synthetic", synthetic, marked=True),
+    ]
+    if reference is not None:
+        columns.append(_column(f"{target_contrast} acquired", reference))
+        scaled = [_scaled(column) for column in columns[1:]]
+        difference = np.abs(scaled[0] - scaled[1])
+        columns.append(
+            Column("absolute difference / display window", difference, DIFFERENCE_RANGE, "inferno")
+        )
+    return columns
+
+
+def _column(title: str, volume: Volume, *, marked: bool = False) -> Column:
+    low, high = (float(p) for p in np.percentile(volume.array, WINDOW_PERCENTILES))
+    window = (low, high) if high > low else (low, low + 1)
+    return Column(title, in_lpi(volume), window, marked=marked)
+
+
+def _scaled(column: Column) -> Array:
+    low, high = column.window
+    scaled: Array = np.clip((column.array - low) / (high - low), 0, 1)
+    return scaled
+
+
+def in_lpi(volume: Volume) -> NDArray[np.float32]:
+    """The array on the nearest grid whose indices grow to the left, posterior and inferior.
+
+    Then ``plane.T`` is a radiological picture, for each of the three planes. Axes are permuted
+    and flipped, never interpolated.
+    """
+    axes = _lpi_axes(volume)
+    steps = [1 if volume.axis_codes[axis] in "LPI" else -1 for axis in axes]
+    return volume.array.transpose(axes)[tuple(slice(None, None, step) for step in steps)]
+
+
+def _lpi_axes(volume: Volume) -> list[int]:
+    """The array axis that runs along L-R, P-A and I-S."""
+    return [
+        next(axis for axis, code in enumerate(volume.axis_codes) if code in pair)
+        for pair in AXIS_LETTERS
+    ]
+
+
+def head_center(array: Array) -> tuple[int, int, int]:
+    """The voxel at the center of mass of all voxels brighter than the mean.
+
+    A head rarely lies in the middle of the array. The middle is taken for a constant array.
+    """
+    bright = np.argwhere(array > array.mean(dtype=np.float64))
+    center = bright.mean(axis=0) if len(bright) else (np.array(array.shape) - 1) / 2
+    i, j, k = (int(index) for index in np.rint(center))
+    return i, j, k
+
+
+# --- the picture -------------------------------------------------------------------------------
+
+
+class Sheet:
+    """A dark figure on which things are placed in inches from its top left corner."""
+
+    def __init__(self, width: float, height: float) -> None:
+        try:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise RequestError(
+                "Reports need matplotlib, which is not installed; run: pip install matplotlib"
+            ) from error
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor=BACKGROUND)
+        self.canvas: Any = FigureCanvasAgg(self.figure)
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes without frame or ticks."""
+        bottom = 1 - (top + height) / self.height
+        size = (width / self.width, height / self.height)
+        axes = self.figure.add_axes((left / self.width, bottom, *size))
+        axes.set_axis_off()
+        return axes
+
+    def text(self, x: float, top: float, text: str, points: int, **style: Any) -> None:
+        """Lines of text below ``top``; literally, so that ``$`` starts no formula."""
+        style |= {"fontsize": points, "family": FONT, "color": INK, "parse_math": False}
+        style |= {"verticalalignment": "top", "linespacing": 1.15}
+        self.figure.text(x / self.width, 1 - top / self.height, text, **style)
+
+    def png(self) -> bytes:
+        """The same bytes on each call: no date, no version of matplotlib."""
+        buffer = io.BytesIO()
+        self.canvas.print_png(buffer, metadata={"Software": None, "Description": MARK})
+        return buffer.getvalue()
+
+
+def _draw(
+    columns: list[Column], spacing: NDArray[np.float64], title: str, caption: Sequence[str]
+) -> bytes:
+    """Lay out blocks from top to bottom, make the sheet as large as they need, and fill it."""
+    pictures = _picture_inches(np.array(columns[0].array.shape) * spacing)
+    width = len(columns) * (COLUMN_INCHES + GAP_INCHES) + GAP_INCHES
+    heading = _wrapped([title], width, TITLE_POINTS)
+    names = [_wrapped([column.title], COLUMN_INCHES, TEXT_POINTS) for column in columns]
+    legend = _wrapped(caption, width, TEXT_POINTS)
+
+    names_top = GAP_INCHES + _text_inches(heading, TITLE_POINTS)
+    rows_top = names_top + max(_text_inches(name, TEXT_POINTS) for name in names)
+    bars_top = rows_top + _row_inches(pictures).sum()
+    legend_top = bars_top + BAR_INCHES + _text_inches("0", TEXT_POINTS) + GAP_INCHES
+    sheet = Sheet(width, legend_top + _text_inches(legend, TEXT_POINTS))
+
+    sheet.text(GAP_INCHES, GAP_INCHES, heading, TITLE_POINTS, weight="bold")
+    sheet.text(GAP_INCHES, legend_top, legend, TEXT_POINTS)
+    center = head_center(columns[0].array)
+    for index, (column, name) in enumerate(zip(columns, names, strict=True)):
+        middle = GAP_INCHES + index * (COLUMN_INCHES + GAP_INCHES) + COLUMN_INCHES / 2
+        sheet.text(middle, names_top, name, TEXT_POINTS, horizontalalignment="center")
+        _draw_planes(sheet, column, center, (middle, rows_top), pictures)
+        _draw_bar(sheet, column, (middle, bars_top))
+    return sheet.png()
+
+
+def _row_inches(pictures: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3,) heights of the rows, each with the gap below it; thin slabs get room for their mark."""
+    rows: NDArray[np.float64] = np.maximum(pictures[:, 1], MIN_ROW_INCHES) + GAP_INCHES
+    return rows
+
+
+def _picture_inches(extent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3,2) width and height of the three planes of a grid of (3,) ``extent`` mm along L, P, I."""
+    planes = np.array([extent[[0, 1]], extent[[0, 2]], extent[[1, 2]]])
+    scale = min(COLUMN_INCHES / planes[:, 0].max(), MAX_ROWS_INCHES / planes[:, 1].sum())
+    inches: NDArray[np.float64] = planes * scale
+    return inches
+
+
+def _draw_planes(
+    sheet: Sheet,
+    column: Column,
+    center: tuple[int, int, int],
+    place: tuple[float, float],
+    pictures: NDArray[np.float64],
+) -> None:
+    """The three planes through ``center``, below the middle of their top edge ``place``."""
+    middle, top = place
+    planes = zip(PLANES.values(), pictures, _row_inches(pictures), strict=True)
+    for (axis, letters), (width, height), row in planes:
+        upper = top + (row - GAP_INCHES - height) / 2
+        axes = sheet.axes(middle - width / 2, upper, width, height)
+        _draw_plane(axes, column, np.moveaxis(column.array, axis, 0)[center[axis]].T, letters)
+        top += row
+
+
+def _draw_plane(axes: Axes, column: Column, picture: Array, letters: str) -> None:
+    low, high = column.window
+    axes.imshow(
+        picture, cmap=column.colors, vmin=low, vmax=high, aspect="auto", interpolation="bilinear"
+    )
+    box = {"facecolor": BACKGROUND, "alpha": 0.75, "linewidth": 0, "pad": 1.2}
+    style: dict[str, Any] = {"fontsize": TEXT_POINTS, "family": FONT, "bbox": box}
+    style |= {"transform": axes.transAxes}
+    axes.text(0.02, 0.5, letters[0], ha="left", va="center", color=LETTER_INK, **style)
+    axes.text(0.98, 0.5, letters[1], ha="right", va="center", color=LETTER_INK, **style)
+    axes.text(0.5, 0.98, letters[2], ha="center", va="top", color=LETTER_INK, **style)
+    if column.marked:
+        axes.text(0.5, 0.02, MARK, ha="center", va="bottom", color=MARK_INK, **style)
+
+
+def _draw_bar(sheet: Sheet, column: Column, place: tuple[float, float]) -> None:
+    """The greys of a column from dark to bright, with the intensities at both ends below."""
+    middle, top = place
+    left, right = middle - 0.4 * COLUMN_INCHES, middle + 0.4 * COLUMN_INCHES
+    axes = sheet.axes(left, top, right - left, BAR_INCHES)
+    axes.imshow(np.linspace(0, 1, 256)[None], cmap=column.colors, aspect="auto")
+    low, high = (f"{value:.4g}" for value in column.window)
+    below = top + BAR_INCHES + GAP_INCHES / 2
+    sheet.text(left, below, low, TEXT_POINTS)
+    sheet.text(right, below, high, TEXT_POINTS, horizontalalignment="right")
+
+
+def _wrapped(lines: Sequence[str], inches: float, points: int) -> str:
+    """The lines, broken where they would leave a box of this width."""
+    glyphs = int((inches - 2 * GAP_INCHES) / (GLYPH_INCHES * points))
+    return "\n".join(textwrap.fill(line, glyphs) for line in lines)
+
+
+def _text_inches(text: str, points: int) -> float:
+    return (text.count("\n") + 1) * LINE_INCHES * points + GAP_INCHES if text else 0.0
+
+
+# --- the file ----------------------------------------------------------------------------------
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """All of the file or nothing: written beside ``path``, then renamed."""
+    temporary = path.with_name(f".mambasynth-{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise FileError(
+            f"{path}: cannot be written ({error.strerror}); choose a folder that exists, is "
+            "writable and has space left."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

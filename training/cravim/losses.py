@@ -1,0 +1,69 @@
+"""The losses of CRAViM, one function per printed equation (Sec. 2, Eq. 3-5).
+
+| symbol         | code        | meaning                                                       |
+|----------------|-------------|---------------------------------------------------------------|
+| x_0            | ``real``    | an acquired image (B,1,H,W) in [-1,1]                         |
+| G(...)[1]      | ``fake``    | a synthetic image of the target contrast                      |
+| x'_0 = G(.)[0] | ``carried`` | the generator's transported source                            |
+| lambda_*       | ``Weights`` | the weights of the terms                                      |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import l1_loss
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Eq. 5. ``lambda_paired`` is ours: 0 in the paper, for registered pairs only."""
+
+    lambda_adv: float = 1.0
+    lambda_rdn: float = 5.0
+    lambda_trans: float = 1.0
+    lambda_cyc: float = 15.0
+    lambda_paired: float = 0.0
+
+
+def adversarial_loss(scores_of_fake: Sequence[Tensor]) -> Tensor:
+    """Least-squares GAN, generator's side: sum over scales of mean (D(fake) - 1)^2."""
+    return sum_over_scales((score - 1).square().mean() for score in scores_of_fake)
+
+
+def discriminator_loss(
+    scores_of_fake: Sequence[Tensor], scores_of_real: Sequence[Tensor]
+) -> Tensor:
+    """Least-squares GAN, discriminator's side: mean D(fake)^2 + mean (D(real) - 1)^2, no 1/2."""
+    return sum_over_scales(
+        fake.square().mean() + (real - 1).square().mean()
+        for fake, real in zip(scores_of_fake, scores_of_real, strict=True)
+    )
+
+
+def random_denoise_loss(fake: Tensor, denoised: Tensor) -> Tensor:
+    """Eq. 3, L_rdn: the synthetic image equals its own noised-then-denoised version."""
+    return l1_loss(fake, denoised)
+
+
+def transport_loss(carried: Tensor, original: Tensor) -> Tensor:
+    """Eq. 4, L_trans: the transported image equals what went in."""
+    return l1_loss(carried, original)
+
+
+def cycle_loss(reconstructed: Tensor, real: Tensor) -> Tensor:
+    """L_cyc: the acquired image comes back from its synthetic counterpart."""
+    return l1_loss(reconstructed, real)
+
+
+def paired_loss(fake: Tensor, acquired_target: Tensor) -> Tensor:
+    """L1 to the registered acquired target; not in the paper."""
+    return l1_loss(fake, acquired_target)
+
+
+def sum_over_scales(terms: object) -> Tensor:
+    """The scales are added, not averaged, as published."""
+    total: Tensor = sum(terms)  # type: ignore[call-overload]
+    return total

@@ -1,0 +1,112 @@
+"""A training recipe: one TOML file with everything that a run depends on, checked when read."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from MambaSynthLib.card import GridSpec, IntensitySpec
+from MambaSynthLib.diffusion import Schedule
+from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.methods.cravim.network import CRAViMConfig
+from training.cravim.losses import Weights
+from training.cravim.step import WIRINGS, Wiring
+from training.data.phantom_slices import Phantoms
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of the training with one crop and batch size."""
+
+    iterations: int
+    batch: int
+    crop: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """Adam for both sides; the rates fall along one cosine over all stages when ``cosine``."""
+
+    lr_generators: float
+    lr_discriminators: float
+    lr_end: float
+    betas: tuple[float, float]
+    cosine: bool
+    ema: float  # decay of the averaged generators that are exported; 0 keeps the raw ones
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """See the comments in ``training/cravim/compact.toml``."""
+
+    seed: int
+    wiring: Wiring
+    network: CRAViMConfig
+    discriminator_width: int
+    weights: Weights
+    optimization: Optimization
+    stages: tuple[Stage, ...]
+    phantoms: Phantoms
+    gamma_spread: float
+    grid: GridSpec
+    intensity: IntensitySpec
+    schedule: Schedule
+
+    @property
+    def iterations(self) -> int:
+        return sum(stage.iterations for stage in self.stages)
+
+    def stage_at(self, iteration: int) -> Stage:
+        """The stage that iteration 0, 1, ... belongs to."""
+        for stage in self.stages:
+            if iteration < stage.iterations:
+                return stage
+            iteration -= stage.iterations
+        return self.stages[-1]
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a TOML file.
+
+    Raises
+    ------
+    FileError: the file is missing or no TOML.
+    RequestError: a key is missing or unknown, or a value does not fit.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise FileError(f"{path}: is no TOML ({error}); correct that line.") from error
+    try:
+        return _recipe(data)
+    except KeyError as error:
+        raise RequestError(f"{path}: the recipe lacks {error}; compare compact.toml.") from error
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"{path}: {error}; compare compact.toml.") from error
+
+
+def _recipe(data: dict[str, Any]) -> Recipe:
+    unknown = set(data) - {field.name for field in fields(Recipe)} - {"expected"}
+    if unknown:
+        raise ValueError(f"the recipe has the unknown entries {sorted(unknown)}")
+    optimization = data["optimization"]
+    grid = data["grid"]
+    intensity = data["intensity"]
+    return Recipe(
+        seed=data["seed"],
+        wiring=WIRINGS[data["wiring"]],
+        network=CRAViMConfig(**data["network"]),
+        discriminator_width=data["discriminator_width"],
+        weights=Weights(**data["weights"]),
+        optimization=Optimization(**{**optimization, "betas": tuple(optimization["betas"])}),
+        stages=tuple(Stage(**{**stage, "crop": tuple(stage["crop"])}) for stage in data["stages"]),
+        phantoms=Phantoms(**data["phantoms"]),
+        gamma_spread=data["gamma_spread"],
+        grid=GridSpec(**{**grid, "size": tuple(grid["size"])}),
+        intensity=IntensitySpec(**{**intensity, "target_range": tuple(intensity["target_range"])}),
+        schedule=Schedule(**data["schedule"]),
+    )

@@ -1,0 +1,95 @@
+"""Registered pairs of volumes become pairs of training slices, by the library's own preparation.
+
+| symbol | code      | shape   | meaning                                                      |
+|--------|-----------|---------|--------------------------------------------------------------|
+| x_0    | ``a[n]``  | (H,W)   | source contrast in [-1,1]; sizes differ between subjects     |
+| y_0    | ``b[n]``  | (H,W)   | target contrast of the same slice                            |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from MambaSynthLib.card import GridSpec, IntensitySpec
+from MambaSynthLib.preparation import EMPTY, prepare
+from MambaSynthLib.volume import Volume
+
+Image = NDArray[np.float32]
+SMALLEST_TISSUE_SHARE = 0.03  # of the canvas; slices with less teach nothing
+
+
+@dataclass(frozen=True)
+class SlicePairs:
+    """The usable slices of one group of subjects."""
+
+    a: list[Image]
+    b: list[Image]
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    def __add__(self, other: SlicePairs) -> SlicePairs:
+        return SlicePairs(self.a + other.a, self.b + other.b)
+
+
+def slices_of(
+    source: Volume, target: Volume, grid: GridSpec, intensity: IntensitySpec
+) -> SlicePairs:
+    """The slices of one subject in which at least 3 % of the canvas is tissue.
+
+    Raises VolumeError when the two volumes do not share one grid.
+    """
+    preparation = prepare(source, grid, intensity)
+    a, b = preparation.stack(), preparation.stack_of(target)
+    usable = np.flatnonzero((a > EMPTY + 0.1).mean(axis=(1, 2)) >= SMALLEST_TISSUE_SHARE)
+    return SlicePairs([a[n] for n in usable], [b[n] for n in usable])
+
+
+def draw_batch(
+    groups: Sequence[SlicePairs],
+    shares: Sequence[float],
+    size: int,
+    crop: tuple[int, int],
+    gamma_spread: float,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """(B,1,h,w) source and target of ``size`` slices, each from a group drawn by ``shares``.
+
+    Augmentation, the same for both images: left-right flip, random position of the ``crop``. On
+    the source only: gamma exp(N(0, gamma_spread)), for scanners whose T1 contrast differs.
+    """
+    probabilities = np.asarray(shares) / np.sum(shares)
+    images = []
+    for _ in range(size):
+        group = groups[rng.choice(len(groups), p=probabilities)]
+        n = int(rng.integers(len(group)))
+        pair = _random_crop(np.stack([group.a[n], group.b[n]]), crop, rng)
+        if rng.random() < 0.5:
+            pair = pair[:, :, ::-1]
+        gamma = float(np.exp(rng.normal(0, gamma_spread)))
+        images.append([2 * ((pair[0] + 1) / 2) ** gamma - 1, pair[1]])
+    batch = torch.from_numpy(np.asarray(images, dtype=np.float32))  # (B,2,h,w)
+    return batch[:, :1], batch[:, 1:]
+
+
+def _random_crop(pair: Image, crop: tuple[int, int], rng: np.random.Generator) -> Image:
+    """(2,H,W) -> (2,*crop), padded with background where the image is smaller.
+
+    A crop without tissue is drawn again, a few times.
+    """
+    short = [max(0, c - n) for c, n in zip(crop, pair.shape[1:], strict=True)]
+    pair = np.pad(pair, ((0, 0), (0, short[0]), (0, short[1])), constant_values=EMPTY)
+    for _ in range(5):
+        row, column = (
+            int(rng.integers(n - c + 1)) for n, c in zip(pair.shape[1:], crop, strict=True)
+        )
+        part = pair[:, row : row + crop[0], column : column + crop[1]]
+        if (part[0] > EMPTY + 0.1).mean() > SMALLEST_TISSUE_SHARE:
+            break
+    return part
