@@ -293,6 +293,7 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not path:  # the dialog was cancelled
             return
         try:
+            dependencies.ensureLightPackages()  # the checks need them
             entry = models.importFrom(Path(path))
         except MambaSynthError as error:
             self.showError(str(error))
@@ -394,7 +395,7 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             targetContrast=self.ui.targetComboBox.currentText,
             device=get("device"),
             steps=get("steps") or None,
-            samples=get("samples"),
+            samples=get("samples") or None,
             seed=get("seed"),
             slices=slices,
             spread=get("spread"),

@@ -18,7 +18,7 @@ from typing import NoReturn
 from MambaSynthLib import __version__
 from MambaSynthLib.errors import Cancelled, MambaSynthError
 
-COMMANDS = ("synthesize", "models", "evaluate", "verify", "info", "demo")
+COMMANDS = ("synthesize", "models", "evaluate", "verify", "info", "demo", "serve")
 EXIT_USER, EXIT_INTERRUPTED = 2, 130
 
 

@@ -147,7 +147,7 @@ class Server:
         synthesis = engine.synthesize(
             {contrast: load_volume(file) for contrast, file in request["sources"].items()},
             steps=request.get("steps"),
-            samples=request.get("samples", 1),
+            samples=request.get("samples"),
             seed=request.get("seed", 0),
             slices=tuple(slices) if slices else None,
             progress=lambda done, total: self._progress(run_id, done, total),

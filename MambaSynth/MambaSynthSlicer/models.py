@@ -87,9 +87,14 @@ def importFrom(path: Path) -> ModelEntry:
 
     Raises ModelError where it is damaged, hostile or installed already.
     """
-    from MambaSynthLib.installation import install_package
+    from MambaSynthLib.importing import import_folder
+    from MambaSynthLib.unpacking import unpacked
 
-    package = install_package(path, user_models())
+    if path.is_dir():
+        package = import_folder(path)
+    else:
+        with unpacked(path) as folder:
+            package = import_folder(folder)
     return readEntry(package.folder / CARD)
 
 

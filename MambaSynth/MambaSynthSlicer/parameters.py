@@ -16,7 +16,7 @@ DEFAULTS: dict[str, Any] = {
     "model": "",
     "device": "auto",
     "steps": 0,  # 0: the model's own number
-    "samples": 1,
+    "samples": 0,
     "seed": 0,
     "spread": False,
 }

@@ -28,14 +28,17 @@ from .worker import Event, Worker
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for. ``steps`` None: the model's own; ``slices``: first, end."""
+    """What the user asks for.
+
+    ``steps`` and ``samples`` None: as the model's card says; ``slices``: first and end.
+    """
 
     model: str
     sourceContrast: str = "T1w"
     targetContrast: str = "T2w"
     device: str = "auto"
     steps: int | None = None
-    samples: int = 1
+    samples: int | None = None
     seed: int = 0
     slices: tuple[int, int] | None = None
     spread: bool = False

@@ -1,39 +1,35 @@
 """A T1w head to try the module with, offered by Slicer's Sample Data module.
 
-From the 3D MR image database of multiple sclerosis patients of the Laboratory of Imaging
-Technologies, University of Ljubljana (CC-BY; cite Lesjak et al., Neuroinformatics 2017), in the
-copy of the muschellij2/open_ms_data repository at one commit.
+The file (200 kB, CC-BY, see ``Resources/SampleData/README.md``) comes with the extension, so it
+loads without a network.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import MambaSynthError
 
-NAME = "MambaSynthHeadT1w"
-URL = (
-    "https://raw.githubusercontent.com/muschellij2/open_ms_data/"
-    "65704901f60650824565aa5a4818611aa89716f4/cross_sectional/MNI/patient07/"
-    "T1_N4_noneck_reduced_winsor_regtoFLAIR_brain_N4_regtoMNI.nii.gz"
-)
-SHA256 = "0d9e0c933140e64ba42931f5ed7aece2a7cc7001fe6c8d753720c487f5e1b8b1"
+CATEGORY, NAME = "MambaSynth", "MambaSynthHeadT1w"
+FILE = Path(__file__).resolve().parent.parent / "Resources" / "SampleData" / "sub-19_T1w.nii.gz"
+SHA256 = "93b85689b5d99a8d96b212da6d73d9befcee0abeacf4a067866b672a93998b32"
 
 
 class SampleDataError(MambaSynthError):
-    """The sample could not be downloaded."""
+    """The sample could not be loaded."""
 
 
 def register() -> None:
-    """Called once Slicer has started: makes the sample known, downloads nothing."""
+    """Called once Slicer has started: makes the sample known, loads nothing."""
     from SampleData import SampleDataLogic
 
     SampleDataLogic.registerCustomSampleDataSource(
-        category="MambaSynth",
+        category=CATEGORY,
         sampleName=NAME,
-        uris=URL,
+        uris=FILE.as_uri(),
         fileNames=f"{NAME}.nii.gz",
         checksums=f"SHA256:{SHA256}",
         nodeNames="Head T1w",
@@ -42,12 +38,12 @@ def register() -> None:
 
 
 def load() -> Any:
-    """The node of the sample, downloaded on first use. Raises SampleDataError without network."""
+    """The node of the sample. Raises SampleDataError where it cannot be copied or is damaged."""
     from SampleData import SampleDataLogic
 
     message = _(
-        "The sample head could not be downloaded; check the network and the proxy settings, or "
-        "load any T1w volume of your own instead."
+        "The sample head could not be loaded; reinstall MambaSynth, or load a T1w volume of your "
+        "own instead."
     )
     try:
         node = SampleDataLogic().downloadSample(NAME)

@@ -40,6 +40,7 @@ class FakeEngine:
     def synthesize(
         self, sources, *, steps, samples, seed, slices, progress, cancelled
     ):  # -> Synthesis
+        samples = samples or 1
         self.misbehave()
         (source,) = sources.values()
         count = source.shape[2]
@@ -62,7 +63,7 @@ class FakeEngine:
     def misbehave(self):
         if self.model == "noisy":
             print("this is not an event")
-            os.system("echo 'nor is this'")
+            os.write(1, b"nor is this\n")  # as a C library does
         if self.model == "refuses":
             raise RequestError("Head.nii: is constant, so there is nothing to synthesize.")
         if self.model == "broken":
