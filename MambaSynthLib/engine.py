@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.backends import torch_backend
+from MambaSynthLib.diffusion import levels
 from MambaSynthLib.errors import Cancelled, RequestError
 from MambaSynthLib.intensity import Scaling
 from MambaSynthLib.io.files import sha256_of
@@ -124,6 +125,7 @@ class Engine:
             slices=slices,
             batch=batch if batch is not None else torch_backend.default_batch(self.device),
         )
+        levels(card.sampling.schedule, request.steps)  # refuses an impossible number of steps
         if set(sources) != set(card.source_contrasts):
             raise RequestError(
                 f"the model {card.id} synthesizes {card.direction}, but was given "

@@ -217,7 +217,7 @@ def _draw(
 
     sheet.text(GAP_INCHES, GAP_INCHES, heading, TITLE_POINTS, weight="bold")
     sheet.text(GAP_INCHES, legend_top, legend, TEXT_POINTS)
-    center = head_center(columns[0].array)
+    center = head_center(columns[1].array)  # the synthetic one: it may be a few slices only
     for index, (column, name) in enumerate(zip(columns, names, strict=True)):
         middle = GAP_INCHES + index * (COLUMN_INCHES + GAP_INCHES) + COLUMN_INCHES / 2
         sheet.text(middle, names_top, name, TEXT_POINTS, horizontalalignment="center")

@@ -57,12 +57,15 @@ def averaged_weights(run: Path) -> dict[str, NDArray[Any]]:
     """
     path = run / CHECKPOINT
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError) as error:
-        raise FileError(f"{path}: cannot be read ({error}); train first.") from error
+        averaged = torch.load(path, map_location="cpu", weights_only=True)["averaged"]
+    except Exception as error:  # torch raises half a dozen kinds for a damaged file
+        raise FileError(
+            f"{path}: is no readable checkpoint ({type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]}); train first."
+        ) from error
     prefix = "a_to_b.module."
     weights = {}
-    for name, value in checkpoint["averaged"].items():
+    for name, value in averaged.items():
         if not name.startswith(prefix):
             continue
         array = value.numpy()

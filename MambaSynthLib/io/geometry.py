@@ -49,7 +49,7 @@ def check_affine(affine: Affine, name: str) -> tuple[str, ...]:
     return ()
 
 
-def in_millimetres(affine: Affine, factor: float) -> Affine:
+def in_millimeters(affine: Affine, factor: float) -> Affine:
     """``affine`` given in a unit of ``factor`` mm, in mm."""
     scaled = affine.copy()
     scaled[:3] *= factor

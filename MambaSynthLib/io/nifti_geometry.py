@@ -15,7 +15,7 @@ from MambaSynthLib.io.geometry import (
     SAME_PLACE,
     Affine,
     displacement,
-    in_millimetres,
+    in_millimeters,
     unit_note,
 )
 from MambaSynthLib.volume import spacing
@@ -23,7 +23,7 @@ from MambaSynthLib.volume import spacing
 Header = Any  # a nibabel Nifti1Header or Nifti2Header; nibabel declares no types for them
 Prefer = Literal["sform", "qform"] | None
 
-UNITS = {1: ("metres", 1e3), 3: ("micrometres", 1e-3)}  # xyzt_units & 7 -> mm
+UNITS = {1: ("meters", 1e3), 3: ("micrometers", 1e-3)}  # xyzt_units & 7 -> mm
 QUATERNION_ROUNDING = 1e-6  # a few float32 steps near 1
 
 
@@ -37,14 +37,14 @@ def patient_affine(
     has_qform, has_sform = int(header["qform_code"]) > 0, int(header["sform_code"]) > 0
     if not has_qform and not has_sform:
         return np.diag((*voxel_size * (-1, -1, 1), 1.0)), (*notes, NO_PATIENT_GEOMETRY)
-    sform = in_millimetres(header.get_sform(), factor)
+    sform = in_millimeters(header.get_sform(), factor)
     if not has_qform:
         if not np.allclose(spacing(sform), voxel_size, rtol=1e-3):
             notes += ("voxel sizes differ: pixdim and sform disagree, the sform was used",)
         return sform, notes
     if has_sform and prefer == "sform" and _quaternion(header) is None:
         return sform, (*notes, "qform ignored: it is no rotation, the sform was used")
-    qform = in_millimetres(_qform(header, name), factor)
+    qform = in_millimeters(_qform(header, name), factor)
     if not has_sform:
         return qform, notes
     apart = displacement(qform, sform, shape)
@@ -61,13 +61,13 @@ def patient_affine(
 
 def _voxel_size(header: Header, factor: float, name: str) -> np.ndarray[Any, Any]:
     sizes = np.array(header["pixdim"][1:4], dtype=np.float64)
-    millimetres = sizes * factor
-    if not np.all((millimetres > 1e-6) & (millimetres < 1e6)):  # also false for NaN
+    millimeters = sizes * factor
+    if not np.all((millimeters > 1e-6) & (millimeters < 1e6)):  # also false for NaN
         raise FileError(
             f"{name}: states the impossible voxel size {tuple(sizes.tolist())} (pixdim); correct "
             "the image header first."
         )
-    return millimetres
+    return millimeters
 
 
 def _quaternion(header: Header) -> np.ndarray[Any, Any] | None:

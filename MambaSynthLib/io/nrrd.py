@@ -17,7 +17,7 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.decoded import Decoded, Frame
-from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, Affine, in_millimetres, unit_note
+from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, Affine, in_millimeters, unit_note
 from MambaSynthLib.io.payload import (
     check_room,
     check_size,
@@ -51,7 +51,7 @@ FRAMES: dict[str, Frame] = {
     "lps": "LPS",
 }
 ENCODINGS = {"raw": False, "gzip": True, "gz": True}
-UNITS = {"m": ("metres", 1e3), "um": ("micrometres", 1e-3), "micron": ("micrometres", 1e-3)}
+UNITS = {"m": ("meters", 1e3), "um": ("micrometers", 1e-3), "micron": ("micrometers", 1e-3)}
 OTHER_NAMES = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
 VECTOR = re.compile(r"\([^()]*\)|none", re.IGNORECASE)
 
@@ -157,7 +157,7 @@ def _grid(
         notes += (NO_PATIENT_GEOMETRY,)
     unit, factor = _unit(header)
     if factor != 1:
-        affine, notes = in_millimetres(affine, factor), notes + unit_note(unit)
+        affine, notes = in_millimeters(affine, factor), notes + unit_note(unit)
     i, j, k = (sizes[axis] for axis in kept)
     return (i, j, k), affine, frame or "LPS", notes
 

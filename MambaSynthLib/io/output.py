@@ -46,6 +46,11 @@ def check_output(
         _check_folder(path.parent, name, room)
         if any(_same_file(path, other) for other in inputs):
             raise FileError(f"{name}: is the input itself; choose another output name.")
+        if marked and any(_share_sidecar(path, Path(other)) for other in inputs):
+            raise FileError(
+                f"{name}: would share its sidecar with an input, which would then count as "
+                "synthetic; choose another output name."
+            )
         _check_replaceable(path, overwrite)
         if marked:
             _check_sidecar(path, overwrite)
@@ -56,6 +61,10 @@ def check_output(
 
 def _same_file(path: Path, other: str | Path) -> bool:
     return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)
+
+
+def _share_sidecar(path: Path, other: Path) -> bool:
+    return sidecar_of(path).resolve() == sidecar_of(other).resolve()
 
 
 def _is_there(path: Path) -> bool:

@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 LOG = logging.getLogger(__name__)
 BLOCK = 8  # tokens whose states are held at once
@@ -149,8 +150,17 @@ class _BlockedScan(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        """The adjoint recurrence g_l = C_l dy_l + exp(delta_{l+1} A) g_{l+1}, from the end."""
+        """The adjoint recurrence g_l = C_l dy_l + exp(delta_{l+1} A) g_{l+1}, from the end.
+
+        A caller may run it inside autocast, which would round the products; hence switched off.
+        """
+        with torch.autocast(dy.device.type, enabled=False):
+            return _BlockedScan._adjoint(ctx, dy)
+
+    @staticmethod
+    def _adjoint(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         u, delta, B, C, A, entries = ctx.saved_tensors
         lanes = _Lanes(u, delta, B, A, ctx.block)
         du, ddelta = torch.empty_like(u), torch.empty_like(u)

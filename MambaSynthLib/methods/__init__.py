@@ -13,14 +13,15 @@ class MethodSpec:
     """Where a method comes from and where its code is."""
 
     title: str
-    doi: str
+    reference: str  # authors, venue, year
     folder: str  # package that holds network.py (build_network) and synthesis.py (synthesize)
 
 
 METHODS = {
     "cravim": MethodSpec(
-        title="CRAViM: MR contrast synthesis with a cycle random-denoise attention vision Mamba",
-        doi="MICCAI 2025",
+        title="Hybrid State-Space Models and Denoising Training for Unpaired Medical Image "
+        "Synthesis (CRAViM)",
+        reference="Zhang & Jiang, MICCAI 2025",
         folder="MambaSynthLib.methods.cravim",
     ),
 }

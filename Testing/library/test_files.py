@@ -24,6 +24,8 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 VALUES = np.random.default_rng(1).normal(100, 30, (5, 6, 7)).astype(np.float32)
 FLIP_XY = np.diag([-1.0, -1, 1, 1])  # LPS <-> RAS
 
+posix = pytest.mark.skipif(os.name == "nt", reason="pipes, links and modes of POSIX")
+
 
 def rotation(x_degrees, y_degrees=0.0, z_degrees=0.0):
     turn = np.eye(3)
@@ -145,11 +147,9 @@ def test_every_real_type_in_both_byte_orders_is_exact(tmp_path, dtype, order):
     path = tmp_path / "x.nii"
     nibabel.Nifti1Image(stored, OBLIQUE, header).to_filename(path)
     assert np.array_equal(read_volume(path).array, values)
-    if dtype != "f2":
-        itk_file(tmp_path / "x.nrrd", values.astype(dtype))
-        assert np.array_equal(read_volume(tmp_path / "x.nrrd").array, values)
-        itk_file(tmp_path / "x.mha", values.astype(dtype))
-        assert np.array_equal(read_volume(tmp_path / "x.mha").array, values)
+    for suffix in (".nrrd", ".mha"):
+        itk_file(tmp_path / f"x{suffix}", values.astype(dtype))
+        assert np.array_equal(read_volume(tmp_path / f"x{suffix}").array, values)
 
 
 def test_whole_numbers_too_large_for_float32_are_noted(tmp_path):
@@ -197,6 +197,7 @@ def test_a_trailing_dimension_of_one_and_a_single_slice_are_fine(tmp_path):
     assert read_volume(path).shape == (5, 6, 1)
 
 
+@posix
 def test_upper_case_and_odd_names_are_read(tmp_path):
     for name in ("X.NII.GZ", "Kopf ü 頭.nii", "-x.nii", "a b.nrrd", "two\nlines.MHA"):
         write = nifti_file if "nii" in name.lower() else itk_file
@@ -245,7 +246,7 @@ def test_qform_and_sform_that_disagree_are_refused_unless_one_is_preferred(tmp_p
     assert "the sform was used" in sform.notes[0] and "the qform was used" in qform.notes[0]
 
 
-def test_a_disagreement_below_a_thousandth_of_a_millimetre_is_rounding(tmp_path):
+def test_a_disagreement_below_a_thousandth_of_a_millimeter_is_rounding(tmp_path):
     path = plain(tmp_path, (280 + 12, "<f", OBLIQUE[0, 3] + 5e-4))
     assert read_volume(path).notes == ()
 
@@ -262,6 +263,16 @@ def test_a_quaternion_near_a_half_turn_is_no_disagreement(tmp_path):
     assert np.allclose(volume.affine, affine, atol=1e-4) and volume.notes == ()
     assert abs(header["quatern_c"]) > 1e-3
     refused(patched(path, (260, "<f", 0.0)), "qform and sform")
+
+
+def test_a_mirrored_qform_is_a_disagreement(tmp_path):
+    refused(plain(tmp_path, (76, "<f", -1.0)), "qform and sform")
+
+
+def test_a_quaternion_rounded_to_a_little_more_than_one_is_a_half_turn(tmp_path):
+    quaternion = (256, "<3f", 0, 0, 1.0000002)
+    volume = read_volume(plain(tmp_path, quaternion, (254, "<h", 0)))
+    assert np.allclose(volume.affine[:3, :3], np.diag([-0.9, -1.1, 3]), atol=1e-6)
 
 
 def test_a_qfac_of_zero_counts_as_one(tmp_path):
@@ -322,7 +333,7 @@ def test_a_voxel_size_that_contradicts_a_lone_sform_is_noted(tmp_path):
 
 
 @pytest.mark.parametrize("code, factor", [(1, 1e3), (3, 1e-3)])
-def test_metres_and_micrometres_are_converted_and_noted(tmp_path, code, factor):
+def test_meters_and_micrometers_are_converted_and_noted(tmp_path, code, factor):
     stored = OBLIQUE.copy()
     stored[:3] /= factor
     path = plain(tmp_path, (123, "<B", code), affine=stored)
@@ -548,6 +559,7 @@ def test_data_beside_a_detached_header_are_read(tmp_path, suffix):
         assert np.array_equal(read_volume(path).array, VALUES)
 
 
+@posix
 @pytest.mark.parametrize("suffix", DETACHED)
 def test_data_outside_the_folder_of_a_detached_header_are_refused(tmp_path, suffix):
     folder, elsewhere = tmp_path / "in", tmp_path / "out"
@@ -574,6 +586,7 @@ def test_data_outside_the_folder_of_a_detached_header_are_refused(tmp_path, suff
 # ---- damaged and foreign files -----------------------------------------------------------------
 
 
+@posix
 def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.nii")
     (tmp_path / "loop.nii").symlink_to(tmp_path / "loop.nii")
@@ -786,7 +799,7 @@ def test_numbers_beyond_float32_count_as_infinite(tmp_path):
     refused(nifti_file(tmp_path / "x.nii", values), "holds 1 voxels")
 
 
-def test_several_volumes_and_colours_are_refused(tmp_path):
+def test_several_volumes_and_colors_are_refused(tmp_path):
     refused(nifti_file(tmp_path / "x.nii", np.stack([VALUES] * 2, -1)), "one 3-D volume")
     refused(nifti_file(tmp_path / "x.nii", np.stack([VALUES[..., None]] * 3, -1)), "one 3-D")
     image = sitk.GetImageFromArray(np.stack([VALUES.T] * 3, -1), isVector=True)

@@ -53,6 +53,7 @@ PROVENANCE = Provenance(
     device="cpu",
     warnings=("slight shear: 1e-5", "back\\slash"),
 )
+posix = pytest.mark.skipif(os.name == "nt", reason="pipes, links and modes of POSIX")
 
 
 def names(folder):
@@ -209,6 +210,7 @@ def test_an_edited_record_is_still_a_mark(tmp_path):
 # ---- before any compute ------------------------------------------------------------------------
 
 
+@posix
 def test_an_output_that_could_not_be_written_is_refused_before_any_compute(tmp_path, monkeypatch):
     write_volume(VOLUME, tmp_path / "old.nii")
     (tmp_path / "folder.nii").mkdir()
@@ -244,6 +246,7 @@ def test_an_output_that_could_not_be_written_is_refused_before_any_compute(tmp_p
         check_output(tmp_path / "x.nii")
 
 
+@posix
 def test_the_output_may_not_be_the_input_under_any_name(tmp_path):
     write_volume(VOLUME, tmp_path / "in.nii")
     os.link(tmp_path / "in.nii", tmp_path / "hard.nii")
@@ -252,6 +255,15 @@ def test_the_output_may_not_be_the_input_under_any_name(tmp_path):
         with pytest.raises(FileError, match="is the input itself"):
             check_output(tmp_path / name, overwrite=True, inputs=[tmp_path / "in.nii"])
     check_output(tmp_path / "out.nii", inputs=[tmp_path / "in.nii", tmp_path / "missing.nii"])
+
+
+def test_the_output_may_not_make_its_input_count_as_synthetic(tmp_path):
+    write_volume(VOLUME, tmp_path / "x.nii")
+    (tmp_path / "sub").mkdir()
+    for name in ("x.nrrd", "sub/../x.mha"):
+        with pytest.raises(FileError, match="share its sidecar"):
+            check_output(tmp_path / name, inputs=[tmp_path / "x.nii"])
+    check_output(tmp_path / "x.nrrd", inputs=[tmp_path / "x.nii"], marked=False)
 
 
 # ---- all or nothing ----------------------------------------------------------------------------
@@ -344,6 +356,26 @@ def test_bytes_that_the_disk_loses_or_an_encoder_garbles_are_noticed(tmp_path, m
     assert path.read_bytes() == before and names(tmp_path) == [path.name]
 
 
+def test_a_sidecar_that_the_disk_loses_is_noticed(tmp_path, monkeypatch):
+    calls = []
+
+    def lossy(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:  # the image is the first file, its sidecar the second
+            os.ftruncate(descriptor, 10)
+
+    monkeypatch.setattr(os, "fsync", lossy)
+    with pytest.raises(FileError, match="x.json: what was read back"):
+        write_volume(VOLUME, tmp_path / "x.nii", provenance=PROVENANCE)
+    assert names(tmp_path) == []
+
+
+def test_the_longest_name_that_a_disk_takes_can_be_written_and_read(tmp_path):
+    path = tmp_path / ("n" * 248 + ".nii.gz")
+    write_volume(VOLUME, path, provenance=PROVENANCE)
+    assert read_marks(path).provenance == PROVENANCE
+
+
 def test_an_image_that_is_not_finite_is_not_written(tmp_path):
     array = VOLUME.array.copy()
     array[0, 0, 0] = np.nan
@@ -359,6 +391,7 @@ def test_a_volume_too_long_for_nifti_1_is_refused_with_another_format(tmp_path):
     write_volume(long, tmp_path / "x.nrrd")
 
 
+@posix
 def test_new_files_have_the_permissions_that_the_umask_gives(tmp_path):
     former = os.umask(0o027)
     try:

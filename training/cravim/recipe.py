@@ -10,10 +10,12 @@ from typing import Any
 from MambaSynthLib.card import GridSpec, IntensitySpec
 from MambaSynthLib.diffusion import Schedule
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.methods.cravim.network import CRAViMConfig
+from MambaSynthLib.methods.cravim.network import SIZE_MULTIPLE, CRAViMConfig
 from training.cravim.losses import Weights
 from training.cravim.step import WIRINGS, Wiring
 from training.data.phantom_slices import Phantoms
+
+SMALLEST_CROP = 64  # the discriminator halves six times
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,15 @@ class Stage:
     iterations: int
     batch: int
     crop: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.batch < 1:
+            raise ValueError(f"a stage has {self.iterations} iterations of {self.batch} slices")
+        if any(n < SMALLEST_CROP or n % SIZE_MULTIPLE for n in self.crop):
+            raise ValueError(
+                f"the crop {self.crop} is not made of multiples of {SIZE_MULTIPLE} from "
+                f"{SMALLEST_CROP}"
+            )
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ def read_recipe(path: Path) -> Recipe:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileError(f"{path}: is no TOML ({error}); correct that line.") from error
     try:
         return _recipe(data)
@@ -93,6 +104,8 @@ def _recipe(data: dict[str, Any]) -> Recipe:
     unknown = set(data) - {field.name for field in fields(Recipe)} - {"expected"}
     if unknown:
         raise ValueError(f"the recipe has the unknown entries {sorted(unknown)}")
+    if data["wiring"] not in WIRINGS:
+        raise ValueError(f"the wiring {data['wiring']!r} is none of {', '.join(WIRINGS)}")
     optimization = data["optimization"]
     grid = data["grid"]
     intensity = data["intensity"]

@@ -73,7 +73,8 @@ def draw_batch(
         if rng.random() < 0.5:
             pair = pair[:, :, ::-1]
         gamma = float(np.exp(rng.normal(0, gamma_spread)))
-        images.append([2 * ((pair[0] + 1) / 2) ** gamma - 1, pair[1]])
+        bright = np.maximum((pair[0] + 1) / 2, 0)  # resampling leaves -1 by a rounding error
+        images.append([2 * bright**gamma - 1, pair[1]])
     batch = torch.from_numpy(np.asarray(images, dtype=np.float32))  # (B,2,h,w)
     return batch[:, :1], batch[:, 1:]
 

@@ -1,1 +1,3 @@
-"""CRAViM (Zhang & Jiang, MICCAI 2025): T1w <-> T2w by few-step adversarial diffusion."""
+"""CRAViM: Hybrid State-Space Models and Denoising Training for Unpaired Medical Image Synthesis
+(Zhang & Jiang, MICCAI 2025). T1w <-> T2w by few-step adversarial diffusion.
+"""

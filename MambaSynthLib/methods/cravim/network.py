@@ -55,7 +55,7 @@ def config_of_weights(shapes: Mapping[str, tuple[int, ...]]) -> CRAViMConfig:
         ngf, input_channels = shapes["conv1.weight"][:2]
         return CRAViMConfig(
             ngf=ngf,
-            n_blocks=1 + max(blocks),
+            n_blocks=len(blocks),
             n_attentions=n_attentions,
             input_channels=input_channels,
             output_channels=shapes["deconv3_content.weight"][0] // n_attentions,
