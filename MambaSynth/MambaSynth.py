@@ -70,6 +70,7 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameters: Parameters | None = None  # None while a scene is closed or loaded
         self._updating = False  # True while the panel is made to show the parameters
         self._cancelling = False
+        self._devicesKnown = False
         self._entries: list[models.ModelEntry] = []
         self._observedSource: Any = None
         self._sideBySide = compare.SideBySide()
@@ -126,8 +127,8 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _observeScene(self) -> None:
         scene = slicer.mrmlScene
-        for event in (scene.StartCloseEvent, scene.StartImportEvent):
-            self.addObserver(scene, event, self.onSceneStarts)
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneCloses)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneChanges)
         for event in (scene.EndCloseEvent, scene.EndImportEvent):
             self.addObserver(scene, event, self.onSceneEnds)
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
@@ -148,9 +149,13 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # --------------------------------------------------------------------------- parameters
 
-    def onSceneStarts(self, caller: Any, event: Any) -> None:
-        """Selectors empty themselves now: that must not be taken for the user's wish."""
+    def onSceneCloses(self, caller: Any, event: Any) -> None:
         self.logic.cancel()
+        self.ui.sideBySideButton.checked = False  # while the volumes of the former views exist
+        self.onSceneChanges(caller, event)
+
+    def onSceneChanges(self, caller: Any, event: Any) -> None:
+        """Selectors empty themselves now: that must not be taken for the user's wish."""
         self._observe(self._parameters and self._parameters.node, None)
         self._parameters = None
 
@@ -242,9 +247,10 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.samplesSpinBox.value = parameters.get("samples")
         ui.seedSpinBox.value = parameters.get("seed")
         ui.spreadCheckBox.checked = parameters.get("spread")
-        ui.deviceComboBox.currentIndex = max(
-            0, ui.deviceComboBox.findData(parameters.get("device"))
-        )
+        device = parameters.get("device")
+        if ui.deviceComboBox.findData(device) < 0:  # remembered, but not yet asked for
+            ui.deviceComboBox.addItem(device, device)
+        ui.deviceComboBox.currentIndex = ui.deviceComboBox.findData(device)
 
     # ------------------------------------------------------------------------------- models
 
@@ -264,10 +270,14 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             0, ui.targetComboBox.findText(parameters.get("target"))
         )
         target = ui.targetComboBox.currentText
-        ui.modelComboBox.clear()
-        for entry in self._entries:
-            if target in entry.targets:
-                ui.modelComboBox.addItem(f"{entry.title} ({entry.version})", entry.key)
+        self._fillBox(
+            ui.modelComboBox,
+            {
+                entry.key: f"{entry.title} ({entry.version})"
+                for entry in self._entries
+                if target in entry.targets
+            },
+        )
         ui.modelComboBox.currentIndex = max(0, ui.modelComboBox.findData(parameters.get("model")))
         entry = self.currentModel()
         ui.cardLabel.text = models.cardHtml(entry) if entry else models.noneHtml()
@@ -275,6 +285,14 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.deleteModelButton.enabled = entry is not None and entry.deletable
         if entry is not None:
             ui.sourceSelectorLabel.text = _("{contrast} volume:").format(contrast=entry.sources[0])
+
+    def _fillBox(self, box: Any, titles: dict[str, str]) -> None:
+        """Data -> title of every row; left alone where nothing changes: it may be open."""
+        rows = [(box.itemData(row), box.itemText(row)) for row in range(box.count)]
+        if rows != list(titles.items()):
+            box.clear()
+            for data, title in titles.items():
+                box.addItem(title, data)
 
     def currentModel(self) -> models.ModelEntry | None:
         key = self.ui.modelComboBox.currentData
@@ -412,6 +430,8 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updatePanel()
 
     def onPoll(self) -> None:
+        if self._parameters is None:  # a scene is being closed or loaded: wait for its end
+            return
         for event in self.logic.poll():
             getattr(self, "on_" + event["event"], self.on_other)(event)
         if not self.logic.listening:
@@ -434,11 +454,15 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.showStatus(counted if left is None else f"{counted}, {duration(left)} left")
 
     def on_finished(self, event: run.Event) -> None:
-        source = event["output"].GetNodeReference(mrml.SOURCE_ROLE)
-        slicer.util.setSliceViewerLayers(
-            background=source, foreground=event["output"], foregroundOpacity=1.0
-        )
-        self.ui.fadeSlider.value = 1.0
+        output = event["output"]
+        source = output.GetNodeReference(mrml.SOURCE_ROLE)
+        if self._sideBySide.shown:
+            self._sideBySide.show(source, output)
+        else:
+            slicer.util.setSliceViewerLayers(
+                background=source, foreground=output, foregroundOpacity=1.0
+            )
+            self.ui.fadeSlider.value = 1.0
         self._ended(_("Done in {time}.").format(time=duration(event["seconds"])))
 
     def on_cancelled(self, event: run.Event) -> None:
@@ -469,16 +493,16 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onAdvancedFolded(self, folded: bool) -> None:
         """Ask for the devices when they are first looked at: it needs the child process."""
-        known = self.ui.deviceComboBox.count > 1
-        if folded or known or not dependencies.torchIsInstalled():
+        if folded or self._devicesKnown or not dependencies.torchIsInstalled():
             return
         self.logic.askDevices()
         self._timer.start()
 
     def on_devices(self, event: run.Event) -> None:
+        self._devicesKnown = True
+        titles = {device["id"]: device["title"] for device in event["devices"]}
         self._updating = True
-        for device in event["devices"]:
-            self.ui.deviceComboBox.addItem(device["title"], device["id"])
+        self._fillBox(self.ui.deviceComboBox, {"auto": _("Automatic"), **titles})
         self._updating = False
         self.updatePanel()
 
@@ -540,7 +564,7 @@ class MambaSynthLogic(ScriptedLoadableModuleLogic):
     @property
     def listening(self) -> bool:
         """Whether ``poll`` may still bring something."""
-        return self.busy or self._asked
+        return self.busy or (self._asked and self._runner.worker.running)
 
     def start(self, source: Any, output: Any, request: run.Request) -> None:
         self._runner.start(source, output, request)
@@ -557,8 +581,7 @@ class MambaSynthLogic(ScriptedLoadableModuleLogic):
 
     def poll(self) -> list[run.Event]:
         events = self._runner.poll()
-        if self._asked and any(e["event"] in ("devices", "failed", "crashed") for e in events):
-            self._asked = False
+        self._asked = self._asked and not any(e["event"] == "devices" for e in events)
         return events
 
     def synthesize(self, source: Any, output: Any = None, **options: Any) -> Any:

@@ -118,7 +118,7 @@ def cardHtml(entry: ModelEntry) -> str:
         (_("Trained on"), "trained_on"),
         (_("Intended use"), "intended_use"),
         (_("Limits"), "limits"),
-        (_("Licence"), "license"),
+        (_("License"), "license"),
     ):
         if card.get(key):
             lines.append(f"<i>{label}:</i> {html.escape(str(card[key]))}")

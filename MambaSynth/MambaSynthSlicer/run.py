@@ -23,7 +23,7 @@ from MambaSynthLib.io.exchange import load_volume, save_volume
 from MambaSynthLib.provenance import Provenance
 
 from . import annotation, mrml
-from .worker import Event, Worker
+from .worker import DEVICES_ID, Event, Worker
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,8 @@ class Runner:
         kind = event["event"]
         if kind in ("log", "devices"):
             return event
+        if kind == "failed" and event.get("id") == DEVICES_ID:
+            return {"event": "devices", "devices": []}  # "Automatic" will tell why when it is used
         if run is None or event.get("id") != run.id:
             return None
         if kind == "progress":

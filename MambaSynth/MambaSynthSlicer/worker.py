@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 PROTOCOL = 1
+DEVICES_ID = 0  # runs count from 1
 PREFIX = "mambasynth_"
 CANCEL_LIMIT_S = 0.9  # then the child is ended from here
 STDERR_LINES_KEPT = 30
@@ -129,7 +130,7 @@ class Worker:
     def askDevices(self) -> None:
         """Ask for the devices; a ``devices`` event follows. Raises OSError: no child."""
         self._start()
-        self._send({"do": "devices", "id": 0})
+        self._send({"do": "devices", "id": DEVICES_ID})
 
     def cancel(self) -> None:
         """Ask the run to stop; a ``cancelled`` event follows within a second."""

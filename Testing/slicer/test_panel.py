@@ -233,6 +233,26 @@ def test_devices_are_listed_when_advanced_is_opened_and_the_choice_reaches_the_e
     assert panel.synthesize().GetAttribute("MambaSynth.device") == "cuda:0"
 
 
+def test_a_remembered_device_is_kept_before_and_after_the_devices_are_known(panel, scene):
+    import qt
+
+    qt.QSettings().setValue("MambaSynth/device", "cuda:0")
+    scene.Clear(0)
+    panel.events()
+    assert panel.ui.deviceComboBox.currentData == "cuda:0"
+    panel.ui.seedSpinBox.value = 1
+    assert panel.widget._parameters.get("device") == "cuda:0"
+    panel.ui.advancedSection.collapsed = False
+    panel.wait(lambda: panel.ui.deviceComboBox.currentText.startswith("Fake GPU"))
+
+
+def test_when_the_devices_cannot_be_listed_automatic_remains_and_polling_ends(panel):
+    panel.worker.command = [sys.executable, "-c", "raise SystemExit(3)"]
+    panel.ui.advancedSection.collapsed = False
+    panel.wait(lambda: not panel.logic.listening)
+    assert panel.ui.deviceComboBox.count == 1
+
+
 def test_the_log_shows_what_the_child_prints(panel):
     head()
     panel.synthesize("noisy")
@@ -364,6 +384,25 @@ def test_the_fade_slider_lays_the_synthetic_volume_over_the_source(panel, stand)
     assert composite.GetForegroundOpacity() == 0.0
     panel.ui.fadeSlider.value = 0.5
     assert composite.GetForegroundOpacity() == 0.5
+
+
+def test_a_new_result_joins_the_side_by_side_view(panel, stand):
+    head()
+    panel.synthesize()
+    panel.ui.sideBySideButton.click()
+    second = panel.synthesize()
+    assert views(stand)["Yellow"][0] == second.GetID()
+    assert views(stand)["Red"][2] == 0.0
+
+
+def test_closing_the_scene_leaves_the_side_by_side_view(panel, stand, scene):
+    layout = stand.layout.layout
+    head()
+    panel.synthesize()
+    panel.ui.sideBySideButton.click()
+    scene.Clear(0)
+    panel.events()
+    assert stand.layout.layout == layout and not panel.ui.sideBySideButton.checked
 
 
 def test_compare_is_off_until_there_is_something_to_compare(panel):

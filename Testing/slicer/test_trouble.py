@@ -223,6 +223,19 @@ def test_a_closed_scene_ends_the_run_cleanly(panel, scene):
     assert panel.ui.applyButton.text == "Synthesize T2" and not panel.ui.applyButton.enabled
 
 
+def test_loading_another_scene_into_this_one_does_not_disturb_a_run(panel, scene, tmp_path):
+    import slicer
+
+    other = head("Other")
+    path = str(tmp_path / "other.mrb")
+    assert slicer.util.saveScene(path)
+    scene.RemoveNode(other)
+    source = start(panel, slices=40)
+    slicer.util.loadScene(path)
+    panel.wait_idle()
+    assert panel.logic.latestSynthetic(source) is not None
+
+
 @pytest.mark.usefixtures("untouched")
 def test_a_removed_output_ends_the_run(panel, scene):
     def remove():

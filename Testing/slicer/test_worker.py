@@ -90,6 +90,16 @@ def test_cancel_is_answered_within_a_second_and_the_next_run_works(worker, model
     wait_for(worker, "done")
 
 
+def test_the_child_itself_answers_a_cancel_that_the_computation_ignores(worker, monkeypatch):
+    monkeypatch.setattr(worker_module, "CANCEL_LIMIT_S", 1000)  # no help from the parent
+    start(worker, "stubborn", slices=200)
+    wait_for(worker, "progress")
+    begun = time.monotonic()
+    worker.cancel()
+    assert wait_for(worker, "cancelled")[-1]["exiting"]
+    assert time.monotonic() - begun < 1.0
+
+
 def test_cancel_while_the_child_is_still_starting_is_answered_within_a_second(worker):
     start(worker)
     begun = time.monotonic()
@@ -220,6 +230,23 @@ def is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for PythonSlicer is a shell script")
+def test_inside_slicer_the_child_runs_in_pythonslicer(tmp_path, monkeypatch):
+    """The real ``python -m MambaSynthLib serve``, started as Slicer would."""
+    pytest.importorskip("torch")
+    script = tmp_path / "bin" / "PythonSlicer"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\ntouch "{tmp_path}/used"\nexec "{sys.executable}" "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    worker = Worker(temporaryFolder=tmp_path)
+    worker.askDevices()
+    devices = wait_for(worker, "devices", "failed", seconds=60)[-1]["devices"]
+    worker.stop()
+    assert (tmp_path / "used").exists() and devices[-1]["id"] == "cpu"
 
 
 @pytest.mark.parametrize(
