@@ -119,9 +119,19 @@ def _columns(
 
 
 def _column(title: str, volume: Volume, *, marked: bool = False) -> Column:
-    low, high = (float(p) for p in np.percentile(volume.array, WINDOW_PERCENTILES))
-    window = (low, high) if high > low else (low, low + 1)
+    window = _window(volume.array)
     return Column(title, in_lpi(volume), window, marked=marked)
+
+
+def _window(array: Array) -> tuple[float, float]:
+    """Low percentile of all voxels, high percentile of those that differ from the corner voxel.
+
+    So the window of a few synthesized slices is that of the whole volume.
+    """
+    shown = array[array != array.flat[0]]
+    low = float(np.percentile(array, WINDOW_PERCENTILES[0]))
+    high = float(np.percentile(shown, WINDOW_PERCENTILES[1])) if len(shown) else low
+    return (low, high) if high > low else (low, low + 1)
 
 
 def _scaled(column: Column) -> Array:

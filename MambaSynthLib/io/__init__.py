@@ -1,0 +1,22 @@
+"""Volumes on disk. ``files`` is the door; the other modules serve it.
+
+What reading does with a file that is not plain and sound:
+
+| found                                                        | outcome                        |
+|--------------------------------------------------------------|--------------------------------|
+| oblique, left-handed, anisotropic, any axis order            | read exactly                   |
+| any integer, float32, float64, big-endian, NIfTI-2           | read exactly                   |
+| scl_slope 0                                                  | unscaled, by the standard      |
+| scl_slope NaN or infinite; units other than mm; no patient   | read, with a named warning     |
+| geometry; shear below 1e-4; bytes after the image; rounding  |                                |
+| qform and sform more than 1e-3 mm apart                      | refused unless ``prefer``      |
+| NaN or infinite voxels                                       | refused unless ``nan_as_zero`` |
+| shear (gantry tilt), singular or non-finite affine, absurd   | refused, with the remedy       |
+| voxel sizes, complex, RGB, float16, float128, 4-D            |                                |
+| truncated, wrong checksum, header that promises too much     | refused before allocation      |
+| text, web page, folder, pipe, empty, missing                 | refused                        |
+| detached header that names a file outside its folder         | refused                        |
+| marked as synthetic                                          | noted; refused where asked     |
+
+Marks, provenance and the write-check-rename of outputs are in ``marks``, ``output`` and ``atomic``.
+"""

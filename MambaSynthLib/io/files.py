@@ -1,7 +1,8 @@
 """Volumes to and from NIfTI, NRRD and MetaImage files.
 
-The one place where LPS becomes RAS. Reading refuses what other readers guess (safety.md 6.A);
-writing marks what is synthetic, checks what it wrote, and leaves all of it or nothing.
+The one place where LPS becomes RAS. Reading refuses what other readers guess (the package's
+docstring lists it); writing marks what is synthetic, checks what it wrote, and leaves all of it or
+nothing.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ FIRST_KEYS = ("ObjectType", "NDims", "Comment", "ObjectSubType")
 
 
 def decode(path: Path) -> Decoded:
-    """Read ``path`` in LPS. Raises FileError for whatever safety.md 6.A refuses."""
+    """Read ``path`` in LPS. Raises FileError for what the package docstring says."""
     name = shown(path)
     with opened(path) as stream:
         fields = read_header(stream, name)

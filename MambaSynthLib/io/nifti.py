@@ -42,7 +42,7 @@ MOST_ALONG_AXIS = 2**15 - 1
 
 
 def decode(path: Path, *, compressed: bool, prefer: Prefer = None) -> Decoded:
-    """Read ``path`` in RAS. Raises FileError for whatever safety.md 6.A refuses."""
+    """Read ``path`` in RAS. Raises FileError for what the package docstring says."""
     name = shown(path)
     with opened(path) as file:
         held = path.stat().st_size

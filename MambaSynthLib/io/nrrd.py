@@ -65,7 +65,7 @@ class Header:
 
 
 def decode(path: Path) -> Decoded:
-    """Read ``path`` in its own frame. Raises FileError for whatever safety.md 6.A refuses."""
+    """Read ``path`` in its own frame. Raises FileError for what the package docstring says."""
     name = shown(path)
     with opened(path) as stream:
         header = read_header(stream, name)
