@@ -36,14 +36,14 @@ class Mistake:
 MISTAKES = (
     Mistake(
         "a typo in a property",
-        MODULE,
+        f"{PARTS}/run_section.py",
         "ui.applyButton.enabled = not",
         "ui.applyButton.enable = not",
         "test_synthesis.py",
     ),
     Mistake(
         "a typo in a widget's name",
-        MODULE,
+        f"{PARTS}/compare_section.py",
         "self.ui.fadeSlider.value = 1.0",
         "self.ui.fadeSlyder.value = 1.0",
         "test_synthesis.py",
@@ -57,7 +57,7 @@ MISTAKES = (
     ),
     Mistake(
         "a property called as a method",
-        MODULE,
+        f"{PARTS}/run_section.py",
         "contrast = ui.targetComboBox.currentText.removesuffix",
         "contrast = ui.targetComboBox.currentText().removesuffix",
         "test_synthesis.py",
@@ -65,15 +65,15 @@ MISTAKES = (
     Mistake(
         "a wrong type for a property",
         MODULE,
-        "ui.seedSpinBox.value = parameters",
-        "ui.seedSpinBox.value = str(0) + parameters",
+        'ui.seedSpinBox.value = get("seed")',
+        'ui.seedSpinBox.value = str(get("seed"))',
         "test_synthesis.py",
     ),
     Mistake(
         "a misspelt slicer.util function",
-        MODULE,
-        "slicer.util.setSliceViewerLayers(\n            background=source",
-        "slicer.util.setSliceViewersLayers(\n            background=source",
+        f"{PARTS}/compare_section.py",
+        "slicer.util.setSliceViewerLayers(\n                background=source",
+        "slicer.util.setSliceViewersLayers(\n                background=source",
         "test_synthesis.py",
     ),
     Mistake(
@@ -120,8 +120,8 @@ MISTAKES = (
     ),
     Mistake(
         "an error is swallowed",
-        MODULE,
-        '        self.showError(event["message"], event["details"])\n',
+        f"{PARTS}/run_section.py",
+        '        self.panel.showError(event["message"], event["details"])\n',
         "        pass\n",
         "test_trouble.py",
     ),

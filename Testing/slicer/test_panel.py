@@ -68,7 +68,7 @@ def test_the_model_card_is_shown_with_its_text_escaped(panel):
 
 def test_the_button_follows_the_target(panel, models):
     write_model(models, "flair", "FLAIR")
-    panel.widget.fillModels()
+    panel.widget.models.fill()
     panel.ui.targetComboBox.currentIndex = panel.ui.targetComboBox.findText("FLAIR")
     assert panel.ui.applyButton.text == "Synthesize FLAIR"
     assert panel.ui.modelComboBox.currentData == "flair"
@@ -79,7 +79,7 @@ def test_without_models_the_panel_says_what_to_do(panel, models):
 
     shutil.rmtree(models)
     head()
-    panel.widget.fillModels()
+    panel.widget.models.fill()
     assert "Import a model package" in panel.ui.cardLabel.text
     assert panel.ui.applyButton.toolTip == "Import a model package first, under Models."
     assert not panel.ui.applyButton.enabled
@@ -87,7 +87,7 @@ def test_without_models_the_panel_says_what_to_do(panel, models):
 
 def test_a_damaged_card_does_not_keep_the_others_from_being_shown(panel, models):
     (models / "broken" / "model.json").write_text("{")
-    panel.widget.fillModels()
+    panel.widget.models.fill()
     assert panel.ui.modelComboBox.findData("broken") < 0
     assert panel.ui.modelComboBox.findData("inverter") >= 0
 
@@ -140,7 +140,7 @@ def test_a_model_is_imported_from_a_zip_file_selected_and_deleted_again(panel, t
 
     import_file(panel, zipped(real_package(tmp_path), tmp_path / "tiny.zip"))
     assert panel.ui.modelComboBox.currentData == "tiny"
-    folder = panel.widget.currentModel().folder
+    folder = panel.widget.models.current().folder
     assert (folder / "weights.safetensors").exists() and panel.ui.deleteModelButton.enabled
     panel.stand.record.answers.append(lambda dialog: qt.QMessageBox.Yes)
     panel.ui.deleteModelButton.click()
@@ -241,7 +241,7 @@ def test_a_remembered_device_is_kept_before_and_after_the_devices_are_known(pane
     panel.events()
     assert panel.ui.deviceComboBox.currentData == "cuda:0"
     panel.ui.seedSpinBox.value = 1
-    assert panel.widget._parameters.get("device") == "cuda:0"
+    assert panel.widget.parameters.get("device") == "cuda:0"
     panel.ui.advancedSection.collapsed = False
     panel.wait(lambda: panel.ui.deviceComboBox.currentText.startswith("Fake GPU"))
 
@@ -263,7 +263,7 @@ def test_ctrl_enter_starts_and_does_not_cancel(panel):
     head(shape=(8, 8, 100))
     panel.events()
     panel.choose_model("slow")
-    shortcut = panel.widget._shortcuts[0]
+    shortcut = panel.widget.run._shortcuts[0]
     assert shortcut.key.toString() == "Ctrl+Return"
     shortcut.activated.emit()
     assert panel.logic.busy

@@ -57,7 +57,7 @@ def real_panel(panel, models):
     package = small_package(models)
     panel.worker.stop()
     panel.worker.command = None
-    panel.widget.fillModels()
+    panel.widget.models.fill()
     panel.choose_model("small")
     panel.ui.sliceRangeWidget.setValues(40, 43)
     return panel, package

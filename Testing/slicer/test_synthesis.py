@@ -4,9 +4,12 @@ import time
 
 import numpy as np
 import pytest
-from panel import SHARED, head, oblique
+from panel import ROOT, SHARED, head, oblique
 
-REAL_T1 = SHARED / "data" / "brain_t1_t2" / "clinical_2d" / "patient01" / "study1_T1W.nii.gz"
+REAL_T1 = {
+    "the demo's head": ROOT / "Testing" / "data" / "head" / "sub-19_T1w.nii.gz",
+    "an oblique clinical scan": SHARED / "data/brain_t1_t2/clinical_2d/patient01/study1_T1W.nii.gz",
+}
 
 
 def matrix_of(node):
@@ -50,11 +53,13 @@ def turned_parent(scene, degrees=90.0):
     return node
 
 
-@pytest.mark.skipif(not REAL_T1.exists(), reason="needs the shared real T1w file")
-def test_a_loaded_t1_is_synthesized_by_one_click_on_its_own_grid(panel):
+@pytest.mark.parametrize("name", REAL_T1)
+def test_a_loaded_t1_is_synthesized_by_one_click_on_its_own_grid(panel, name):
     import slicer
 
-    source = slicer.util.loadVolume(str(REAL_T1))
+    if not REAL_T1[name].exists():
+        pytest.skip(f"{name} is not part of the repository")
+    source = slicer.util.loadVolume(str(REAL_T1[name]))
     panel.events()
     assert panel.ui.sourceSelector.currentNode() is source
     assert panel.ui.applyButton.text == "Synthesize T2"
