@@ -51,11 +51,13 @@ def config_of_weights(shapes: Mapping[str, tuple[int, ...]]) -> CRAViMConfig:
     """
     try:
         blocks = {int(key.split(".")[1]) for key in shapes if key.startswith("resnet_blocks.")}
+        if not blocks:
+            raise KeyError("resnet_blocks.0")
         n_attentions = shapes["deconv3_attention.weight"][0]
         ngf, input_channels = shapes["conv1.weight"][:2]
         return CRAViMConfig(
             ngf=ngf,
-            n_blocks=len(blocks),
+            n_blocks=1 + max(blocks),
             n_attentions=n_attentions,
             input_channels=input_channels,
             output_channels=shapes["deconv3_content.weight"][0] // n_attentions,
