@@ -41,9 +41,7 @@ def ensureLightPackages() -> None:
     from slicer import packaging
 
     requirements = packaging.load_requirements(REQUIREMENTS)
-    if packaging.pip_check(requirements):
-        return
-    try:
+    try:  # asks only for what is missing
         packaging.pip_ensure(requirements, requester="MambaSynth")
     except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
         message = _(

@@ -19,7 +19,7 @@ from MambaSynthLib.package import CARD
 from MambaSynthLib.registry import model_folders, user_models
 
 NEEDED = ("id", "title", "version", "source_contrasts", "target_contrasts", "grid")
-SCORES_SHOWN = ("SSIM", "PSNR", "NMSE")
+MEASURES = {"ssim": "SSIM", "psnr": "PSNR"}  # of those in a card; the rest is in its README
 
 
 @dataclass(frozen=True)
@@ -122,34 +122,30 @@ def cardHtml(entry: ModelEntry) -> str:
     ):
         if card.get(key):
             lines.append(f"<i>{label}:</i> {html.escape(str(card[key]))}")
-    return "<br>".join(lines) + "".join(scoresHtml(block) for block in card.get("scores", []))
+    scores = "".join(scoresHtml(block) for block in card.get("scores", []))
+    return "<br>".join(lines) + scores
 
 
 def scoresHtml(block: dict[str, Any]) -> str:
-    """One measurement as a table: the model's row and its baselines' rows."""
+    """One measurement as a table: the model's rows and those of the trivial baselines."""
     rows = [row for row in block.get("rows", []) if isinstance(row, dict)]
-    columns = sorted({key for row in rows for key in row if key != "name"}, key=columnOrder)[:3]
-    head = "".join(f"<th align='right'>&nbsp;{html.escape(key)}</th>" for key in columns)
-    body = "".join(rowHtml(row, columns) for row in rows)
-    title = html.escape(str(block.get("data", "")))
-    label = _("Scores on")
+    columns = {key: title for key, title in MEASURES.items() if any(key in row for row in rows)}
+    head = "".join(f"<th align='right'>&nbsp;{title}</th>" for title in columns.values())
+    body = "".join(rowHtml(row, list(columns)) for row in rows)
+    label, data = _("Scores on"), html.escape(str(block.get("data", "")))
     return (
-        f"<br><i>{label} {title}:</i><table cellspacing='2'><tr><th></th>{head}</tr>{body}</table>"
+        f"<p><i>{label} {data}:</i></p>"
+        f"<table cellspacing='2'><tr><th></th>{head}</tr>{body}</table>"
     )
-
-
-def columnOrder(key: str) -> tuple[int, str]:
-    known = next((i for i, name in enumerate(SCORES_SHOWN) if name in key.upper()), 99)
-    return known, key
 
 
 def rowHtml(row: dict[str, Any], columns: list[str]) -> str:
     cells = "".join(f"<td align='right'>&nbsp;{number(row.get(key))}</td>" for key in columns)
-    return f"<tr><td>{html.escape(str(row['name']))}</td>{cells}</tr>"
+    return f"<tr><td>{html.escape(str(row.get('name', '')))}</td>{cells}</tr>"
 
 
 def number(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else html.escape(str(value or ""))
+    return f"{value:.3g}" if isinstance(value, (int, float)) else ""
 
 
 def noneHtml() -> str:

@@ -20,6 +20,7 @@ class ModelsSection:
     def __init__(self, panel: Any):
         self.panel, self.ui = panel, panel.ui
         self._entries: list[models.ModelEntry] = []
+        self._card = ""
         ui = self.ui
         ui.importFileButton.connect("clicked(bool)", self.onImportFile)
         ui.importFolderButton.connect("clicked(bool)", self.onImportFolder)
@@ -48,11 +49,17 @@ class ModelsSection:
         fillBox(ui.modelComboBox, {e.key: f"{e.title} ({e.version})" for e in fitting})
         ui.modelComboBox.currentIndex = max(0, ui.modelComboBox.findData(get("model")))
         entry = self.current()
-        ui.cardLabel.text = models.cardHtml(entry) if entry else models.noneHtml()
+        self._showCard(models.cardHtml(entry) if entry else models.noneHtml())
         ui.showFolderButton.enabled = entry is not None
         ui.deleteModelButton.enabled = entry is not None and entry.deletable
         if entry is not None:
             ui.sourceSelectorLabel.text = _("{contrast} volume:").format(contrast=entry.sources[0])
+
+    def _showCard(self, html: str) -> None:
+        """Set again only when it differs: the user may have scrolled or selected."""
+        if html != self._card:
+            self.ui.cardText.setHtml(html)
+            self._card = html
 
     def onImportFile(self) -> None:
         title = _("Import model package")

@@ -33,7 +33,6 @@ def register() -> None:
         fileNames=f"{NAME}.nii.gz",
         checksums=f"SHA256:{SHA256}",
         nodeNames="Head T1w",
-        loadFileType="VolumeFile",
     )
 
 
@@ -46,9 +45,9 @@ def load() -> Any:
         "own instead."
     )
     try:
-        node = SampleDataLogic().downloadSample(NAME)
+        nodes = SampleDataLogic().downloadSamples(NAME)
     except (RuntimeError, OSError, ValueError) as error:
         raise SampleDataError(message) from error
-    if node is None:
+    if not nodes or nodes[0] is None:
         raise SampleDataError(message)
-    return node
+    return nodes[0]

@@ -31,7 +31,7 @@ def write_model(folder: Path, model_id: str, target: str = "T2w") -> Path:
         "intended_use": "Testing only <b>&</b> nothing else",
         "trained_on": "nothing",
         "scores": [
-            {"data": "a phantom", "rows": [{"name": "model", "SSIM": 0.91}, {"name": "identity"}]}
+            {"data": "a phantom", "rows": [{"name": "model", "ssim": 0.91}, {"name": "identity"}]}
         ],
     }
     (package / "model.json").write_text(json.dumps(card))

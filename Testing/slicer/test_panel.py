@@ -28,10 +28,11 @@ def run_python(code):
 
 
 def test_importing_the_module_takes_under_300_ms():
+    """Of CPU time: a machine that is busy with something else must not fail it."""
     seconds = run_python(
         f"sys.path.insert(0, {str(MODULE.parent)!r})\n"
-        "import time; begun = time.perf_counter(); import MambaSynth\n"
-        "print(time.perf_counter() - begun)"
+        "import time; begun = time.process_time(); import MambaSynth\n"
+        "print(time.process_time() - begun)"
     )
     assert float(seconds) < 0.3
 
@@ -60,8 +61,8 @@ def test_the_library_is_found_in_a_source_checkout():
 
 def test_the_model_card_is_shown_with_its_text_escaped(panel):
     panel.choose_model("inverter")
-    text = panel.ui.cardLabel.text
-    for part in ("Fake inverter", "nothing", "Apache-2.0", "&lt;b&gt;&amp;&lt;/b&gt;", "0.91"):
+    text = panel.ui.cardText.toPlainText()
+    for part in ("Fake inverter", "nothing", "Apache-2.0", "<b>&</b>", "SSIM", "0.91"):
         assert part in text
     assert panel.ui.sourceSelectorLabel.text == "T1w volume:"
 
@@ -80,7 +81,7 @@ def test_without_models_the_panel_says_what_to_do(panel, models):
     shutil.rmtree(models)
     head()
     panel.widget.models.fill()
-    assert "Import a model package" in panel.ui.cardLabel.text
+    assert "Import a model package" in panel.ui.cardText.toPlainText()
     assert panel.ui.applyButton.toolTip == "Import a model package first, under Models."
     assert not panel.ui.applyButton.enabled
 

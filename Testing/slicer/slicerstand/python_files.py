@@ -116,7 +116,7 @@ class Packaging:
     """``slicer.packaging`` without a network: tests set what is missing and what happens."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[list[str], str]] = []  # (requirements, requester) per call
+        self.asked: list[tuple[list[str], str]] = []  # (requirements, requester) per question
         self.error: Exception | None = None  # raised by the next pip_ensure
         self.satisfied = True
 
@@ -125,10 +125,9 @@ class Packaging:
         bare = (line.split("#")[0].strip() for line in lines)
         return [line for line in bare if line]
 
-    def pip_check(self, requirements: Any) -> bool:
-        return self.satisfied
-
     def pip_ensure(self, requirements: Any, requester: str = "", **_: Any) -> None:
+        if self.satisfied:
+            return
         self.asked.append((list(requirements), requester))
         if self.error is not None:
             raise self.error
@@ -168,17 +167,27 @@ class SampleDataLogic:
 
     @staticmethod
     def registerCustomSampleDataSource(
-        category: str = "Custom", sampleName: str | None = None, **source: Any
+        category: str = "Custom",
+        sampleName: str | None = None,
+        uris: str | None = None,
+        fileNames: str | None = None,
+        nodeNames: str | None = None,
+        checksums: str | None = None,
     ) -> None:
-        slicer.modules.sampleDataSources.setdefault(category, {})[sampleName] = source
+        slicer.modules.sampleDataSources.setdefault(category, {})[sampleName] = {
+            "uris": uris,
+            "fileNames": fileNames,
+            "nodeNames": nodeNames,
+            "checksums": checksums,
+        }
 
-    def downloadSample(self, name: str) -> Any:
+    def downloadSamples(self, name: str) -> list[Any]:
         (source,) = (c[name] for c in slicer.modules.sampleDataSources.values() if name in c)
         target = Path(slicer.app.cachePath) / source["fileNames"]
         checksum = source["checksums"]
         if not slicer.util.downloadFile(source["uris"], str(target), checksum):
             raise RuntimeError(f"download of {name} failed")
-        return slicer.util.loadVolume(str(target), {"name": source["nodeNames"]})
+        return [slicer.util.loadVolume(str(target), {"name": source["nodeNames"]})]
 
 
 def install() -> Packaging:
@@ -198,7 +207,7 @@ def install() -> Packaging:
     i18n.translate = lambda context, text: text
     state = Packaging()
     packaging = types.ModuleType("slicer.packaging")
-    for name in ("load_requirements", "pip_check", "pip_ensure"):
+    for name in ("load_requirements", "pip_ensure"):
         setattr(packaging, name, getattr(state, name))
     for module in (scripted, i18n, packaging):
         sys.modules[module.__name__] = module
