@@ -267,8 +267,11 @@ class MambaSynthLogic(ScriptedLoadableModuleLogic):
         self._runner.stop()
 
     def askDevices(self) -> None:
-        self._asked = True
-        self._runner.worker.askDevices()
+        try:
+            self._runner.worker.askDevices()
+            self._asked = True
+        except OSError:
+            pass  # no child process: the synthesis itself will tell
 
     def poll(self) -> list[run.Event]:
         events = self._runner.poll()

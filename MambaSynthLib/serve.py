@@ -50,7 +50,7 @@ from MambaSynthLib import __version__
 from MambaSynthLib.errors import Cancelled, MambaSynthError, RequestError
 
 PROTOCOL = 1
-CANCEL_GRACE_S = 0.6  # how long a run may go on after ``cancel`` before the process exits instead
+CANCEL_GRACE_S = 0.5  # how long a run may go on after ``cancel`` before the process exits instead
 STOP_GRACE_S = 2.0
 
 Event = dict[str, Any]

@@ -21,6 +21,7 @@ from slicer.i18n import tr as _
 from MambaSynthLib.errors import MambaSynthError, RequestError
 from MambaSynthLib.io.exchange import load_volume, save_volume
 from MambaSynthLib.provenance import Provenance
+from MambaSynthLib.volume import Volume
 
 from . import annotation, mrml
 from .worker import DEVICES_ID, Event, Worker
@@ -81,10 +82,27 @@ class Runner:
         if output is source and source is not None:
             raise RequestError(_("The output must not be the source; choose another volume."))
         volume = mrml.toVolume(source)
-        folder = self.worker.newRunFolder()
         try:
-            file = save_volume(volume, folder / f"{request.sourceContrast}.npz")
-            runId = self.worker.synthesize(
+            folder = self.worker.newRunFolder()
+        except OSError as error:
+            raise RequestError(
+                _("The temporary folder cannot be written ({reason}); free some space.").format(
+                    reason=error.strerror or error
+                )
+            ) from error
+        try:
+            runId = self._send(volume, request, folder)
+        except MambaSynthError:
+            self.worker.removeRunFolder(folder)
+            raise
+        outputId = output.GetID() if output else None
+        sourceId, fingerprint = source.GetID(), mrml.fingerprint(source)
+        self._run = Run(runId, request, folder, sourceId, outputId, fingerprint)
+
+    def _send(self, volume: Volume, request: Request, folder: Path) -> int:
+        file = save_volume(volume, folder / f"{request.sourceContrast}.npz")
+        try:
+            return self.worker.synthesize(
                 {
                     "model": request.model,
                     "device": request.device,
@@ -97,15 +115,8 @@ class Runner:
                 }
             )
         except OSError as error:
-            self.worker.removeRunFolder(folder)
             message = _("The synthesis process cannot be started ({reason}); reinstall MambaSynth.")
             raise RequestError(message.format(reason=error.strerror or error)) from error
-        except MambaSynthError:
-            self.worker.removeRunFolder(folder)
-            raise
-        outputId = output.GetID() if output else None
-        sourceId, fingerprint = source.GetID(), mrml.fingerprint(source)
-        self._run = Run(runId, request, folder, sourceId, outputId, fingerprint)
 
     def cancel(self) -> None:
         if self.busy:

@@ -21,7 +21,7 @@ from typing import Any
 PROTOCOL = 1
 DEVICES_ID = 0  # runs count from 1
 PREFIX = "mambasynth_"
-CANCEL_LIMIT_S = 0.9  # then the child is ended from here
+CANCEL_LIMIT_S = 0.8  # then the child is ended from here
 STDERR_LINES_KEPT = 30
 
 Event = dict[str, Any]

@@ -63,7 +63,6 @@ def main() -> None:
     panel = Panel(stand)
     panel.worker.command = None  # the real engine
     stand.app.startupCompleted.emit()
-    save_panel(panel, FOLDER / "panel-start.png")
     panel.ui.sampleButton.click()
     panel.events()
     save_panel(panel, FOLDER / "panel-sample.png")

@@ -251,7 +251,10 @@ def test_when_the_devices_cannot_be_listed_automatic_remains_and_polling_ends(pa
     panel.worker.command = [sys.executable, "-c", "raise SystemExit(3)"]
     panel.ui.advancedSection.collapsed = False
     panel.wait(lambda: not panel.logic.listening)
-    assert panel.ui.deviceComboBox.count == 1
+    panel.worker.command = ["/no/such/python"]
+    panel.ui.advancedSection.collapsed = True
+    panel.ui.advancedSection.collapsed = False
+    assert panel.ui.deviceComboBox.count == 1 and not panel.logic.listening
 
 
 def test_the_log_shows_what_the_child_prints(panel):

@@ -269,7 +269,7 @@ def test_the_panel_stays_alive_while_a_run_is_under_way(panel):
     panel.ui.applyButton.click()
     panel.wait_idle()
     timer.stop()
-    assert max(np.diff(ticks)) < 0.2
+    assert max(np.diff(ticks)) < 0.5
 
 
 def test_the_second_run_starts_computing_within_a_second(panel):

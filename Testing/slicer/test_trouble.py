@@ -290,6 +290,14 @@ def test_a_full_disk_is_told(panel, monkeypatch):
     assert "No space left on device" in dialog.text and "free some space" in dialog.text
 
 
+@pytest.mark.usefixtures("untouched")
+def test_a_temporary_folder_that_cannot_be_written_is_told(panel, tmp_path):
+    panel.worker.stop()
+    panel.worker._parentFolder = tmp_path / "missing"
+    dialog = dialog_after(panel, lambda: start(panel, "inverter"))
+    assert dialog.text.startswith("The temporary folder cannot be written (No such file")
+
+
 def test_a_prepared_output_is_not_touched_by_a_failed_run(panel, scene):
     import slicer
 
