@@ -50,6 +50,9 @@ class Request:
     batch: int
 
     def __post_init__(self) -> None:
+        for name in ("steps", "samples", "seed", "batch"):
+            if not isinstance(getattr(self, name), int):
+                raise RequestError(f"{name} is {getattr(self, name)!r}; give a whole number.")
         if not 1 <= self.samples <= MOST_SAMPLES:
             raise RequestError(f"samples is {self.samples}; give 1 to {MOST_SAMPLES}.")
         if not 0 <= self.seed <= LARGEST_SEED:
@@ -79,17 +82,11 @@ class Engine:
     """
 
     def __init__(self, package: ModelPackage, device: str = "auto") -> None:
-        card = package.card
-        if card.method not in METHODS:
-            raise RequestError(
-                f"{package.folder}: needs the method {card.method!r}, which this version does not "
-                f"have ({', '.join(METHODS)}); update MambaSynth."
-            )
         self.package = package
         self.device = torch_backend.choose_device(device)
         self.backend = torch_backend.NAME
-        self.method = importlib.import_module(f"{METHODS[card.method].folder}.synthesis")
         self._network = torch_backend.load_network(package, self.device)
+        self.method = importlib.import_module(f"{METHODS[package.card.method].folder}.synthesis")
 
     def synthesize(
         self,

@@ -42,16 +42,8 @@ def percentile_scaling(array: NDArray[np.float32], upper: float, name: str = "vo
     ------
     VolumeError: all voxels are (nearly) the same.
     """
-    low, bright = np.percentile(array, [0.1, 99.9])
-    if not bright > low:
-        low, bright = float(array.min()), float(array.max())
-    if not bright - low > 1e-6 * max(abs(low), abs(bright)):
-        raise VolumeError(
-            f"{name}: the image is constant (all voxels near {float(low):g}); choose a volume that "
-            "shows anatomy."
-        )
-    tissue = array[array > low + 0.1 * (bright - low)]
-    return Scaling.of_range(float(low), float(np.percentile(tissue, upper)))
+    low, bright = _extent(array, name)
+    return Scaling.of_range(low, float(np.percentile(_tissue(array, low, bright), upper)))
 
 
 def zscore_scaling(array: NDArray[np.float32], name: str = "volume") -> Scaling:
@@ -61,23 +53,42 @@ def zscore_scaling(array: NDArray[np.float32], name: str = "volume") -> Scaling:
     ------
     VolumeError: all voxels are (nearly) the same.
     """
-    scaling = percentile_scaling(array, 99.5, name)
-    low = scaling.center - scaling.half_width
-    tissue = array[array > low + 0.1 * (np.percentile(array, 99.9) - low)].astype(np.float64)
-    return Scaling(float(tissue.mean()), float(tissue.std()) or 1.0)
+    tissue = _tissue(array, *_extent(array, name))
+    ordered = np.sort(tissue).astype(np.float64)  # so that no axis order changes a rounding
+    return Scaling(float(ordered.mean()), float(ordered.std()) or 1.0)
+
+
+def _extent(array: NDArray[np.float32], name: str) -> tuple[float, float]:
+    """The 0.1 and 99.9 percentiles; the extremes where those coincide."""
+    low, bright = (float(value) for value in np.percentile(array, [0.1, 99.9]))
+    if not bright > low:
+        low, bright = float(array.min()), float(array.max())
+    if not bright - low > 1e-6 * max(abs(low), abs(bright)):
+        raise VolumeError(
+            f"{name}: the image is constant (all voxels near {low:g}); choose a volume that shows "
+            "anatomy."
+        )
+    return low, bright
+
+
+def _tissue(array: NDArray[np.float32], low: float, bright: float) -> NDArray[np.float32]:
+    """The values a tenth of the way from ``low`` to ``bright`` and above."""
+    return array[array > low + 0.1 * (bright - low)]
 
 
 def background(array: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(I,J,K) where the image is exactly the value of its border, connected to the border.
 
     That is the empty space of skull-stripped, masked or zero-padded images. Noisy air is not
-    empty: it has no single value, and nothing is marked.
+    empty: no single value fills half of the border, and nothing is marked. The border of a single
+    slice is its outline.
     """
     from scipy.ndimage import binary_fill_holes
 
-    border = np.concatenate(
-        [face.ravel() for axis in range(3) for face in (array.take(0, axis), array.take(-1, axis))]
-    )
-    values, counts = np.unique(border, return_counts=True)
-    empty: NDArray[np.bool_] = ~binary_fill_holes(array != values[counts.argmax()])
-    return empty
+    image = np.atleast_1d(np.squeeze(array))
+    faces = [image.take(end, axis).ravel() for axis in range(image.ndim) for end in (0, -1)]
+    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    if 2 * counts.max() < counts.sum():
+        return np.zeros(array.shape, dtype=bool)
+    empty: NDArray[np.bool_] = ~binary_fill_holes(image != values[counts.argmax()])
+    return empty.reshape(array.shape)

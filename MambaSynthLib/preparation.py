@@ -22,6 +22,7 @@ from MambaSynthLib.volume import Volume
 EMPTY = -1.0  # what the network sees, and answers, where there is no tissue
 SIZE_MULTIPLE = 4  # the networks halve the canvas twice
 SMALLEST = 4  # pixels per row or column that a slice must have
+LARGEST = 4096  # pixels per row or column that a network can be given
 
 
 @dataclass(frozen=True)
@@ -82,29 +83,45 @@ def prepare(volume: Volume, grid: GridSpec, intensity: IntensitySpec) -> Prepara
 
     Raises
     ------
-    VolumeError: the volume is constant, holds NaN, or has slices of fewer than 4 pixels a side.
+    VolumeError: the volume is constant, holds NaN, or has slices of too few or too many pixels.
     """
-    if not np.isfinite(volume.array).all():
-        count = int(np.count_nonzero(~np.isfinite(volume.array)))
-        raise VolumeError(
-            f"{volume.name}: {count} voxels are NaN or infinite; repair the image or read it with "
-            "--nan-as-zero."
-        )
+    _check_finite(volume)
     reorientation = Reorientation.between(volume.affine, grid.axis_codes)
     spacing = volume.spacing[list(reorientation.order)]
     rows, columns = (volume.shape[axis] for axis in reorientation.order[1:])
-    if min(rows, columns) < SMALLEST:
-        raise VolumeError(
-            f"{volume.name}: its slices are {rows} x {columns} pixels, too small to show "
-            f"anatomy; at least {SMALLEST} x {SMALLEST} are needed."
-        )
+    resampling = InPlaneResampling.between((rows, columns), spacing[1:], grid.in_plane_spacing_mm)
+    _check_sizes(resampling, volume.name)
     scaling = scaling_of(volume, intensity)
     empty = background(volume.array)
-    resampling = InPlaneResampling.between((rows, columns), spacing[1:], grid.in_plane_spacing_mm)
     tissue = np.any(reorientation.apply(~empty), axis=0, keepdims=True)  # (1,H,W)
     content = resampling.apply(tissue.astype(np.float32))[0] > 0
     canvas = Canvas.around(content, grid.size, SIZE_MULTIPLE)
     return Preparation(volume, intensity, empty, reorientation, resampling, canvas, scaling)
+
+
+def _check_finite(volume: Volume) -> None:
+    count = int(np.count_nonzero(~np.isfinite(volume.array)))
+    if count:
+        raise VolumeError(
+            f"{volume.name}: {count} voxels are NaN or infinite; repair the image or read it with "
+            "--nan-as-zero."
+        )
+
+
+def _check_sizes(resampling: InPlaneResampling, name: str) -> None:
+    """Before the network's memory is filled with what a header claims."""
+    rows, columns = resampling.source_size
+    if min(rows, columns) < SMALLEST:
+        raise VolumeError(
+            f"{name}: its slices are {rows} x {columns} pixels, too small to show anatomy; at "
+            f"least {SMALLEST} x {SMALLEST} are needed."
+        )
+    rows, columns = resampling.target_size
+    if max(rows, columns) > LARGEST:
+        raise VolumeError(
+            f"{name}: its slices would become {rows} x {columns} pixels for this model, more than "
+            f"{LARGEST} a side; check the voxel size or crop the image."
+        )
 
 
 def scaling_of(volume: Volume, intensity: IntensitySpec) -> Scaling:

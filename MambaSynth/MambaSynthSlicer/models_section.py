@@ -74,8 +74,9 @@ class ModelsSection:
         if not path:  # the dialog was cancelled
             return
         try:
-            dependencies.ensureLightPackages()  # the checks need them
-            entry = models.importFrom(Path(path))
+            dependencies.ensure()  # the checks build the network from the weights
+            with slicer.util.WaitCursor():
+                entry = models.importFrom(Path(path))
         except MambaSynthError as error:
             self.panel.showError(str(error))
             return

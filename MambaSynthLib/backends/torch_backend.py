@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +61,9 @@ def choose_device(wanted: str = "auto") -> str:
 
 def _exists(name: str) -> bool:
     """Whether a name such as ``cuda:1`` is one of the devices of its kind."""
-    kind, _, index = name.partition(":")
+    kind, colon, index = name.partition(":")
     count = torch.cuda.device_count() if kind == "cuda" else 1
-    return not index or (index.isdigit() and int(index) < count)
+    return not colon or index in map(str, range(count))
 
 
 def default_batch(device: str) -> int:
@@ -74,36 +76,56 @@ def load_network(package: ModelPackage, device: str) -> Network:
 
     Raises
     ------
-    ModelError: the weights do not belong to the network that the card describes; names the first
-        key that is missing, left over or of another shape.
+    ModelError: the method is unknown, or the weights do not belong to the network that the card
+        describes; names the first key that is missing, left over, of another shape or kind.
     """
-    spec = METHODS[package.card.method]
-    network: torch.nn.Module = importlib.import_module(f"{spec.folder}.network").build(
-        package.card.network
-    )
+    card = package.card
+    if card.method not in METHODS:
+        raise ModelError(
+            f"{package.folder}: needs the method {card.method!r}, which this version does not have "
+            f"({', '.join(METHODS)}); update MambaSynth."
+        )
     weights = package.read_weights()
+    module = importlib.import_module(f"{METHODS[card.method].folder}.network")
+    network: torch.nn.Module = module.build(card.network)
     _check_keys(network, weights, package.folder)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     network.eval().requires_grad_(False).to(device)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
+        with torch.inference_mode(), _telling_memory(device, images.shape):
             result = network(torch.from_numpy(images).to(device))
-        array: NDArray[np.float32] = result.float().cpu().numpy()
+            array: NDArray[np.float32] = result.float().cpu().numpy()
         return array
 
     return run
 
 
+@contextmanager
+def _telling_memory(device: str, shape: tuple[int, ...]) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error):
+            raise RequestError(
+                f"the memory of {device} is not enough for {shape[0]} slices of {shape[2]} x "
+                f"{shape[3]} pixels at a time; use --batch 1, or another --device."
+            ) from error
+        raise
+
+
 def _check_keys(network: torch.nn.Module, weights: Weights, folder: Path) -> None:
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    expected = network.state_dict()
     for name in sorted(expected.keys() | weights.keys()):
         if name not in weights:
             problem = f"{name} is missing"
         elif name not in expected:
             problem = f"{name} is left over"
-        elif weights[name].shape != expected[name]:
-            problem = f"{name} has shape {weights[name].shape} instead of {expected[name]}"
+        elif weights[name].shape != tuple(expected[name].shape):
+            shape = tuple(expected[name].shape)
+            problem = f"{name} has shape {weights[name].shape} instead of {shape}"
+        elif (weights[name].dtype.kind == "f") != expected[name].is_floating_point():
+            problem = f"{name} holds {weights[name].dtype} values instead of {expected[name].dtype}"
         else:
             continue
         raise ModelError(
@@ -120,11 +142,13 @@ def read_checkpoint(path: Path) -> Weights:
     ModelError: the file is missing, or holds anything but tensors by name.
     """
     try:
-        if path.stat().st_size > LARGEST_CHECKPOINT:
+        size = path.stat().st_size
+        if not path.is_file() or size > LARGEST_CHECKPOINT:
             raise ModelError(
-                f"{path}: is larger than {LARGEST_CHECKPOINT} bytes; not a checkpoint."
+                f"{path}: is no file of at most {LARGEST_CHECKPOINT} bytes; not a checkpoint."
             )
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # one sentence is said about a bad file
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
     except ModelError:
@@ -138,4 +162,13 @@ def read_checkpoint(path: Path) -> Weights:
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
     ):
         raise ModelError(f"{path}: is no state dict (names and tensors only); export one first.")
-    return {name: value.numpy() for name, value in content.items()}
+    sizes = [value.numel() * value.element_size() for value in content.values()]
+    if sum(sizes) > size or 0 in sizes:  # views can claim any shape
+        raise ModelError(f"{path}: its tensors are empty or larger than the file; no checkpoint.")
+    try:
+        return {name: value.detach().numpy() for name, value in content.items()}
+    except (TypeError, RuntimeError) as error:
+        raise ModelError(
+            f"{path}: holds tensors that NumPy does not know ({error}); export the state dict as "
+            "float32 first."
+        ) from error

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+HERE = Path(__file__).resolve().parent
+# The wheel's "slicer" package collects any folder of that name on sys.path: this one, too, once
+# pytest has put its parent there.
+sys.path[:] = [str(HERE), *(p for p in sys.path if Path(p or ".").resolve() != HERE.parent)]
 
 
 if importlib.util.find_spec("slicer_core") is None:

@@ -5,9 +5,9 @@ import subprocess
 import sys
 import zipfile
 
-import numpy as np
 import pytest
 from panel import MODULE, ROOT, head, write_model
+from test_real_engine import small_package
 
 SAMPLE = MODULE.parent / "Resources" / "SampleData" / "sub-19_T1w.nii.gz"
 DEMO_HEAD = ROOT / "Testing" / "data" / "head" / "sub-19_T1w.nii.gz"
@@ -93,35 +93,9 @@ def test_a_damaged_card_does_not_keep_the_others_from_being_shown(panel, models)
     assert panel.ui.modelComboBox.findData("inverter") >= 0
 
 
-def real_package(folder, model_id="tiny"):
-    """A complete package as the library writes it, with one small tensor."""
-    from MambaSynthLib.package import write_package
-
-    schedule = {"timesteps": 4, "beta_min": 0.1, "beta_max": 20}
-    card = {
-        "format": 1,
-        "id": model_id,
-        "version": "1.0.0",
-        "title": "Tiny",
-        "method": "cravim",
-        "source_contrasts": ["T1w"],
-        "target_contrasts": ["T2w"],
-        "network": {
-            "ngf": 4,
-            "n_blocks": 1,
-            "n_attentions": 2,
-            "input_channels": 2,
-            "output_channels": 2,
-        },
-        "grid": {"axis_codes": "LPS", "in_plane_spacing_mm": 1.0, "size": [64, 64]},
-        "intensity": {"rule": "percentile", "upper_percentile": 99.5, "target_range": [0, 1]},
-        "sampling": {**schedule, "default_steps": 4, "default_samples": 1},
-        "license": "Apache-2.0",
-        "intended_use": "tests",
-        "trained_on": "nothing",
-        "scores": [],
-    }
-    return write_package(folder / model_id, card, {"a": np.ones(3, "float32")}, "# Tiny").folder
+def real_package(folder):
+    """A complete package, as the library writes it."""
+    return small_package(folder).folder
 
 
 def zipped(folder, path):
@@ -140,20 +114,20 @@ def test_a_model_is_imported_from_a_zip_file_selected_and_deleted_again(panel, t
     import qt
 
     import_file(panel, zipped(real_package(tmp_path), tmp_path / "tiny.zip"))
-    assert panel.ui.modelComboBox.currentData == "tiny"
+    assert panel.ui.modelComboBox.currentData == "small"
     folder = panel.widget.models.current().folder
     assert (folder / "weights.safetensors").exists() and panel.ui.deleteModelButton.enabled
     panel.stand.record.answers.append(lambda dialog: qt.QMessageBox.Yes)
     panel.ui.deleteModelButton.click()
-    assert "Delete the model Tiny" in panel.stand.record.dialogs[-1].text
-    assert not folder.exists() and panel.ui.modelComboBox.findData("tiny") < 0
+    assert "Delete the model Small" in panel.stand.record.dialogs[-1].text
+    assert not folder.exists() and panel.ui.modelComboBox.findData("small") < 0
 
 
 def test_a_model_is_imported_from_a_folder(panel, tmp_path):
     folder = real_package(tmp_path)
     panel.stand.record.answers.append(lambda _: str(folder))
     panel.ui.importFolderButton.click()
-    assert panel.ui.modelComboBox.currentData == "tiny"
+    assert panel.ui.modelComboBox.currentData == "small"
 
 
 def test_models_that_came_with_the_extension_cannot_be_deleted(panel):
