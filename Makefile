@@ -1,14 +1,15 @@
 # make demo   a real T1w head -> its synthetic T2w volume, picture and scores in out/demo
 # make test   all tests, lint and types; needs nothing but Python 3.11 or newer
+# make bench  scan, network and volume against floors and others: tables, CSV, plots in out/bench
 #
-# Both make their own environment in .venv and install what they need into it.
+# All make their own environment in .venv and install what they need into it.
 
 PYTHON ?= python3
 VENV := .venv
 IN_VENV := . $(VENV)/bin/activate &&
 INSTALL := $(IN_VENV) python -m pip install --quiet --disable-pip-version-check -c Testing/constraints.txt
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint bench clean
 
 demo: $(VENV)/demo.done
 	$(IN_VENV) mambasynth demo
@@ -18,6 +19,10 @@ test: $(VENV)/test.done lint
 
 test-slow: $(VENV)/test.done
 	$(IN_VENV) python -m pytest -m slow
+
+bench: $(VENV)/test.done
+	$(INSTALL) --no-deps mambapy
+	$(IN_VENV) for what in scan network volume; do python -m Testing.benchmarks.$$what || exit; done
 
 lint: $(VENV)/test.done
 	$(IN_VENV) ruff check . && ruff format --check . && mypy
