@@ -1,9 +1,9 @@
 # make demo   a real T1w head -> its synthetic T2w volume, picture and scores in out/demo
 # make test   all tests, lint and types; needs nothing but Python 3.11 or newer
-#
 # make slicer the tests of the 3D Slicer module, on Slicer's MRML library; part of make test
+# make bench  scan, network and volume against floors and others: tables, CSV, plots in out/bench
 #
-# They make their own environments in .venv and .venv-slicer and install what they need into them.
+# All make their own environments in .venv and .venv-slicer and install what they need into them.
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +18,7 @@ SLICER_LIBRARIES := cmake make libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libgl
 SLICER_CHECK := $(IN_SLICER_VENV) python -c 'import PySide6.QtWidgets, slicer, shutil; \
   assert shutil.which("cmake"), "cmake is missing"'
 
-.PHONY: demo test test-slow lint slicer clean
+.PHONY: demo test test-slow lint slicer bench clean
 
 demo: $(VENV)/demo.done
 	$(IN_VENV) mambasynth demo
@@ -28,6 +28,10 @@ test: $(VENV)/test.done lint slicer
 
 test-slow: $(VENV)/test.done
 	$(IN_VENV) python -m pytest -m slow
+
+bench: $(VENV)/test.done
+	$(INSTALL) --no-deps mambapy
+	$(IN_VENV) for what in scan network volume; do python -m Testing.benchmarks.$$what || exit; done
 
 lint: $(VENV)/test.done
 	$(IN_VENV) ruff check . && ruff format --check . && mypy
