@@ -384,7 +384,7 @@ def test_the_wiring_is_chosen_by_name(recipe_file):
         ("crop = [64, 64]", "crop = [32, 64]", "from 64"),
         ("batch = 1", "batch = 0", "3 iterations of 0 slices"),
         ("batch = 1", 'batch = 1\nobjective = "pared"', "'pared' is none of cycle, paired"),
-        ("batch = 1", 'batch = 1\nobjective = "paired"', "put the paired ones last"),
+        ("batch = 1", 'batch = 1\nobjective = "paired"', "put those last"),
         ("betas = [0.5, 0.9]", "betas = 0.5", "not iterable"),
         ("seed = 11", "seed = = 11", "no TOML"),
         ("seed = 11", "seed = 11\nseed = 12", "no TOML"),

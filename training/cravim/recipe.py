@@ -69,6 +69,11 @@ class Recipe:
     intensity: IntensitySpec
     schedule: Schedule
 
+    def __post_init__(self) -> None:
+        objectives = [stage.objective for stage in self.stages]
+        if not objectives or objectives != sorted(objectives):
+            raise ValueError("the stages are none, or a paired one is not last; put those last")
+
     @property
     def iterations(self) -> int:
         return sum(stage.iterations for stage in self.stages)
@@ -114,9 +119,6 @@ def _recipe(data: dict[str, Any]) -> Recipe:
     unknown = set(data) - {field.name for field in fields(Recipe)} - {"expected"}
     if unknown:
         raise ValueError(f"the recipe has the unknown entries {sorted(unknown)}")
-    objectives = [stage.get("objective", "cycle") for stage in data["stages"]]
-    if objectives != sorted(objectives):
-        raise ValueError("a paired stage comes before a cycle stage; put the paired ones last")
     if data["wiring"] not in WIRINGS:
         raise ValueError(f"the wiring {data['wiring']!r} is none of {', '.join(WIRINGS)}")
     optimization = data["optimization"]
