@@ -491,7 +491,9 @@ def test_the_averaged_generator_follows_more_slowly_than_the_trained_one(recipe)
 
 def with_a_paired_stage(recipe: Recipe) -> Recipe:
     """The tiny recipe, followed by four iterations on pairs."""
-    return replace(recipe, stages=(*recipe.stages, Stage(4, 2, (64, 64), objective="paired")))
+    return replace(
+        recipe, stages=(*recipe.stages, Stage(4, 2, (64, 64), objective="paired", restart=True))
+    )
 
 
 def test_a_paired_stage_changes_the_exported_generator_alone(recipe):
@@ -523,7 +525,7 @@ def test_paired_samples_start_from_pure_noise_or_from_the_noised_target(recipe):
     assert torch.equal(noisy[1], noised(b, noise.denoise_ab, recipe.schedule)[1])
 
 
-def test_the_learning_rate_starts_again_with_the_paired_stages(recipe):
+def test_the_learning_rate_starts_again_where_a_stage_says_so(recipe):
     recipe = with_a_paired_stage(recipe)
     assert recipe.phase_of(4) == (0, 5)
     assert recipe.phase_of(5) == (5, 9)

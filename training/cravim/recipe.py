@@ -27,6 +27,7 @@ class Stage:
     batch: int
     crop: tuple[int, int]
     objective: str = "cycle"  # all losses and networks; or "paired": see step.paired_pass
+    restart: bool = False  # begin the cosine of the learning rates anew
 
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.batch < 1:
@@ -42,7 +43,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Optimization:
-    """Adam for both sides; with ``cosine`` the rates fall over all stages of one objective."""
+    """Adam for both sides; with ``cosine`` the rates fall from restart to restart."""
 
     lr_generators: float
     lr_discriminators: float
@@ -79,10 +80,15 @@ class Recipe:
         return sum(stage.iterations for stage in self.stages)
 
     def phase_of(self, iteration: int) -> tuple[int, int]:
-        """First and one past last iteration of the stages that share the objective of this one."""
-        objective = self.stage_at(iteration).objective
-        cycle = sum(stage.iterations for stage in self.stages if stage.objective == "cycle")
-        return (0, cycle) if objective == "cycle" else (cycle, self.iterations)
+        """First and one past last iteration between the restarts around this one."""
+        first = end = 0
+        for stage in self.stages:
+            if stage.restart:
+                if iteration < end:
+                    break
+                first = end
+            end += stage.iterations
+        return first, end
 
     def stage_at(self, iteration: int) -> Stage:
         """The stage that iteration 0, 1, ... belongs to."""

@@ -45,7 +45,7 @@ COLUMNS = ["iteration", "total", "discriminators", *(field.name for field in fie
 
 
 def learning_rate(start: float, recipe: Recipe, iteration: int) -> float:
-    """A cosine from ``start`` to ``lr_end`` over all stages of one objective, or ``start``."""
+    """A cosine from ``start`` to ``lr_end`` between two restarts, or ``start`` throughout."""
     if not recipe.optimization.cosine:
         return start
     first, last = recipe.phase_of(iteration)
