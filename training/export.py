@@ -173,7 +173,8 @@ averaged weights in float16.
 
 Means over axial slices, each z-scored by its own mean and standard deviation, as `mambasynth
 evaluate` prints them. "Source inverted inside the mask" is the T1w image with its brightness turned
-upside down: whoever does not beat it has learned nothing.
+upside down: whoever does not beat it in SSIM and PSNR has learned nothing. Its NMI is no fair bar: the
+source carries all its own detail, and a single bright voxel makes the bins of the inverted one coarse.
 
 ## Limits
 
