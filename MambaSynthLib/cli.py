@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(
             f"mambasynth: the Python package {error.name!r} is not installed; install it with "
-            "'pip install mambasynth[torch]'.",
+            "'pip install mambasynth[onnx]' or, for GPUs and training, 'mambasynth[torch]'.",
             file=sys.stderr,
         )
         return EXIT_USER

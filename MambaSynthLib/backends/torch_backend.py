@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from MambaSynthLib.backends import Network
+from MambaSynthLib.backends.keys import check_keys
 from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage, Weights
 
 NAME = "torch"
 LARGEST_CHECKPOINT = 4 * 1024**3  # bytes
-Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def available_devices() -> dict[str, str]:
@@ -69,7 +69,8 @@ def load_network(package: ModelPackage, device: str) -> Network:
         package.card.network
     )
     weights = package.read_weights()
-    _check_keys(network, weights, package.folder)
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    check_keys(shapes, weights, package.folder)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     network.eval().requires_grad_(False).to(device)
 
@@ -80,23 +81,6 @@ def load_network(package: ModelPackage, device: str) -> Network:
         return array
 
     return run
-
-
-def _check_keys(network: torch.nn.Module, weights: Weights, folder: Path) -> None:
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    for name in sorted(expected.keys() | weights.keys()):
-        if name not in weights:
-            problem = f"{name} is missing"
-        elif name not in expected:
-            problem = f"{name} is left over"
-        elif weights[name].shape != expected[name]:
-            problem = f"{name} has shape {weights[name].shape} instead of {expected[name]}"
-        else:
-            continue
-        raise ModelError(
-            f"{folder}: the weights do not fit the network that model.json describes ({problem}); "
-            "install the model package again."
-        )
 
 
 def read_checkpoint(path: Path) -> Weights:

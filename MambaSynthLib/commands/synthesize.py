@@ -33,6 +33,7 @@ def add_parser(commands: Any) -> None:
     add("--noise", choices=("per-slice", "shared"), default="per-slice",
         help="a noise draw for each slice, or one for all")  # fmt: skip
     add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to compute")
+    add("--backend", default="auto", metavar="auto|torch|onnxruntime", help="what computes")
     add("--slices", type=slice_range, metavar="A:B", help="only these slices of the model's axis")
     add("--batch", type=int, metavar="N", help="slices per network call (default: by device)")
     add("--overwrite", action="store_true", help="replace OUT if it exists")
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     reference = read_volume(options.reference) if options.reference else None
     for warning in source.notes:
         console.note(f"warning: {source.name}: {warning}")
-    engine = Engine(package, options.device)
+    engine = Engine(package, options.device, options.backend)
     started = time.monotonic()
     with console.slice_progress(f"synthesizing {options.to}") as progress:
         synthesis = engine.synthesize(

@@ -1,0 +1,153 @@
+"""Weights -> Network on ONNX Runtime: CPU everywhere, CUDA and CoreML where its build has them.
+
+The graph is built in memory from the sizes in the model card (``methods/<paper>/graph.py``), and
+the values of the one weights file are handed to the session beside it: nothing is exported, cached
+or shipped twice, and PyTorch is not needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from MambaSynthLib.backends import Network
+from MambaSynthLib.backends.keys import check_keys
+from MambaSynthLib.errors import RequestError
+from MambaSynthLib.layers.graph import Graph
+from MambaSynthLib.methods import METHODS
+from MambaSynthLib.package import ModelPackage, Weights
+
+LOG = logging.getLogger(__name__)
+NAME = "onnxruntime"
+CPU = "CPUExecutionProvider"
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider", "cpu": CPU}
+PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")  # share one folder
+TRAINING_ONLY = ".num_batches_tracked"  # batch normalization's counter, of no use here
+
+
+@cache
+def available_devices() -> dict[str, str]:
+    """Device name -> its execution provider, the fastest first.
+
+    A provider counts when a session really runs on it: that the package was built with CUDA does
+    not mean that the driver and its libraries are here.
+    """
+    warn_of_two_packages()
+    offered = onnxruntime.get_available_providers()
+    g = Graph("probe")
+    probe = g.model(g.op("Relu", g.input("x", [1]))).SerializeToString()
+    return {
+        device: provider
+        for device, provider in PROVIDERS.items()
+        if provider in offered and _open_session(probe, {}, device).get_providers()[0] == provider
+    }
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """The device to run on: CUDA if it works, else the CPU; CoreML only on request.
+
+    On CoreML the convolutions run there and the scan, which it lacks, on the CPU.
+
+    Raises
+    ------
+    RequestError: the wanted one is not here.
+    """
+    devices = available_devices()
+    if wanted == "auto":
+        return "cuda" if "cuda" in devices else "cpu"
+    kind, _, index = wanted.partition(":")
+    if kind not in devices or (index and not (kind == "cuda" and index.isdigit())):
+        raise RequestError(
+            f"device {wanted}: is not available to ONNX Runtime on this machine; available: "
+            f"{', '.join(devices)}. Use --device auto."
+        )
+    return wanted
+
+
+def default_batch(device: str) -> int:
+    """Slices per network call: a CPU's caches prefer one, a GPU wants to be filled."""
+    return 8 if device.startswith("cuda") else 1
+
+
+def load_network(package: ModelPackage, device: str) -> Network:
+    """The package's network on ``device``: images (B,C,H,W) float32 -> (B,C',H,W) float32.
+
+    Raises
+    ------
+    ModelError: the weights do not belong to the network that the card describes; names the first
+        key that is missing, left over or of another shape.
+    RequestError: ONNX Runtime opened another device than the wanted one.
+    """
+    warn_of_two_packages()
+    folder = METHODS[package.card.method].folder
+    model: onnx.ModelProto = importlib.import_module(f"{folder}.graph").build(package.card.network)
+    weights = {
+        name: array.astype(np.float32)
+        for name, array in package.read_weights().items()
+        if not name.endswith(TRAINING_ONLY)
+    }
+    check_keys(declared_weights(model), weights, package.folder)
+    session = _open_session(model.SerializeToString(), weights, device)
+    provider = session.get_providers()[0]
+    if provider != PROVIDERS[device.partition(":")[0]]:
+        raise RequestError(
+            f"device {device}: ONNX Runtime fell back to {provider}; use --device cpu, or install "
+            "what its message above asks for."
+        )
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = session.run(None, {"images": images})[0]
+        return result
+
+    return run
+
+
+def declared_weights(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the weights whose values a graph takes from outside."""
+    return {
+        tensor.name: tuple(tensor.dims)
+        for tensor in model.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    }
+
+
+def _open_session(model: bytes, weights: Weights, device: str) -> onnxruntime.InferenceSession:
+    kind, _, index = device.partition(":")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; warnings are about which node runs where
+    # Products of decays become denormal numbers, on which a CPU is many times slower.
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+    options.add_external_initializers(list(weights), values)
+    providers: list[Any] = [(PROVIDERS[kind], {"device_id": index} if index else {})]
+    if kind != "cpu":
+        providers.append(CPU)
+    session = onnxruntime.InferenceSession(model, options, providers=providers)
+    session.disable_fallback()  # a failing device must be an error, not a silent change
+    return session
+
+
+def warn_of_two_packages() -> None:
+    """Two ONNX Runtime packages overwrite each other's files; which one wins is chance."""
+    found = [name for name in PACKAGES if _is_installed(name)]
+    if len(found) > 1:
+        LOG.warning(
+            "%s are installed together and overwrite each other; uninstall all of them, then "
+            "install one.", " and ".join(found),
+        )  # fmt: skip
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
