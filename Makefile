@@ -1,7 +1,8 @@
 # make demo   a real T1w head -> its synthetic T2w volume, picture and scores in out/demo
 # make test   all tests, lint and types; needs nothing but Python 3.11 or newer
 #
-# Both make their own environment in .venv and install what they need into it.
+# Both make their own environment in .venv and install what they need into it: the demo ONNX Runtime,
+# the tests PyTorch besides.
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,7 +29,7 @@ $(VENV)/demo.done: pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo 'Python lacks the venv module; on Debian and Ubuntu: apt install python3-venv'; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e '.[torch]'
+	$(INSTALL) -e '.[onnx,report]'
 	touch $@
 
 $(VENV)/test.done: $(VENV)/demo.done

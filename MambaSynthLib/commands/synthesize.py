@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +130,8 @@ def _check_outputs(options: argparse.Namespace) -> None:
             raise FileError(f"{options.report}: a report is a PNG picture; name it *.png.")
         if not options.report.parent.is_dir():
             raise FileError(f"{options.report.parent}: is no folder; create it first.")
+        if find_spec("matplotlib") is None:
+            raise RequestError("--report needs matplotlib; run: pip install 'mambasynth[report]'.")
         if options.report.exists() and not options.overwrite:
             raise FileError(f"{options.report}: exists already; add --overwrite to replace it.")
 
