@@ -93,7 +93,7 @@ def connected_to_border(passable: NDArray[np.bool_]) -> NDArray[np.bool_]:
         r[[0, -1]] |= p[[0, -1]]
         sweeps += [(r, p), (r[::-1], p[::-1])]
     count = 0
-    while count != (count := np.count_nonzero(reached)):
+    while count != (count := int(np.count_nonzero(reached))):
         for r, p in sweeps:
             for i in range(1, len(r)):
                 r[i] |= r[i - 1] & p[i]

@@ -87,15 +87,18 @@ def load_network(package: ModelPackage, device: str) -> Network:
     RequestError: ONNX Runtime opened another device than the wanted one.
     """
     warn_of_two_packages()
-    folder = METHODS[package.card.method].folder
-    model: onnx.ModelProto = importlib.import_module(f"{folder}.graph").build(package.card.network)
+    graph = importlib.import_module(f"{METHODS[package.card.method].folder}.graph")
+    plain: onnx.ModelProto = graph.build(package.card.network)
     weights = {
         name: array.astype(np.float32)
         for name, array in package.read_weights().items()
         if not name.endswith(TRAINING_ONLY)
     }
-    check_keys(declared_weights(model), weights, package.folder)
-    session = _open_session(model.SerializeToString(), weights, device)
+    check_keys(declared_weights(plain), weights, package.folder)
+    # On GPUs the convolutions have fast algorithms of their own.
+    model = graph.build(package.card.network, winograd=True) if device == "cpu" else plain
+    needed = {name: weights[name] for name in declared_weights(model)}
+    session = _open_session(model.SerializeToString(), needed, device)
     provider = session.get_providers()[0]
     if provider != PROVIDERS[device.partition(":")[0]]:
         raise RequestError(

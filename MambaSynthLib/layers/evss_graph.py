@@ -139,8 +139,7 @@ def selective_scan(
 def channel_gate(g: Graph, key: str, t: Value, channels: int) -> Value:
     """Squeeze and excitation: t * sigmoid(W2 GELU(W1 mean_{H,W} norm(t))). (B,H,W,C) -> same."""
     normed = layer_norm(g, f"{key}.norm", t, channels, eps=1e-5)
-    flat = normed.reshape(t.size(0), 1, -1, channels)
-    squeezed = g.op("ReduceMean", flat, g.integers(2))  # (B,1,1,C)
+    squeezed = g.op("GlobalAveragePool", normed.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
     reduced = linear(g, f"{key}.global_reduce", squeezed, channels, channels // 8)
     gate = linear(g, f"{key}.channel_select", g.op("Gelu", reduced), channels // 8, channels)
     return t * g.op("Sigmoid", gate)

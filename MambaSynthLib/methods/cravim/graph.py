@@ -14,21 +14,30 @@ import onnx
 
 from MambaSynthLib.layers.evss_graph import evss_block
 from MambaSynthLib.layers.graph import Graph, Value
+from MambaSynthLib.layers.winograd_graph import reflecting_conv
+
+WINOGRAD_FROM = 128  # channels; with fewer, moving the tiles costs what the products save
 
 
-def build(sizes: Mapping[str, int]) -> onnx.ModelProto:
-    """The generator that a model card's ``network`` entry describes: images -> result."""
+def build(sizes: Mapping[str, int], winograd: bool = False) -> onnx.ModelProto:
+    """The generator that a model card's ``network`` entry describes: images -> result.
+
+    ``winograd`` computes the residual blocks' convolutions with fewer multiplications, for
+    processors whose library does not do so itself.
+    """
     g = Graph("cravim")
     images = g.input("images", ["batch", sizes["input_channels"], "height", "width"])
-    return g.model(generator(g, images, sizes))
+    return g.model(generator(g, images, sizes, winograd))
 
 
-def generator(g: Graph, images: Value, sizes: Mapping[str, int]) -> Value:
+def generator(g: Graph, images: Value, sizes: Mapping[str, int], winograd: bool) -> Value:
     """Images (B,2,H,W) -> (B,2,H,W): transported source and target estimate."""
     ngf, n_att, n_out = sizes["ngf"], sizes["n_attentions"], sizes["output_channels"]
     x = embed(g, images, ngf, sizes["input_channels"])
     for n in range(sizes["n_blocks"]):
-        x = residual_block(g, f"resnet_blocks.{n}", x, 4 * ngf)
+        x = residual_block(
+            g, f"resnet_blocks.{n}", x, 4 * ngf, winograd and 4 * ngf >= WINOGRAD_FROM
+        )
     x = vss(g, "VSS2.1", x, 4 * ngf)
     content = g.op("Tanh", decoder(g, "content", x, ngf, n_att * n_out, kernel=7))
     attention = g.op("Softmax", decoder(g, "attention", x, ngf, n_att, kernel=1), axis=1)
@@ -45,12 +54,17 @@ def embed(g: Graph, images: Value, ngf: int, channels: int) -> Value:
     return vss(g, "VSS1.1", x, 4 * ngf)
 
 
-def residual_block(g: Graph, key: str, x: Value, channels: int) -> Value:
+def residual_block(g: Graph, key: str, x: Value, channels: int, winograd: bool) -> Value:
     """x + norm(conv(relu(norm(conv(x))))), reflecting borders. (B,C,H,W) -> same."""
-    inner = norm_relu(g, conv(g, f"{key}.conv1", reflect(g, x, 1), channels, channels, 3), channels)
-    return x + norm(
-        g, conv(g, f"{key}.conv2", reflect(g, inner, 1), channels, channels, 3), channels
-    )
+
+    def conv3(name: str, x: Value) -> Value:
+        if not winograd:
+            return conv(g, f"{key}.{name}", reflect(g, x, 1), channels, channels, 3)
+        weight = g.weight(f"{key}.{name}.weight", channels, channels, 3, 3)
+        return reflecting_conv(g, x, weight, channels, channels)  # the norm undoes any bias
+
+    inner = norm_relu(g, conv3("conv1", x), channels)
+    return x + norm(g, conv3("conv2", inner), channels)
 
 
 def decoder(g: Graph, name: str, x: Value, ngf: int, out: int, kernel: int) -> Value:
