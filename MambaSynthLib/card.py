@@ -7,13 +7,17 @@ only give the parts names and types.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from MambaSynthLib.diffusion import Schedule
 from MambaSynthLib.errors import ModelError
 
 WEIGHTS = "weights.safetensors"
+MOST_SHOWN = 200  # characters of a schema error, which may quote the whole file
 
 
 @dataclass(frozen=True)
@@ -79,28 +83,34 @@ def parse_card(text: str, schema: dict[str, Any], where: str) -> ModelCard:
 
     Raises
     ------
-    ModelError: no JSON, a repeated key, NaN or infinity, or anything that the schema forbids;
-        the sentence names ``where`` and the place inside the file.
+    ModelError: no JSON, a repeated key, NaN or infinity, anything that the schema forbids, or
+        values that exclude each other; the sentence names ``where`` and the place inside the file.
     """
     data = _strict_json(text, where)
     _check_schema(data, schema, where)
-    return _card(data)
+    card = _card(data)
+    _check_sense(card, where)
+    return card
 
 
 def _strict_json(text: str, where: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        repeated = {key for key in keys if keys.count(key) > 1}
-        if repeated:
-            raise ModelError(f"{where}: the key {min(repeated)!r} appears twice; keep one of them.")
-        return dict(pairs)
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ModelError(f"{where}: the key {key[:100]!r} appears twice; keep one of them.")
+            found[key] = value
+        return found
 
-    def no_constant(value: str) -> Any:
-        raise ModelError(f"{where}: holds the number {value}, which JSON does not have; remove it.")
+    def finite(value: str) -> float:
+        number = float(value)  # also called for the words NaN and Infinity; 1e400 becomes inf
+        if not math.isfinite(number):
+            raise ModelError(f"{where}: holds {value}, which is no finite number; correct it.")
+        return number
 
     try:
-        return json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
-    except (json.JSONDecodeError, RecursionError) as error:
+        return json.loads(text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of 5000 digits
         raise ModelError(
             f"{where}: is not valid JSON ({error}); take the file from the model's author again."
         ) from error
@@ -116,12 +126,30 @@ def _check_schema(data: Any, schema: dict[str, Any], where: str) -> None:
         place = ".".join(str(part) for part in error.absolute_path) or "the top level"
         raise ModelError(
             f"{where}: does not describe a model package this version can use, at {place}: "
-            f"{error.message}; update MambaSynth or correct the file."
+            f"{error.message[:MOST_SHOWN]}; update MambaSynth or correct the file."
         )
+
+
+def _check_sense(card: ModelCard, where: str) -> None:
+    """What a schema cannot say: relations between two values."""
+    low, high = card.intensity.target_range
+    steps, most = card.sampling.default_steps, card.sampling.schedule.steps
+    with np.errstate(invalid="ignore"):
+        drowned = not np.all(card.sampling.schedule.signal[:-1] > 0)
+    if not low < high:
+        problem = f"intensity.target_range is {low:g} to {high:g}, which does not grow"
+    elif steps > most:
+        problem = f"sampling.default_steps is {steps}, more than the {most} timesteps"
+    elif drowned:
+        problem = "sampling drowns the image in noise before the last timestep"
+    else:
+        return
+    raise ModelError(f"{where}: {problem}; correct the file.")
 
 
 def _card(data: dict[str, Any]) -> ModelCard:
     grid, intensity, sampling = data["grid"], data["intensity"], data["sampling"]
+    rows, columns = grid["size"]  # whole numbers, but JSON's 256.0 is one too
     known = {
         "format", "id", "version", "title", "method", "source_contrasts", "target_contrasts",
         "network", "grid", "intensity", "sampling", "files", "license", "intended_use",
@@ -134,15 +162,15 @@ def _card(data: dict[str, Any]) -> ModelCard:
         method=data["method"],
         source_contrasts=tuple(data["source_contrasts"]),
         target_contrasts=tuple(data["target_contrasts"]),
-        network=dict(data["network"]),
-        grid=GridSpec(grid["axis_codes"], grid["in_plane_spacing_mm"], tuple(grid["size"])),
+        network={name: int(value) for name, value in data["network"].items()},
+        grid=GridSpec(grid["axis_codes"], grid["in_plane_spacing_mm"], (int(rows), int(columns))),
         intensity=IntensitySpec(
             intensity["rule"], intensity["upper_percentile"], tuple(intensity["target_range"])
         ),
         sampling=SamplingSpec(
-            Schedule(sampling["timesteps"], sampling["beta_min"], sampling["beta_max"]),
-            sampling["default_steps"],
-            sampling["default_samples"],
+            Schedule(int(sampling["timesteps"]), sampling["beta_min"], sampling["beta_max"]),
+            int(sampling["default_steps"]),
+            int(sampling["default_samples"]),
         ),
         sha256={name: entry["sha256"] for name, entry in data["files"].items()},
         license=data["license"],

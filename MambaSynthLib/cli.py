@@ -1,6 +1,7 @@
 """The command ``mambasynth``: parse, dispatch, and turn errors into one sentence.
 
-Exit codes: 0 done, 2 something the user can put right (nothing was written), 130 interrupted.
+Exit codes: 0 done, 2 something the user can put right (nothing was written), 130 interrupted,
+1 a bug of ours. Each failure is one line on stderr; --debug shows the traceback.
 Only the chosen command's modules are imported, so ``--help`` answers at once.
 """
 
@@ -8,39 +9,45 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import NoReturn
 
 from MambaSynthLib import __version__
 from MambaSynthLib.errors import Cancelled, MambaSynthError
+from MambaSynthLib.io.payload import printable
 
 COMMANDS = ("synthesize", "models", "evaluate", "verify", "info", "demo")
-EXIT_USER, EXIT_INTERRUPTED = 2, 130
+EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
+MOST_SHOWN = 400  # characters of a complaint that may quote an argument of any length
+EXPECTED = (MambaSynthError, ModuleNotFoundError, MemoryError, OSError)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that names the nearest option when one is unknown."""
+    """An argument parser that says what is wrong in one line, with the nearest known option."""
 
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
         if unknown:
             known = [
-                name for parser in self._all_parsers() for name in parser._option_string_actions
+                name for parser in self.all_parsers() for name in parser._option_string_actions
             ]
             near = get_close_matches(unknown[1], known, n=1)
             message += f" (did you mean {near[0]}?)" if near else ""
-        super().error(message)
+        message = printable(message)[:MOST_SHOWN]
+        self.exit(EXIT_USER, f"{self.prog}: {message}; see {self.prog} --help\n")
 
-    def _all_parsers(self) -> list[argparse.ArgumentParser]:
+    def all_parsers(self) -> list[argparse.ArgumentParser]:
         parsers: list[argparse.ArgumentParser] = [self]
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
                 for parser in action.choices.values():
-                    parsers += parser._all_parsers()
+                    parsers += parser.all_parsers()
         return parsers
 
 
@@ -52,37 +59,79 @@ def build_parser() -> Parser:
         "diagnosis.",
     )
     parser.add_argument("--version", action="version", version=f"mambasynth {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         importlib.import_module(f"MambaSynthLib.commands.{name}").add_parser(commands)
+    for each in parser.all_parsers():  # before the command and after it
+        each.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
+                          help="show the traceback of an error")  # fmt: skip
+    parser.set_defaults(debug=False)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = build_parser().parse_args(arguments)
+    options = argparse.Namespace(debug=False)
     try:
-        code: int = options.run(options)
-        sys.stdout.flush()
+        _allow_any_text()
+        try:
+            options = build_parser().parse_args(arguments)
+            code: int = options.run(options)
+        finally:  # also after --help
+            if sys.stdout:
+                sys.stdout.flush()
         return code
-    except MambaSynthError as error:
-        if options.debug:
-            raise
-        print(f"mambasynth: {error}", file=sys.stderr)
-        return EXIT_USER
-    except (KeyboardInterrupt, Cancelled):
-        print("mambasynth: interrupted, nothing was written", file=sys.stderr)
-        return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away; that is its right
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except ModuleNotFoundError as error:
+    except (KeyboardInterrupt, Cancelled):
+        _say("mambasynth: interrupted, nothing was written")
+        return EXIT_INTERRUPTED
+    except Exception as error:
         if options.debug:
             raise
-        print(
-            f"mambasynth: the Python package {error.name!r} is not installed; install it with "
-            "'pip install mambasynth[onnx]' or, for GPUs and training, 'mambasynth[torch]'.",
-            file=sys.stderr,
+        _say(f"mambasynth: {printable(sentence(error))}")
+        return EXIT_USER if isinstance(error, EXPECTED) else EXIT_BUG
+    finally:
+        _let_go()
+
+
+def sentence(error: Exception) -> str:
+    """What happened and what to do about it."""
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"the Python package {error.name!r} is not installed; install it with "
+            "'pip install mambasynth[onnx]' or, for GPUs and training, 'mambasynth[torch]'."
         )
-        return EXIT_USER
+    if isinstance(error, MemoryError):
+        return "the memory of this machine is not enough; close other programs or crop the image."
+    if isinstance(error, OSError):
+        place = error.filename or "the system"
+        return f"{place}: {error.strerror or error}; check the disk and the permissions."
+    if isinstance(error, MambaSynthError):
+        return str(error)
+    return (
+        f"this is a bug in MambaSynth ({type(error).__name__}: {error}); please report what the "
+        "same command prints with --debug."
+    )
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # nobody listens
+        print(text, file=sys.stderr)
+
+
+def _let_go() -> None:
+    """Drop what a closed pipe or a full disk did not take, so that Python does not try again."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _allow_any_text() -> None:
+    """Print file names that the terminal's encoding lacks as escapes instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

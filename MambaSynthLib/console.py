@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
-from MambaSynthLib.engine import Progress
+if TYPE_CHECKING:  # so that listing models or verifying a file works without torch
+    from MambaSynthLib.engine import Progress
 
 
 def note(text: str) -> None:
-    """A remark beside the result."""
-    print(text, file=sys.stderr)
+    """A remark beside the result. Whether anybody can hear it must not stop the work."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def result(record: Mapping[str, Any], lines: list[str], as_json: bool) -> None:
     """The result, as one JSON document or as text."""
     if as_json:
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print(json.dumps(record, indent=2))
     else:
         print("\n".join(lines))
 

@@ -20,7 +20,7 @@ from MambaSynthLib.intensity import Scaling
 from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage
-from MambaSynthLib.preparation import EMPTY, prepare
+from MambaSynthLib.preparation import prepare
 from MambaSynthLib.provenance import Provenance
 from MambaSynthLib.volume import Volume
 
@@ -50,6 +50,9 @@ class Request:
     batch: int
 
     def __post_init__(self) -> None:
+        for name in ("steps", "samples", "seed", "batch"):
+            if not isinstance(getattr(self, name), int):
+                raise RequestError(f"{name} is {getattr(self, name)!r}; give a whole number.")
         if not 1 <= self.samples <= MOST_SAMPLES:
             raise RequestError(f"samples is {self.samples}; give 1 to {MOST_SAMPLES}.")
         if not 0 <= self.seed <= LARGEST_SEED:
@@ -80,19 +83,13 @@ class Engine:
     """
 
     def __init__(self, package: ModelPackage, device: str = "auto", backend: str = "auto") -> None:
-        card = package.card
-        if card.method not in METHODS:
-            raise RequestError(
-                f"{package.folder}: needs the method {card.method!r}, which this version does not "
-                f"have ({', '.join(METHODS)}); update MambaSynth."
-            )
         self.package = package
         runtime = choose_backend(backend, device)
         self.backend = runtime.NAME
         self.device = runtime.choose_device(device)
-        self.method = importlib.import_module(f"{METHODS[card.method].folder}.synthesis")
         self._default_batch = runtime.default_batch(self.device)
         self._network = runtime.load_network(package, self.device)
+        self.method = importlib.import_module(f"{METHODS[package.card.method].folder}.synthesis")
 
     def synthesize(
         self,
@@ -136,29 +133,34 @@ class Engine:
             )
         source = sources[card.source_contrasts[0]]
         preparation = prepare(source, card.grid, card.intensity)
-        stack = preparation.stack()
         wanted = _wanted_slices(preparation.tissue_slices(), request.slices, source.name)
-        mean, deviation = self._synthesize_stack(stack, wanted, request, progress, cancelled)
-
         target = card.target_contrasts[0]
-        scaling = Scaling.of_range(*card.intensity.target_range)
         name = f"{source.name} synthetic {target}"
-        volume = preparation.restore(mean, scaling, name)
-        spread = None
-        if request.samples > 1:
-            unit = Scaling(scaling.half_width, scaling.half_width)  # -1, the background, -> 0
-            spread = preparation.restore(deviation - 1, unit, f"{name} spread")
-        return Synthesis({target: volume}, self._provenance(source, request), spread)
+        scaling = Scaling.of_range(*card.intensity.target_range)
+        unit = Scaling(scaling.half_width, scaling.half_width)  # -1, the background, -> 0
+        mean = preparation.blank(scaling)
+        deviation = preparation.blank(unit) if request.samples > 1 else None
+        progress(0, len(wanted))
+        for done, chosen in _batches(wanted, request.batch):
+            draws = self._draws(preparation.slices(chosen), chosen, request, cancelled)
+            preparation.write(mean, chosen, np.mean(draws, axis=0), scaling)
+            if deviation is not None:
+                preparation.write(deviation, chosen, np.std(draws, axis=0) - 1, unit)
+            progress(done, len(wanted))
+        return Synthesis(
+            {target: source.with_array(mean, name)},
+            self._provenance(source, request),
+            None if deviation is None else source.with_array(deviation, f"{name} spread"),
+        )
 
-    def _synthesize_stack(
+    def _draws(
         self,
-        stack: Stack,
-        wanted: NDArray[np.intp],
+        slices: Stack,
+        indices: NDArray[np.intp],
         request: Request,
-        progress: Progress,
         cancelled: Callable[[], bool],
-    ) -> tuple[Stack, Stack]:
-        """(N,H,W) mean and standard deviation over the noise draws; EMPTY and 0 elsewhere."""
+    ) -> list[Stack]:
+        """The target slices (n,H,W) of source slices (n,H,W), once for each noise draw."""
 
         def network(images: Stack) -> Stack:
             if cancelled():
@@ -166,18 +168,8 @@ class Engine:
             return self._network(images)
 
         schedule = self.package.card.sampling.schedule
-        mean = np.full_like(stack, EMPTY)
-        deviation = np.zeros_like(stack)
-        progress(0, len(wanted))
-        for done, chosen in _batches(wanted, request.batch):
-            noise = np.stack(
-                [slice_noise(request, int(n), stack.shape[1:]) for n in chosen], axis=2
-            )
-            draws = [self.method.synthesize(network, stack[chosen], n, schedule) for n in noise]
-            mean[chosen] = np.mean(draws, axis=0)
-            deviation[chosen] = np.std(draws, axis=0)
-            progress(done, len(wanted))
-        return mean, deviation
+        noise = np.stack([slice_noise(request, int(n), slices.shape[1:]) for n in indices], axis=2)
+        return [self.method.synthesize(network, slices, n, schedule) for n in noise]
 
     def _provenance(self, source: Volume, request: Request) -> Provenance:
         card = self.package.card

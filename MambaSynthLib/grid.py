@@ -48,8 +48,11 @@ class Reorientation:
 
     def apply(self, array: NDArray[Value]) -> NDArray[Value]:
         """(I,J,K) -> (N,H,W)."""
-        stack = np.flip(array.transpose(self.order), axis=self._flipped_axes())
-        return np.ascontiguousarray(stack)
+        return np.ascontiguousarray(self.view(array))
+
+    def view(self, array: NDArray[Value]) -> NDArray[Value]:
+        """(I,J,K) -> (N,H,W) without a copy: what is written to it is written to ``array``."""
+        return np.flip(array.transpose(self.order), axis=self._flipped_axes())
 
     def undo(self, stack: NDArray[Value]) -> NDArray[Value]:
         """(N,H,W) -> (I,J,K)."""

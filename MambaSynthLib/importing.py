@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 from MambaSynthLib.diffusion import Schedule
-from MambaSynthLib.errors import ModelError, RequestError
+from MambaSynthLib.errors import RequestError
 from MambaSynthLib.package import ModelPackage, read_package, write_package
 from MambaSynthLib.registry import user_models
 
+LONGEST_ID = 64  # characters, as in the schema
 INTENDED_USE = "Research only. Not for diagnosis."
 
 
@@ -19,7 +21,8 @@ def import_folder(folder: Path, destination: Path | None = None) -> ModelPackage
 
     Raises
     ------
-    ModelError: the package is damaged, or one of that name is installed already.
+    ModelError: the package is damaged, its weights do not fit the network that it describes, or
+        one of that name is installed already.
     """
     import json
 
@@ -28,7 +31,7 @@ def import_folder(folder: Path, destination: Path | None = None) -> ModelPackage
     card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     del card["files"]
     target = destination or user_models() / package.card.id
-    return write_package(target, card, weights, package.describe())
+    return _loadable(write_package(target, card, weights, package.describe()))
 
 
 def import_checkpoint(
@@ -54,7 +57,7 @@ def import_checkpoint(
     RequestError: no target contrast is given.
     ModelError: the file is no such checkpoint, or the package cannot be written.
     """
-    from MambaSynthLib.backends.torch_backend import load_network, read_checkpoint
+    from MambaSynthLib.backends.torch_backend import read_checkpoint
     from MambaSynthLib.methods.cravim.network import config_of_weights
 
     if not target_contrast:
@@ -64,7 +67,7 @@ def import_checkpoint(
     weights = read_checkpoint(path)
     config = config_of_weights({name: array.shape for name, array in weights.items()})
     direction = f"{source_contrast}-{target_contrast}".lower()
-    model_id = model_id or re.sub(r"[^a-z0-9._-]+", "-", f"{path.stem}-{direction}".lower())
+    model_id = model_id or _id_of(f"{path.stem}-{direction}")
     title = title or f"CRAViM {source_contrast} -> {target_contrast}, imported from {path.name}"
     schedule = Schedule()
     card = {
@@ -99,17 +102,21 @@ def import_checkpoint(
         "scores": [],
     }
     readme = f"# {title}\n\nTrained on: {trained_on}. License: {license}. {INTENDED_USE}\n"
-    package = write_package(folder or user_models() / model_id, card, weights, readme)
+    return _loadable(write_package(folder or user_models() / model_id, card, weights, readme))
+
+
+def _id_of(name: str) -> str:
+    """``name`` with only the characters that a model id may have."""
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).lstrip("._-")[-LONGEST_ID:].lstrip("._-")
+
+
+def _loadable(package: ModelPackage) -> ModelPackage:
+    """The package that was just written; it is taken back if its network cannot be loaded."""
+    from MambaSynthLib.backends.torch_backend import load_network
+
     try:
         load_network(package, "cpu")
-    except ModelError:
-        _remove(package)
+    except BaseException:
+        shutil.rmtree(package.folder)
         raise
     return package
-
-
-def _remove(package: ModelPackage) -> None:
-    """Take back a package that was just written and turned out not to load."""
-    import shutil
-
-    shutil.rmtree(package.folder)

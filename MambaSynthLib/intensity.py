@@ -42,16 +42,8 @@ def percentile_scaling(array: NDArray[np.float32], upper: float, name: str = "vo
     ------
     VolumeError: all voxels are (nearly) the same.
     """
-    low, bright = np.percentile(array, [0.1, 99.9])
-    if not bright > low:
-        low, bright = float(array.min()), float(array.max())
-    if not bright - low > 1e-6 * max(abs(low), abs(bright)):
-        raise VolumeError(
-            f"{name}: the image is constant (all voxels near {float(low):g}); choose a volume that "
-            "shows anatomy."
-        )
-    tissue = array[array > low + 0.1 * (bright - low)]
-    return Scaling.of_range(float(low), float(np.percentile(tissue, upper)))
+    low, bright = _extent(array, name)
+    return Scaling.of_range(low, float(np.percentile(_tissue(array, low, bright), upper)))
 
 
 def zscore_scaling(array: NDArray[np.float32], name: str = "volume") -> Scaling:
@@ -61,34 +53,53 @@ def zscore_scaling(array: NDArray[np.float32], name: str = "volume") -> Scaling:
     ------
     VolumeError: all voxels are (nearly) the same.
     """
-    scaling = percentile_scaling(array, 99.5, name)
-    low = scaling.center - scaling.half_width
-    tissue = array[array > low + 0.1 * (np.percentile(array, 99.9) - low)].astype(np.float64)
-    return Scaling(float(tissue.mean()), float(tissue.std()) or 1.0)
+    tissue = _tissue(array, *_extent(array, name))
+    ordered = np.sort(tissue).astype(np.float64)  # so that no axis order changes a rounding
+    return Scaling(float(ordered.mean()), float(ordered.std()) or 1.0)
+
+
+def _extent(array: NDArray[np.float32], name: str) -> tuple[float, float]:
+    """The 0.1 and 99.9 percentiles; the extremes where those coincide."""
+    low, bright = (float(value) for value in np.percentile(array, [0.1, 99.9]))
+    if not bright > low:
+        low, bright = float(array.min()), float(array.max())
+    if not bright - low > 1e-6 * max(abs(low), abs(bright)):
+        raise VolumeError(
+            f"{name}: the image is constant (all voxels near {low:g}); choose a volume that shows "
+            "anatomy."
+        )
+    return low, bright
+
+
+def _tissue(array: NDArray[np.float32], low: float, bright: float) -> NDArray[np.float32]:
+    """The values a tenth of the way from ``low`` to ``bright`` and above."""
+    return array[array > low + 0.1 * (bright - low)]
 
 
 def background(array: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(I,J,K) where the image is exactly the value of its border, connected to the border.
 
     That is the empty space of skull-stripped, masked or zero-padded images. Noisy air is not
-    empty: it has no single value, and nothing is marked.
+    empty: no single value fills half of the border, and nothing is marked. The border of a single
+    slice is its outline.
     """
-    border = np.concatenate(
-        [face.ravel() for axis in range(3) for face in (array.take(0, axis), array.take(-1, axis))]
-    )
-    values, counts = np.unique(border, return_counts=True)
-    return connected_to_border(array == values[counts.argmax()])
+    image = np.atleast_1d(np.squeeze(array))
+    faces = [image.take(end, axis).ravel() for axis in range(image.ndim) for end in (0, -1)]
+    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    if 2 * counts.max() < counts.sum():
+        return np.zeros(array.shape, dtype=bool)
+    return connected_to_border(image == values[counts.argmax()]).reshape(array.shape)
 
 
 def connected_to_border(passable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(I,J,K) from where a path of passable face neighbors leads out of the array.
+    """From where a path of passable face neighbors leads out of the array.
 
     Sweeps along each axis, forth and back, until one adds nothing: three rounds for a head.
     SciPy's ``binary_fill_holes`` finds the same, but is half of an installation without PyTorch.
     """
     reached = np.zeros_like(passable)
     sweeps = []
-    for axis in range(3):
+    for axis in range(passable.ndim):
         r, p = np.moveaxis(reached, axis, 0), np.moveaxis(passable, axis, 0)
         r[[0, -1]] |= p[[0, -1]]
         sweeps += [(r, p), (r[::-1], p[::-1])]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -123,7 +124,7 @@ def write_package(
     """
     from safetensors.numpy import save
 
-    if folder.exists():
+    if os.path.lexists(folder):
         raise ModelError(f"{folder}: exists already; remove it or choose another folder.")
     data = save({name: np.array(array, order="C") for name, array in weights.items()})
     entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}

@@ -22,6 +22,10 @@ from MambaSynthLib.volume import Volume
 EMPTY = -1.0  # what the network sees, and answers, where there is no tissue
 SIZE_MULTIPLE = 4  # the networks halve the canvas twice
 SMALLEST = 4  # pixels per row or column that a slice must have
+LARGEST = 4096  # pixels per row or column that a network can be given
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,15 @@ class Preparation:
     canvas: Canvas
     scaling: Scaling
 
-    def stack(self) -> NDArray[np.float32]:
+    def stack(self) -> Floats:
         """(N,H,W) in [-1,1]: the source as the network sees it."""
-        return self._to_network(self.volume.array, self.scaling)
+        return self.slices(np.arange(self.count))
 
-    def stack_of(self, registered: Volume) -> NDArray[np.float32]:
+    def slices(self, chosen: Indices) -> Floats:
+        """(n,H,W) in [-1,1]: the n chosen slices of ``stack``, made without the others."""
+        return self._to_network(self.volume.array, self.scaling, chosen)
+
+    def stack_of(self, registered: Volume) -> Floats:
         """(N,H,W) in [-1,1]: another volume of the same grid, such as the acquired target.
 
         It is scaled by its own intensities. Raises VolumeError when it lies on another grid.
@@ -51,30 +59,47 @@ class Preparation:
                 f"{registered.name}: its grid is not that of {self.volume.name}; register and "
                 "resample it first."
             )
-        return self._to_network(registered.array, scaling_of(registered, self.intensity))
+        scaling = scaling_of(registered, self.intensity)
+        return self._to_network(registered.array, scaling, np.arange(self.count))
 
-    def _to_network(self, array: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:
-        scaled = np.clip(scaling.apply(array), -1, 1)
-        slices = self.reorientation.apply(np.where(self.empty, np.float32(EMPTY), scaled))
+    def _to_network(self, array: Floats, scaling: Scaling, chosen: Indices) -> Floats:
+        scaled = np.clip(scaling.apply(self.reorientation.view(array)[chosen]), -1, 1)
+        slices = np.where(self._empty(chosen), np.float32(EMPTY), scaled)
         return self.canvas.apply(self.resampling.apply(slices), EMPTY)
+
+    @property
+    def count(self) -> int:
+        """N, the number of slices."""
+        return self.volume.shape[self.reorientation.order[0]]
 
     def tissue_slices(self) -> NDArray[np.bool_]:
         """(N,) which slices hold anything but background."""
-        holds: NDArray[np.bool_] = ~np.all(self.reorientation.apply(self.empty), axis=(1, 2))
+        holds: NDArray[np.bool_] = ~np.all(self.reorientation.view(self.empty), axis=(1, 2))
         return holds
 
-    def restore(
-        self, stack: NDArray[np.float32], scaling: Scaling, name: str = "synthetic"
-    ) -> Volume:
-        """(N,H,W) from the network -> a volume on the source's grid.
+    def blank(self, scaling: Scaling) -> Floats:
+        """(I,J,K) background everywhere, in the unit of ``scaling``; to be filled by ``write``."""
+        return np.full(self.volume.shape, scaling.undo(np.full((), EMPTY, np.float32)))
+
+    def write(self, array: Floats, chosen: Indices, slices: Floats, scaling: Scaling) -> None:
+        """Put n slices (n,H,W) from the network to their place in ``array`` (I,J,K).
 
         Values beyond [-1,1], which no training image has, are clamped. ``scaling`` gives them
-        their unit: the target's, or the source's own to undo ``stack``.
+        their unit: the target's, or the source's own to undo ``slices``.
         """
-        slices = self.resampling.undo(self.canvas.undo(np.clip(stack, -1, 1), EMPTY))
-        array = self.reorientation.undo(slices)
-        array = np.where(self.empty, np.float32(EMPTY), array)
-        return self.volume.with_array(scaling.undo(array), name)
+        placed = self.resampling.undo(self.canvas.undo(np.clip(slices, -1, 1), EMPTY))
+        placed = np.where(self._empty(chosen), np.float32(EMPTY), placed)
+        self.reorientation.view(array)[chosen] = scaling.undo(placed)
+
+    def restore(self, stack: Floats, scaling: Scaling, name: str = "synthetic") -> Volume:
+        """(N,H,W) from the network -> a volume on the source's grid; see ``write``."""
+        array = self.blank(scaling)
+        self.write(array, np.arange(self.count), stack, scaling)
+        return self.volume.with_array(array, name)
+
+    def _empty(self, chosen: Indices) -> NDArray[np.bool_]:
+        """(n,rows,columns) background of the chosen slices, before resampling."""
+        return self.reorientation.view(self.empty)[chosen]
 
 
 def prepare(volume: Volume, grid: GridSpec, intensity: IntensitySpec) -> Preparation:
@@ -82,29 +107,45 @@ def prepare(volume: Volume, grid: GridSpec, intensity: IntensitySpec) -> Prepara
 
     Raises
     ------
-    VolumeError: the volume is constant, holds NaN, or has slices of fewer than 4 pixels a side.
+    VolumeError: the volume is constant, holds NaN, or has slices of too few or too many pixels.
     """
-    if not np.isfinite(volume.array).all():
-        count = int(np.count_nonzero(~np.isfinite(volume.array)))
-        raise VolumeError(
-            f"{volume.name}: {count} voxels are NaN or infinite; repair the image or read it with "
-            "--nan-as-zero."
-        )
+    _check_finite(volume)
     reorientation = Reorientation.between(volume.affine, grid.axis_codes)
     spacing = volume.spacing[list(reorientation.order)]
     rows, columns = (volume.shape[axis] for axis in reorientation.order[1:])
-    if min(rows, columns) < SMALLEST:
-        raise VolumeError(
-            f"{volume.name}: its slices are {rows} x {columns} pixels, too small to show "
-            f"anatomy; at least {SMALLEST} x {SMALLEST} are needed."
-        )
+    resampling = InPlaneResampling.between((rows, columns), spacing[1:], grid.in_plane_spacing_mm)
+    _check_sizes(resampling, volume.name)
     scaling = scaling_of(volume, intensity)
     empty = background(volume.array)
-    resampling = InPlaneResampling.between((rows, columns), spacing[1:], grid.in_plane_spacing_mm)
     tissue = np.any(reorientation.apply(~empty), axis=0, keepdims=True)  # (1,H,W)
     content = resampling.apply(tissue.astype(np.float32))[0] > 0
     canvas = Canvas.around(content, grid.size, SIZE_MULTIPLE)
     return Preparation(volume, intensity, empty, reorientation, resampling, canvas, scaling)
+
+
+def _check_finite(volume: Volume) -> None:
+    count = int(np.count_nonzero(~np.isfinite(volume.array)))
+    if count:
+        raise VolumeError(
+            f"{volume.name}: {count} voxels are NaN or infinite; repair the image or read it with "
+            "--nan-as-zero."
+        )
+
+
+def _check_sizes(resampling: InPlaneResampling, name: str) -> None:
+    """Before the network's memory is filled with what a header claims."""
+    rows, columns = resampling.source_size
+    if min(rows, columns) < SMALLEST:
+        raise VolumeError(
+            f"{name}: its slices are {rows} x {columns} pixels, too small to show anatomy; at "
+            f"least {SMALLEST} x {SMALLEST} are needed."
+        )
+    rows, columns = resampling.target_size
+    if max(rows, columns) > LARGEST:
+        raise VolumeError(
+            f"{name}: its slices would become {rows} x {columns} pixels for this model, more than "
+            f"{LARGEST} a side; check the voxel size or crop the image."
+        )
 
 
 def scaling_of(volume: Volume, intensity: IntensitySpec) -> Scaling:

@@ -15,6 +15,7 @@ from MambaSynthLib.errors import ModelError
 from MambaSynthLib.package import CARD, ModelPackage, read_package, shipped_models
 
 VARIABLE = "MAMBASYNTH_MODELS"
+MOST_SHOWN = 200  # characters of a name that is no model
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,35 @@ class Found:
 
 
 def user_models() -> Path:
-    """Where imported and downloaded packages go: the platform's folder for a user's data."""
+    """Where imported and downloaded packages go: the platform's folder for a user's data.
+
+    Raises ModelError when this user has no home folder (some containers).
+    """
     if sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+        root = Path(os.environ.get("LOCALAPPDATA") or _home() / "AppData" / "Local")
         return root / "MambaSynth" / "models"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "MambaSynth" / "models"
-    root = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+        return _home() / "Library" / "Application Support" / "MambaSynth" / "models"
+    root = Path(os.environ.get("XDG_DATA_HOME") or _home() / ".local" / "share")
     return root / "mambasynth" / "models"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise ModelError(
+            "the user has no home folder to keep models in; set HOME, or name a folder with -o."
+        ) from error
 
 
 def model_folders() -> list[Path]:
     """The folders searched, the first one winning where two hold the same id."""
     extra = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
-    return [*extra, user_models(), shipped_models()]
+    try:
+        return [*extra, user_models(), shipped_models()]
+    except ModelError:  # no home: nothing was ever installed there
+        return [*extra, shipped_models()]
 
 
 def find_all() -> list[Found]:
@@ -75,16 +91,18 @@ def find_model(name: str | Path) -> ModelPackage:
     ModelError: no such id or folder (near matches are named), or the package is damaged.
     """
     folder = Path(name)
-    if (folder / CARD).is_file() or folder.is_dir():
+    if os.path.isfile(folder / CARD):  # as Path.is_file, but an impossible name is no error
         return read_package(folder)
     packages = list_models()
     for package in packages:
         if package.card.id == str(name):
             return package
+    if os.path.isdir(folder):
+        return read_package(folder)
     known = [package.card.id for package in packages]
     near = get_close_matches(str(name), known, n=1)
-    hint = f"did you mean {near[0]}" if near else f"known are {', '.join(known) or 'none'}"
-    raise ModelError(f"{name}: is no known model and no model folder; {hint}?")
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}."
+    raise ModelError(f"{str(name)[:MOST_SHOWN]}: is no known model and no model folder; {hint}")
 
 
 def model_for(source: str | None, target: str) -> ModelPackage:

@@ -23,7 +23,7 @@ from MambaSynthLib.errors import VolumeError
 AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))  # RAS axis -> (negative, positive) direction
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class Volume:
     """A scalar image on a grid in patient space.
 
@@ -52,6 +52,8 @@ class Volume:
                 f"{self.name}: has {array.ndim} dimensions {array.shape}, but one 3-D volume is "
                 "needed; extract a single volume first."
             )
+        if array.size == 0:
+            raise VolumeError(f"{self.name}: has no voxels {array.shape}; choose another volume.")
         if array.dtype.kind not in "buif":
             raise VolumeError(
                 f"{self.name}: holds {array.dtype} values, but real numbers are needed; "

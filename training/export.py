@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError, MambaSynthError, RequestError
 from MambaSynthLib.package import ModelPackage, write_package
+from training.cravim.record import read_record
 
-CHECKPOINT, RECIPE, MINUTES = "last.pt", "recipe.json", "minutes.json"
+CHECKPOINT = "last.pt"
 LIMITS = (
     "Small and trained on very few people. Anatomy and lesions can be missing, invented or of the "
     "wrong brightness. Only adult brains, T1w without contrast agent, best when skull-stripped."
@@ -70,7 +71,8 @@ def averaged_weights(run: Path) -> dict[str, NDArray[Any]]:
             continue
         array = value.numpy()
         if array.dtype == np.float32:
-            array = array.astype(np.float16)
+            with np.errstate(over="ignore"):  # told below
+                array = array.astype(np.float16)
             if not np.isfinite(array).all():
                 raise FileError(f"{path}: {name} holds values that float16 does not.")
         weights[name.removeprefix(prefix)] = array
@@ -94,15 +96,14 @@ def export(
 
 def draft(run: Path, folder: Path) -> ModelPackage:
     """The package of a run before it was scored, for ``training.score`` alone."""
-    name = "draft-" + "".join(c for c in run.name.lower() if c.isalnum())
-    return _write(run, folder, Description(name, "0.0.0", "draft", "draft", (), 4, 1), [])
+    return _write(run, folder, Description("draft", "0.0.0", "draft", "draft", (), 4, 1), [])
 
 
 def _write(
     run: Path, folder: Path, description: Description, scores: list[dict[str, Any]]
 ) -> ModelPackage:
-    recipe = _read_json(run / RECIPE)
-    minutes = _read_json(run / MINUTES)["minutes"]
+    record = read_record(run)
+    recipe = record["recipe"]
     schedule, intensity = recipe["schedule"], recipe["intensity"]
     card = {
         "format": 1,
@@ -127,7 +128,7 @@ def _write(
         "intended_use": INTENDED_USE,
         "limits": LIMITS,
         "trained_on": description.trained_on,
-        "training": {"minutes": minutes, "recipe": recipe},
+        "training": record,
         "scores": scores,
     }
     weights = averaged_weights(run)
@@ -137,7 +138,8 @@ def _write(
 def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
     """The model card for people: what it is, what it was trained on, every measured number."""
     count = sum(array.size for array in weights.values() if array.dtype.kind == "f")
-    recipe, network = card["training"]["recipe"], card["network"]
+    training, network = card["training"], card["network"]
+    recipe = training["recipe"]
     iterations = sum(stage["iterations"] for stage in recipe["stages"])
     tables = "\n\n".join(_score_table(score) for score in card["scores"])
     attribution = "\n".join(f"* {line}" for line in card["attribution"])
@@ -159,8 +161,9 @@ draws {card["sampling"]["default_samples"]} |
 
 {card["trained_on"]}
 
-{iterations} iterations in {card["training"]["minutes"]:.0f} minutes on one CPU core, seed \
-{recipe["seed"]}, recipe `training/cravim/compact.toml`; float16 copy of the averaged weights.
+{iterations} iterations in {training["minutes"]:.0f} minutes ({training["machine"]}), seed \
+{recipe["seed"]}, recipe `{training["recipe_file"]}`, which `model.json` repeats; the \
+averaged weights in float16.
 
 {attribution}
 

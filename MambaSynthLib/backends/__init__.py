@@ -1,8 +1,9 @@
 """The runtimes that can compute a network. Each is one file, imported only when it is chosen.
 
-``auto`` takes PyTorch where it sees a GPU or is the only one installed, and ONNX Runtime otherwise:
-on a CPU it is the faster of the two (``Testing/benchmarks/onnx_vs_torch.py``), and it is the small
-one. Both read the same weights file and agree to rounding.
+``auto`` takes PyTorch where it is installed, being the faster of the two
+(``Testing/benchmarks/onnx_vs_torch.py``), unless only ONNX Runtime can serve the GPU that is asked
+for; and ONNX Runtime, which is much smaller, otherwise. Both read the same weights file and agree
+to rounding.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from MambaSynthLib.package import ModelPackage
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+GPUS = ("cuda", "mps", "coreml")
 FILES = {"torch": "torch_backend", "onnxruntime": "onnx_backend"}
 NEEDS = {"torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx")}
 EXTRAS = {"torch": "torch", "onnxruntime": "onnx"}
@@ -80,14 +82,12 @@ def choose_backend(wanted: str = "auto", device: str = "auto") -> Backend:
             "no backend is installed; run pip install 'mambasynth[onnx]', or 'mambasynth[torch]' "
             "for GPUs and training."
         )
-    if len(installed) == 1:
-        return load_backend(installed[0])
-    return load_backend("torch" if _torch_has_gpu(device) else "onnxruntime")
+    if len(installed) > 1 and not _torch_has(device):
+        return load_backend("onnxruntime")
+    return load_backend(installed[0])
 
 
-def _torch_has_gpu(wanted: str) -> bool:
-    """Whether PyTorch sees the wanted GPU, or any for ``auto``. Imports torch, but not for cpu."""
-    if wanted == "cpu":
-        return False
-    gpus = load_backend("torch").available_devices().keys() - {"cpu"}
-    return bool(gpus) if wanted == "auto" else wanted.partition(":")[0] in gpus
+def _torch_has(wanted: str) -> bool:
+    """Whether PyTorch sees the wanted device; it is imported only if a GPU is named."""
+    kind = wanted.partition(":")[0]
+    return kind not in GPUS or kind in load_backend("torch").available_devices()

@@ -21,10 +21,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from MambaSynthLib.backends import Network
-from MambaSynthLib.backends.keys import check_keys
+from MambaSynthLib.backends.checks import COUNTER, check_keys, method_folder, telling_memory
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.layers.graph import Graph
-from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage, Weights
 
 LOG = logging.getLogger(__name__)
@@ -33,7 +32,6 @@ CPU = "CPUExecutionProvider"
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider", "cpu": CPU}
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")  # share one folder
 MOST_AT_ONCE = 16  # slices on the CPU, each with 30 to 150 MB of its own
-TRAINING_ONLY = ".num_batches_tracked"  # batch normalization's counter, of no use here
 
 
 @cache
@@ -66,13 +64,14 @@ def choose_device(wanted: str = "auto") -> str:
     devices = available_devices()
     if wanted == "auto":
         return "cuda" if "cuda" in devices else "cpu"
-    kind, _, index = wanted.partition(":")
-    if kind not in devices or (index and not (kind == "cuda" and index.isdigit())):
+    kind, colon, index = wanted.partition(":")
+    exists = index == "0" or (kind == "cuda" and index.isascii() and index.isdigit())
+    if kind not in devices or (colon and not exists):
         raise RequestError(
             f"device {wanted}: is not available to ONNX Runtime on this machine; available: "
             f"{', '.join(devices)}. Use --device auto."
         )
-    return wanted
+    return wanted if kind == "cuda" else kind
 
 
 def default_batch(device: str) -> int:
@@ -91,22 +90,19 @@ def load_network(package: ModelPackage, device: str) -> Network:
 
     Raises
     ------
-    ModelError: the weights do not belong to the network that the card describes; names the first
-        key that is missing, left over or of another shape.
+    ModelError: the method is unknown, or the weights do not belong to the network that the card
+        describes; names the first key that is missing, left over, of another shape or kind.
     RequestError: ONNX Runtime opened another device than the wanted one.
     """
     warn_of_two_packages()
-    graph = importlib.import_module(f"{METHODS[package.card.method].folder}.graph")
+    graph = importlib.import_module(f"{method_folder(package)}.graph")
     plain: onnx.ModelProto = graph.build(package.card.network)
-    weights = {
-        name: array.astype(np.float32)
-        for name, array in package.read_weights().items()
-        if not name.endswith(TRAINING_ONLY)
-    }
-    check_keys(declared_weights(plain), weights, package.folder)
+    weights = package.read_weights()
+    counters = {name: array.shape for name, array in weights.items() if name.endswith(COUNTER)}
+    check_keys(declared_weights(plain) | counters, weights, package.folder)
     # On GPUs the convolutions have fast algorithms of their own.
     model = graph.build(package.card.network, winograd=True) if device == "cpu" else plain
-    needed = {name: weights[name] for name in declared_weights(model)}
+    needed = {name: weights[name].astype(np.float32) for name in declared_weights(model)}
     session = _open_session(model.SerializeToString(), needed, device)
     provider = session.get_providers()[0]
     if provider != PROVIDERS[device.partition(":")[0]]:
@@ -116,7 +112,8 @@ def load_network(package: ModelPackage, device: str) -> Network:
         )
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        result: NDArray[np.float32] = session.run(None, {"images": images})[0]
+        with telling_memory(device, images.shape):
+            result: NDArray[np.float32] = session.run(None, {"images": images})[0]
         return result
 
     return _each_slice_on_a_thread(run) if device == "cpu" else run

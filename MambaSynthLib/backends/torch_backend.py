@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from MambaSynthLib.backends import Network
-from MambaSynthLib.backends.keys import check_keys
+from MambaSynthLib.backends.checks import check_keys, method_folder, telling_memory
 from MambaSynthLib.errors import ModelError, RequestError
-from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage, Weights
 
 NAME = "torch"
@@ -46,41 +49,73 @@ def choose_device(wanted: str = "auto") -> str:
 
 def _exists(name: str) -> bool:
     """Whether a name such as ``cuda:1`` is one of the devices of its kind."""
-    kind, _, index = name.partition(":")
+    kind, colon, index = name.partition(":")
     count = torch.cuda.device_count() if kind == "cuda" else 1
-    return not index or (index.isdigit() and int(index) < count)
+    return not colon or index in map(str, range(count))
 
 
 def default_batch(device: str) -> int:
-    """Slices per network call: a CPU's caches prefer one, a GPU wants to be filled."""
-    return 1 if device == "cpu" else 8
+    """Slices per network call: one for each thread of a CPU; a GPU wants to be filled."""
+    return torch.get_num_threads() if device == "cpu" else 8
 
 
 def load_network(package: ModelPackage, device: str) -> Network:
     """The package's network on ``device``: images (B,C,H,W) float32 -> (B,C',H,W) float32.
 
+    The target estimate is the last of the C' channels; the others may be left out.
+
     Raises
     ------
-    ModelError: the weights do not belong to the network that the card describes; names the first
-        key that is missing, left over or of another shape.
+    ModelError: the method is unknown, or the weights do not belong to the network that the card
+        describes; names the first key that is missing, left over, of another shape or kind.
     """
-    spec = METHODS[package.card.method]
-    network: torch.nn.Module = importlib.import_module(f"{spec.folder}.network").build(
-        package.card.network
-    )
+    card, folder = package.card, method_folder(package)
     weights = package.read_weights()
+    module = importlib.import_module(f"{folder}.network")
+    network: torch.nn.Module = module.build(card.network)
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     check_keys(shapes, weights, package.folder)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     network.eval().requires_grad_(False).to(device)
+    prepared = _prepared(network, folder)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            result = network(torch.from_numpy(images).to(device))
-        array: NDArray[np.float32] = result.float().cpu().numpy()
+        with torch.inference_mode(), telling_memory(device, images.shape):
+            result = prepared(torch.from_numpy(images).to(device))
+            array: NDArray[np.float32] = result.float().cpu().numpy()
         return array
 
-    return run
+    return _one_thread_per_slice(run) if device == "cpu" else run
+
+
+def _prepared(network: torch.nn.Module, folder: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What the method's ``inference.py`` makes of the network; the network, where there is none."""
+    name = f"{folder}.inference"
+    if find_spec(name) is None:
+        return network
+    prepared: Callable[[torch.Tensor], torch.Tensor]
+    prepared = importlib.import_module(name).prepare(network)
+    return prepared
+
+
+def _one_thread_per_slice(run: Network) -> Network:
+    """The slices of a call side by side, each in a thread of its own that starts no others.
+
+    That takes less time than all threads on one slice after the other, and no bit of a result
+    depends on how many slices there are or how many threads.
+    """
+    workers = ThreadPoolExecutor(torch.get_num_threads(), "slice", initializer=_compute_alone)
+
+    def run_all(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate(list(workers.map(run, images[:, None])))
+
+    return run_all
+
+
+def _compute_alone() -> None:
+    """Settings of the calling thread; those of the program stay."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # numbers below 1e-38 are zero here, and slow elsewhere
 
 
 def read_checkpoint(path: Path) -> Weights:
@@ -91,11 +126,13 @@ def read_checkpoint(path: Path) -> Weights:
     ModelError: the file is missing, or holds anything but tensors by name.
     """
     try:
-        if path.stat().st_size > LARGEST_CHECKPOINT:
+        size = path.stat().st_size
+        if not path.is_file() or size > LARGEST_CHECKPOINT:
             raise ModelError(
-                f"{path}: is larger than {LARGEST_CHECKPOINT} bytes; not a checkpoint."
+                f"{path}: is no file of at most {LARGEST_CHECKPOINT} bytes; not a checkpoint."
             )
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # one sentence is said about a bad file
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
     except ModelError:
@@ -109,4 +146,13 @@ def read_checkpoint(path: Path) -> Weights:
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
     ):
         raise ModelError(f"{path}: is no state dict (names and tensors only); export one first.")
-    return {name: value.numpy() for name, value in content.items()}
+    sizes = [value.numel() * value.element_size() for value in content.values()]
+    if sum(sizes) > size or 0 in sizes:  # views can claim any shape
+        raise ModelError(f"{path}: its tensors are empty or larger than the file; no checkpoint.")
+    try:
+        return {name: value.detach().numpy() for name, value in content.items()}
+    except (TypeError, RuntimeError) as error:
+        raise ModelError(
+            f"{path}: holds tensors that NumPy does not know ({error}); export the state dict as "
+            "float32 first."
+        ) from error

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from MambaSynthLib.errors import FileError
 
 if TYPE_CHECKING:
     from MambaSynthLib.volume import Volume
@@ -53,7 +56,8 @@ def _find_source(options: argparse.Namespace) -> Volume | None:
     for folder in (options.synthetic.parent, options.reference.parent):
         candidate = folder / name
         if name and candidate.is_file():
-            volume = read_volume(candidate)
-            if sha256_of(volume) == mark.provenance.source_sha256:
-                return volume
+            with suppress(FileError):  # of that name, but not the source
+                volume = read_volume(candidate)
+                if sha256_of(volume) == mark.provenance.source_sha256:
+                    return volume
     return None

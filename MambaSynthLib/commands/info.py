@@ -58,18 +58,19 @@ def _version(package: str) -> str | None:
 
 
 def _devices() -> dict[str, str]:
-    """'backend device' -> what it is, for every backend that is installed."""
+    """Device -> what each installed backend finds there."""
     from MambaSynthLib.backends import installed_backends, load_backend
 
-    return {
-        f"{name} {device}": what
-        for name in installed_backends()
-        for device, what in load_backend(name).available_devices().items()
-    }
+    found: dict[str, list[str]] = {}
+    for name in installed_backends():
+        for device, what in load_backend(name).available_devices().items():
+            found.setdefault(device, []).append(f"{name}: {what}")
+    return {device: "; ".join(lines) for device, lines in found.items()}
 
 
 def _scan(devices: dict[str, str]) -> str:
     """Which selective scan a CUDA device would run; elsewhere it is always the portable one."""
-    if "torch cuda" in devices and _version("mamba-ssm") and sys.platform == "linux":
+    on_torch = "torch:" in devices.get("cuda", "")
+    if on_torch and _version("mamba-ssm") and sys.platform == "linux":
         return "mamba-ssm's kernel with torch on CUDA, portable elsewhere"
     return "portable"

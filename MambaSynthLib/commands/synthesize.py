@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,17 +61,11 @@ def run(options: argparse.Namespace) -> int:
     """Check everything that can be checked, compute, then write."""
     from MambaSynthLib import console
     from MambaSynthLib.engine import Engine
-    from MambaSynthLib.io.files import read_volume, write_volume
 
     _check_outputs(options)
     package = _choose_model(options)
-    source = read_volume(
-        options.input,
-        prefer=options.prefer,
-        nan_as_zero=options.nan_as_zero,
-        allow_synthetic=options.allow_synthetic_input,
-    )
-    reference = read_volume(options.reference) if options.reference else None
+    _check_uncertainty(options, package)
+    source, reference = _read(options)
     for warning in source.notes:
         console.note(f"warning: {source.name}: {warning}")
     engine = Engine(package, options.device, options.backend)
@@ -87,28 +82,14 @@ def run(options: argparse.Namespace) -> int:
             progress=progress,
         )
     seconds = time.monotonic() - started
-    synthetic = synthesis.volumes[options.to]
-    provenance = synthesis.provenance
-    files = write_volume(
-        synthetic, options.output, provenance=provenance, overwrite=options.overwrite
-    )
-    if options.uncertainty and synthesis.spread:
-        files += write_volume(
-            synthesis.spread,
-            options.uncertainty,
-            provenance=provenance,
-            overwrite=options.overwrite,
-        )
-    if options.report:
-        _write_report(options.report, source, synthetic, reference, synthesis)
-        files.append(options.report)
+    files = _write(options, source, reference, synthesis)
     record = {
         "output": str(options.output),
         "files": [str(file) for file in files],
         "seconds": round(seconds, 1),
-        "provenance": provenance.to_bids(),
+        "provenance": synthesis.provenance.to_bids(),
     }
-    lines = [f"wrote {file}" for file in files] + [provenance.sentence()]
+    lines = [f"wrote {file}" for file in files] + [synthesis.provenance.sentence()]
     console.result(record, lines, options.json)
     return 0
 
@@ -120,20 +101,91 @@ def _check_outputs(options: argparse.Namespace) -> None:
     inputs = [path for path in (options.input, options.reference) if path]
     check_output(options.output, overwrite=options.overwrite, inputs=inputs)
     if options.uncertainty:
-        if (options.samples or 1) < 2:
-            raise RequestError(
-                "--uncertainty needs the spread over noise draws; add --samples 4, for example."
-            )
         check_output(options.uncertainty, overwrite=options.overwrite, inputs=inputs)
+        if _place(options.uncertainty) == _place(options.output):
+            raise RequestError(
+                f"{options.uncertainty}: would share its name or sidecar with {options.output}; "
+                "give --uncertainty a name of its own."
+            )
+    if options.reference and not options.report:
+        raise RequestError("--reference is shown in the report; add --report PNG.")
     if options.report:
-        if options.report.suffix.lower() != ".png":
-            raise FileError(f"{options.report}: a report is a PNG picture; name it *.png.")
-        if not options.report.parent.is_dir():
-            raise FileError(f"{options.report.parent}: is no folder; create it first.")
-        if find_spec("matplotlib") is None:
-            raise RequestError("--report needs matplotlib; run: pip install 'mambasynth[report]'.")
-        if options.report.exists() and not options.overwrite:
-            raise FileError(f"{options.report}: exists already; add --overwrite to replace it.")
+        _check_report(options.report, options.overwrite)
+
+
+def _place(path: Path) -> Path:
+    """Equal for two outputs that would get the same sidecar."""
+    from MambaSynthLib.io.marks import sidecar_of
+
+    return sidecar_of(path.resolve())
+
+
+def _check_report(path: Path, overwrite: bool) -> None:
+    if path.suffix.lower() != ".png":
+        raise FileError(f"{path}: a report is a PNG picture; name it *.png.")
+    if not path.parent.is_dir():
+        raise FileError(f"{path.parent}: is no folder; create it first.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise FileError(f"{path.parent}: is read-only; choose another folder for the report.")
+    if path.is_dir():
+        raise FileError(f"{path}: is a folder; choose another name for the report.")
+    if find_spec("matplotlib") is None:
+        raise RequestError("--report needs matplotlib; run: pip install 'mambasynth[report]'.")
+    if path.exists() and not overwrite:
+        raise FileError(f"{path}: exists already; add --overwrite to replace it.")
+
+
+def _check_uncertainty(options: argparse.Namespace, package: ModelPackage) -> None:
+    samples = options.samples
+    if samples is None:
+        samples = package.card.sampling.default_samples
+    if options.uncertainty and samples < 2:
+        raise RequestError(
+            "--uncertainty needs the spread over noise draws; add --samples 4, for example."
+        )
+
+
+def _read(options: argparse.Namespace) -> tuple[Volume, Volume | None]:
+    """The source, and the reference if there is one, on the same grid."""
+    from MambaSynthLib.io.files import read_volume
+    from MambaSynthLib.metrics import check_same_grid
+
+    source = read_volume(
+        options.input,
+        prefer=options.prefer,
+        nan_as_zero=options.nan_as_zero,
+        allow_synthetic=options.allow_synthetic_input,
+    )
+    if not options.reference:
+        return source, None
+    reference = read_volume(options.reference, prefer=options.prefer)
+    check_same_grid(source, reference)
+    return source, reference
+
+
+def _write(
+    options: argparse.Namespace, source: Volume, reference: Volume | None, synthesis: Synthesis
+) -> list[Path]:
+    """All files that were asked for, or none of them."""
+    from MambaSynthLib.io.files import write_volume
+
+    volumes = [(synthesis.volumes[options.to], options.output)]
+    if options.uncertainty and synthesis.spread:
+        volumes.append((synthesis.spread, options.uncertainty))
+    files: list[Path] = []
+    try:
+        for volume, path in volumes:
+            files += write_volume(
+                volume, path, provenance=synthesis.provenance, overwrite=options.overwrite
+            )
+        if options.report:
+            _write_report(options.report, source, volumes[0][0], reference, synthesis)
+            files.append(options.report)
+    except BaseException:
+        for file in files:
+            file.unlink(missing_ok=True)
+        raise
+    return files
 
 
 def _choose_model(options: argparse.Namespace) -> ModelPackage:

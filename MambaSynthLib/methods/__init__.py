@@ -14,7 +14,9 @@ class MethodSpec:
 
     title: str
     reference: str  # authors, venue, year
-    folder: str  # package that holds network.py (build_network) and synthesis.py (synthesize)
+    # Package that holds network.py (build), synthesis.py (synthesize) and, if the network can be
+    # made cheaper once it is trained, inference.py (prepare).
+    folder: str
 
 
 METHODS = {

@@ -121,5 +121,10 @@ def _recipe(data: dict[str, Any]) -> Recipe:
         gamma_spread=data["gamma_spread"],
         grid=GridSpec(**{**grid, "size": tuple(grid["size"])}),
         intensity=IntensitySpec(**{**intensity, "target_range": tuple(intensity["target_range"])}),
-        schedule=Schedule(**data["schedule"]),
+        schedule=_schedule(**data["schedule"]),
     )
+
+
+def _schedule(steps: int, beta_min: float, beta_max: float) -> Schedule:
+    """The schedule; its eps is the published one, which a model card does not state."""
+    return Schedule(steps, beta_min, beta_max)

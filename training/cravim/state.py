@@ -81,5 +81,5 @@ class State:
         except Exception as error:  # torch raises half a dozen kinds for a damaged file
             raise FileError(
                 f"{path}: is no checkpoint of this recipe ({type(error).__name__}: "
-                f"{str(error).splitlines()[0]}); remove it to start anew."
+                f"{str(error).partition(chr(10))[0]}); remove it to start anew."
             ) from error

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ import torch
 from MambaSynthLib.errors import MambaSynthError, RequestError
 from MambaSynthLib.io.files import read_volume
 from training.cravim.recipe import Recipe, read_recipe
+from training.cravim.record import new_record, read_record, write_record
 from training.cravim.state import State
 from training.cravim.step import discriminator_pass, draw_noise, generator_pass
 from training.data.phantom_slices import phantom_slices
@@ -67,8 +67,8 @@ def train_one(
     loss = terms.total(recipe.weights)
     if not torch.isfinite(loss):
         raise RequestError(
-            f"iteration {iteration}: the loss is {float(loss)}; lower the learning rate or look at "
-            f"the data ({terms.values()})."
+            f"iteration {iteration}: the loss is {float(loss.detach())}; lower the learning rate "
+            f"or look at the data ({terms.values()})."
         )
     state.adam_generators.zero_grad()
     loss.backward()
@@ -90,17 +90,27 @@ def train_one(
 
 
 def train(
-    recipe: Recipe, groups: Sequence[SlicePairs], shares: Sequence[float], out: Path
+    recipe: Recipe,
+    groups: Sequence[SlicePairs],
+    shares: Sequence[float],
+    out: Path,
+    record: dict[str, Any],
 ) -> State:
-    """Run the recipe to its end, from ``out/last.pt`` if there is one."""
+    """Run the recipe to its end, from ``out/last.pt`` if there is one.
+
+    Writes ``last.pt``, ``losses.csv`` and, with the minutes it took, ``record`` as ``run.json``.
+    """
     from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
     out.mkdir(parents=True, exist_ok=True)
     state = State.fresh(recipe)
-    checkpoint = out / "last.pt"
+    checkpoint, log = out / "last.pt", out / "losses.csv"
     if checkpoint.exists():
         state.load(checkpoint)
-    started, minutes_before = time.monotonic(), _minutes_so_far(out)
+        record = {**record, "minutes": read_record(out)["minutes"]}
+    write_record(out, record)
+    _forget_after(log, state.iteration)
+    started = time.monotonic()
     columns = (
         *Progress.get_default_columns()[:3],
         TimeRemainingColumn(),
@@ -114,17 +124,20 @@ def train(
             losses = train_one(state, recipe, groups, shares)
             progress.update(task, completed=state.iteration, loss=f"loss {losses['total']:.2f}")
             if state.iteration % LOG_EVERY == 0:
-                _log(out / "losses.csv", state.iteration, losses)
+                _log(log, state.iteration, losses)
             if state.iteration % SAVE_EVERY == 0 or state.iteration == recipe.iterations:
                 state.save(checkpoint)
-                minutes = minutes_before + (time.monotonic() - started) / 60
-                (out / "minutes.json").write_text(json.dumps({"minutes": round(minutes, 2)}))
+                minutes = record["minutes"] + (time.monotonic() - started) / 60
+                write_record(out, {**record, "minutes": round(minutes, 2)})
     return state
 
 
-def _minutes_so_far(out: Path) -> float:
-    record = out / "minutes.json"
-    return float(json.loads(record.read_text())["minutes"]) if record.exists() else 0.0
+def _forget_after(log: Path, iteration: int) -> None:
+    """Drop the rows that a killed run logged after its last checkpoint; they come again."""
+    if log.exists():
+        header, *rows = log.read_text().splitlines(keepends=True)
+        kept = [row for row in rows if int(row.partition(",")[0]) <= iteration]
+        log.write_text("".join([header, *kept]))
 
 
 def _log(path: Path, iteration: int, losses: dict[str, float]) -> None:
@@ -176,9 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipe = read_recipe(options.recipe)
         cache = options.cache or options.out
         groups, shares = read_groups(recipe, options.pair, options.labels, cache)
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
-        train(recipe, groups, shares, options.out)
+        train(recipe, groups, shares, options.out, new_record(recipe, options.recipe))
     except MambaSynthError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

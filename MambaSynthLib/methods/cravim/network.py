@@ -51,16 +51,18 @@ def config_of_weights(shapes: Mapping[str, tuple[int, ...]]) -> CRAViMConfig:
     """
     try:
         blocks = {int(key.split(".")[1]) for key in shapes if key.startswith("resnet_blocks.")}
+        if not blocks:
+            raise KeyError("resnet_blocks.0")
         n_attentions = shapes["deconv3_attention.weight"][0]
         ngf, input_channels = shapes["conv1.weight"][:2]
         return CRAViMConfig(
             ngf=ngf,
-            n_blocks=len(blocks),
+            n_blocks=1 + max(blocks),
             n_attentions=n_attentions,
             input_channels=input_channels,
             output_channels=shapes["deconv3_content.weight"][0] // n_attentions,
         )
-    except (KeyError, ValueError, IndexError) as missing:
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as missing:
         raise ModelError(
             f"the weights are no CRAViM generator ({missing} is missing); expected the keys of "
             "netG_A2B_<epoch>.pth as written by CRAViM's training."
@@ -99,7 +101,7 @@ class CRAViM(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Fig. 1, "ConvEmbedding". (B,2,H,W) -> (B,4 ngf,H/4,W/4)."""
-        x = norm_relu(self.conv1(_reflect(images, 3)))
+        x = norm_relu(self.conv1(reflect(images, 3)))
         x = norm_relu(self.conv2(x))
         x = norm_relu(self.conv3(x))
         return self.VSS1(x)
@@ -112,7 +114,7 @@ class CRAViM(nn.Module):
         """The content images c_i in [-1,1]. (B,4 ngf,H/4,W/4) -> (B,2A,H,W)."""
         x = norm_relu(self.deconv1_content(x))
         x = norm_relu(self.deconv2_content(x))
-        return torch.tanh(self.deconv3_content(_reflect(x, 3)))
+        return torch.tanh(self.deconv3_content(reflect(x, 3)))
 
     def attention(self, x: Tensor) -> Tensor:
         """The attention maps a_i, summing to one. (B,4 ngf,H/4,W/4) -> (B,A,H,W).
@@ -142,8 +144,8 @@ class ResidualBlock(nn.Module):
             nn.init.constant_(conv.bias, 0.0)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = norm_relu(self.conv1(_reflect(x, 1)))
-        return x + F.instance_norm(self.conv2(_reflect(inner, 1)))
+        inner = norm_relu(self.conv1(reflect(x, 1)))
+        return x + F.instance_norm(self.conv2(reflect(inner, 1)))
 
 
 def norm_relu(x: Tensor) -> Tensor:
@@ -170,5 +172,6 @@ def _upsampling(channels: int, out: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(channels, out, 3, stride=2, padding=1, output_padding=1)
 
 
-def _reflect(x: Tensor, pad: int) -> Tensor:
+def reflect(x: Tensor, pad: int) -> Tensor:
+    """Mirror ``pad`` pixels at each border, without repeating the border itself."""
     return F.pad(x, (pad, pad, pad, pad), mode="reflect")

@@ -26,7 +26,7 @@ def synthesize(network: Network, source: Images, noise: Images, schedule: Schedu
     visited = levels(schedule, len(noise))
     current = noise[0]
     for step, (high, low) in enumerate(zip(visited, visited[1:], strict=False)):
-        estimate = network(np.stack([source, current], axis=1))[:, 1]  # (B,H,W)
+        estimate = network(np.stack([source, current], axis=1))[:, -1]  # (B,H,W)
         if low == 0:
             return estimate
         q = posterior(schedule, high, low)

@@ -1,0 +1,195 @@
+"""CRAViM's generator prepared for inference: the function of ``network.CRAViM``, computed cheaper.
+
+Every step is exact in real arithmetic, so the results differ by rounding only, and every step can
+be left out. Letters and shapes as in ``network``; images stay (B,C,H,W) with C fastest in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from MambaSynthLib.layers.evss import EVSSBlock
+from MambaSynthLib.layers.evss_inference import PreparedEVSS
+from MambaSynthLib.layers.winograd import WinogradConv
+from MambaSynthLib.methods.cravim.network import CRAViM, ResidualBlock, reflect
+
+Layer = Callable[[Tensor], Tensor]
+WINOGRAD_CHANNELS = 64  # from which the tile transforms cost less than the products they save
+EPSILON = 1e-5  # of instance_norm
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What the preparation does.
+
+    target_only: compute the target estimate and not the transported source.
+    channels_last: keep C the fastest axis in memory, as convolutions and the scan like it.
+    prepared_evss: rearrange the weights of the EVSS blocks and fold their BatchNorm.
+    drop_biases: leave out those that the following instance normalization subtracts again.
+    direct_norm: normalize channels-last images without reordering them.
+    winograd: compute the residual convolutions with a quarter of the multiplications.
+    merge_decoders: compute the first layers of both decoders as one, for fewer kernel launches;
+        on CPU this took longer (38 against 32 ms) and is left out.
+    shifted_head: compute the 7x7 convolution to few channels as a 1x7 one to many and a sum.
+    """
+
+    target_only: bool = True
+    channels_last: bool = True
+    prepared_evss: bool = True
+    drop_biases: bool = True
+    direct_norm: bool = True
+    winograd: bool = True
+    merge_decoders: bool = True
+    shifted_head: bool = True
+
+
+NO_STEPS = Steps(*(False,) * 8)
+CPU_STEPS = Steps(merge_decoders=False)
+GPU_STEPS = Steps(winograd=False, shifted_head=False)
+
+
+def prepare(network: CRAViM, steps: Steps | None = None) -> PreparedCRAViM:
+    """``network``, trained and in evaluation mode, with its present weights on its device.
+
+    ``steps`` None takes those that pay on that device.
+    """
+    on_cpu = network.conv1.weight.device.type == "cpu"
+    return PreparedCRAViM(network, steps or (CPU_STEPS if on_cpu else GPU_STEPS))
+
+
+class PreparedCRAViM:
+    """Images (B,2,H,W) -> (B,1,H,W), or (B,2,H,W) without ``target_only``.
+
+    The last channel is the target estimate. H and W must be multiples of 4.
+    """
+
+    def __init__(self, network: CRAViM, steps: Steps) -> None:
+        n, self.steps = network, steps
+        self.memory = torch.channels_last if steps.channels_last else torch.contiguous_format
+        self.embedding = [self._conv(conv) for conv in (n.conv1, n.conv2, n.conv3)]
+        self.vss1, self.vss2 = self._evss(n.VSS1), self._evss(n.VSS2)
+        blocks = cast(Iterable[ResidualBlock], n.resnet_blocks)
+        self.blocks = [(self._residual(b.conv1), self._residual(b.conv2)) for b in blocks]
+        self.first_layers = self._first_layers(n.deconv1_content, n.deconv1_attention)
+        self.second_layers = [self._upsampling(d) for d in (n.deconv2_content, n.deconv2_attention)]
+        self.content_head = self._content_head(n.deconv3_content, n.config.output_channels)
+        self.attention_head = self._conv(n.deconv3_attention, bias=True)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        if images.device.type == "cpu":  # whose caches hold one image
+            return torch.cat([self._forward(image) for image in images.split(1)])
+        return self._forward(images)
+
+    def _forward(self, images: Tensor) -> Tensor:
+        x = reflect(images.contiguous(memory_format=self.memory), 3)
+        for conv in self.embedding:
+            x = self._norm_relu(conv(x))
+        x = self.vss1(x)
+        for first, second in self.blocks:
+            inner = self._norm_relu(first(reflect(x, 1)))
+            x = x + self._norm(second(reflect(inner, 1)))
+        decoders = zip(self.second_layers, self.first_layers(self.vss2(x)), strict=True)
+        content, attention = (self._norm_relu(conv(self._norm_relu(y))) for conv, y in decoders)
+        candidates = torch.tanh(self.content_head(reflect(content, 3)))
+        return self._blend(images, candidates, torch.softmax(self.attention_head(attention), dim=1))
+
+    def _blend(self, images: Tensor, candidates: Tensor, attention: Tensor) -> Tensor:
+        """Eq. 2 on the candidates c_i, i < A-1, that ``_content_head`` computes."""
+        wanted = images[:, 1:] if self.steps.target_only else images
+        candidates = candidates.unflatten(1, (-1, wanted.shape[1]))  # (B,A-1,1 or 2,H,W)
+        blended = (candidates * attention[:, :-1, None]).sum(1)
+        return blended.addcmul_(wanted, attention[:, -1:])
+
+    def _norm(self, x: Tensor) -> Tensor:
+        """Instance normalization. A kernel made for batches serves for a batch of one image."""
+        if not self.steps.direct_norm:
+            return F.instance_norm(x)
+        if len(x) == 1:
+            return F.batch_norm(x, None, None, training=True, eps=EPSILON)
+        variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+        return (x - mean) * torch.rsqrt(variance + EPSILON)
+
+    def _norm_relu(self, x: Tensor) -> Tensor:
+        return self._norm(x).relu_()
+
+    def _conv(self, conv: nn.Conv2d, bias: bool = False) -> Layer:
+        """The convolution; its bias only if asked for, or if none is to be dropped."""
+        return partial(
+            F.conv2d,
+            weight=self._stored(conv.weight),
+            bias=conv.bias if bias or not self.steps.drop_biases else None,
+            stride=conv.stride,
+            padding=conv.padding,
+        )
+
+    def _upsampling(self, *convs: nn.ConvTranspose2d) -> Layer:
+        """The transposed convolutions of one image, their results one after the other."""
+        biases = torch.cat([cast(Tensor, conv.bias) for conv in convs])
+        return partial(
+            F.conv_transpose2d,
+            weight=self._stored(torch.cat([conv.weight for conv in convs], dim=1)),
+            bias=None if self.steps.drop_biases else biases,
+            stride=2,
+            padding=1,
+            output_padding=1,
+        )
+
+    def _residual(self, conv: nn.Conv2d) -> Layer:
+        if self.steps.winograd and conv.in_channels >= WINOGRAD_CHANNELS:
+            return WinogradConv(conv.weight)  # its bias is dropped in any case
+        return self._conv(conv)
+
+    def _evss(self, vss: nn.Sequential) -> Layer:
+        if not self.steps.prepared_evss:
+            return vss
+        block = PreparedEVSS(cast(EVSSBlock, vss[1]))
+        return lambda x: block(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def _first_layers(self, *decoders: nn.ConvTranspose2d) -> Callable[[Tensor], Sequence[Tensor]]:
+        """The first convolution of each decoder; all have the same input."""
+        if self.steps.merge_decoders:
+            merged = self._upsampling(*decoders)
+            return lambda x: merged(x).chunk(len(decoders), dim=1)
+        separate = [self._upsampling(conv) for conv in decoders]
+        return lambda x: [conv(x) for conv in separate]
+
+    def _content_head(self, conv: nn.Conv2d, outputs: int) -> Layer:
+        """(B,ngf,H+6,W+6) -> (B,A-1 or 2(A-1),H,W): of the A images, the last is never used."""
+        used = slice(1, -outputs, outputs) if self.steps.target_only else slice(-outputs)
+        weight, bias = self._stored(conv.weight[used]), cast(Tensor, conv.bias)[used]
+        if self.steps.shifted_head:
+            return RowByRowConv(weight, bias, self.memory)
+        return partial(F.conv2d, weight=weight, bias=bias)
+
+    def _stored(self, weight: Tensor) -> Tensor:
+        return weight.detach().contiguous(memory_format=self.memory)
+
+
+class RowByRowConv:
+    """A convolution without padding: each kernel row makes channels of its own, which are summed.
+
+    With few outputs, R times more of them keep the processor's vector units full.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, memory: torch.memory_format) -> None:
+        """``weight`` (O,C,R,S)."""
+        self.outputs, _, self.rows, _ = weight.shape
+        by_row = weight.permute(2, 0, 1, 3).flatten(0, 1).unsqueeze(2)  # (RO,C,1,S)
+        self.weight, self.bias = by_row.contiguous(memory_format=memory), bias[:, None, None]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B,C,H+R-1,W+S-1) -> (B,O,H,W)."""
+        height = x.shape[2] - self.rows + 1
+        partial_sums = F.conv2d(x, self.weight).split(self.outputs, dim=1)  # R of (B,O,H+R-1,W)
+        y = partial_sums[0][:, :, :height] + self.bias
+        for row, summand in enumerate(partial_sums[1:], start=1):
+            y += summand[:, :, row : row + height]
+        return y

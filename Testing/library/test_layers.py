@@ -1,0 +1,250 @@
+"""Who may import whom, read off every file; and what a fresh interpreter really loads."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("MambaSynthLib", "MambaSynth", "training", "Testing")
+FILES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in FOLDERS
+    for path in (ROOT / folder).rglob("*.py")
+)
+LIBRARY = [name for name in FILES if name.startswith("MambaSynthLib/")]
+
+# Imports at file scope point to the same group or to one above it.
+GROUPS = (
+    ("__init__", "errors", "volume", "provenance", "diffusion", "card"),
+    ("grid", "intensity", "metrics"),
+    ("preparation", "report", "io"),
+    ("layers", "methods"),
+    ("package", "registry"),
+    ("backends",),
+    ("importing", "engine"),
+    ("console", "commands"),
+    ("cli", "__main__"),
+)
+RANK = {part: rank for rank, group in enumerate(GROUPS) for part in group}
+
+TORCH_FILES = (
+    "MambaSynthLib/layers/*", "MambaSynthLib/methods/*/network.py",
+    "MambaSynthLib/methods/*/inference.py", "MambaSynthLib/backends/torch_backend.py",
+    "training/*", "Testing/*",
+)  # fmt: skip
+SLICER_FILES = ("MambaSynth/*", "Testing/*")
+HEAVY = ("torch", "SimpleITK", "scipy", "nibabel", "matplotlib", "skimage")
+
+
+def tree(name):
+    return ast.parse((ROOT / name).read_text(encoding="utf-8"), name)
+
+
+def modules_of(node, package):
+    """The modules that an import statement names; relative ones made absolute."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+        base = ".".join([*parts, *([node.module] if node.module else [])])
+        return [f"{base}.{alias.name}" for alias in node.names]
+    return []
+
+
+def imports(name, body=None):
+    """Every module imported in a file, or in the given statements of it."""
+    package = name.rpartition("/")[0].replace("/", ".")
+    nodes = [sub for node in body for sub in ast.walk(node)] if body else ast.walk(tree(name))
+    return [module for node in nodes for module in modules_of(node, package)]
+
+
+def at_file_scope(name):
+    """The imports that run when the file is imported: not in functions, not for type checkers."""
+    found = []
+
+    def visit(nodes):
+        for node in nodes:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                continue
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                visit(node.orelse)
+                continue
+            found.extend(modules_of(node, name.rpartition("/")[0].replace("/", ".")))
+            visit(ast.iter_child_nodes(node))
+
+    visit(tree(name).body)
+    return found
+
+
+def top(modules):
+    return {module.partition(".")[0] for module in modules}
+
+
+def part(module):
+    """'MambaSynthLib.io.files.read_volume' -> 'io'; the package itself -> '__init__'."""
+    word = module.split(".")[1] if "." in module else "__init__"
+    return word if word in RANK else "__init__"
+
+
+def test_there_are_files_to_read():
+    assert len(LIBRARY) > 20 and "MambaSynthLib/cli.py" in LIBRARY
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_torch_is_imported_only_where_networks_are(name):
+    if not any(fnmatch(name, pattern) for pattern in TORCH_FILES):
+        assert not top(imports(name)) & {"torch", "torchvision", "mamba_ssm", "lightning"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_slicer_is_imported_only_in_its_module(name):
+    if not any(fnmatch(name, pattern) for pattern in SLICER_FILES):
+        assert not top(imports(name)) & {"slicer", "vtk", "qt", "ctk", "vtkmodules", "PythonQt"}
+
+
+@pytest.mark.parametrize("name", [n for n in FILES if n.startswith("MambaSynth")])
+def test_the_product_imports_neither_training_nor_tests(name):
+    assert not top(imports(name)) & {"training", "Testing"}
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_the_library_does_not_know_its_slicer_module(name):
+    assert "MambaSynth" not in top(imports(name))
+
+
+def test_every_part_of_the_library_has_its_place_in_the_order():
+    parts = {
+        Path(name).relative_to("MambaSynthLib").parts[0].removesuffix(".py") for name in LIBRARY
+    }
+    assert parts == set(RANK)
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_imports_at_file_scope_point_only_left(name):
+    own = Path(name).relative_to("MambaSynthLib").parts[0].removesuffix(".py")
+    for module in at_file_scope(name):
+        if module.partition(".")[0] == "MambaSynthLib":
+            assert RANK[part(module)] <= RANK[own], f"{name} imports {module}"
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_heavy_packages_are_not_imported_at_file_scope_but_where_they_are_the_point(name):
+    heavy = top(at_file_scope(name)) & set(HEAVY)
+    assert heavy <= ({"torch"} if any(fnmatch(name, p) for p in TORCH_FILES) else set())
+
+
+# --- banned calls ---------------------------------------------------------------------------------
+
+BANNED_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+BANNED_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load",
+                "logging.config.fileConfig", "subprocess.getoutput", "torch.hub.load"}  # fmt: skip
+PRODUCT = [name for name in FILES if not name.startswith("Testing/")]
+
+
+def keyword(call, name):
+    return next((ast.unparse(k.value) for k in call.keywords if k.arg == name), None)
+
+
+def banned(source):
+    """The banned things that ``source`` does."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        found += [m for m in modules_of(node, "") if m.partition(".")[0] in BANNED_MODULES]
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        if called in BANNED_CALLS or called.endswith(".extractall"):
+            found.append(called)
+        if keyword(node, "shell") not in (None, "False"):
+            found.append(f"{called}(shell=...)")
+        if called == "torch.load" and keyword(node, "weights_only") != "True":
+            found.append("torch.load without weights_only=True")
+        if called.endswith(("np.load", "numpy.load")) and keyword(node, "allow_pickle"):
+            found.append("np.load(allow_pickle=...)")
+    return found
+
+
+@pytest.mark.parametrize("name", PRODUCT)
+def test_nothing_is_executed_that_came_from_a_file(name):
+    assert banned((ROOT / name).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle", "from joblib import load", "eval('1')", "exec(x)", "os.system('x')",
+        "yaml.load(f)", "subprocess.run('x', shell=True)", "subprocess.run('x', shell=flag)",
+        "torch.load(p)", "torch.load(p, weights_only=False)", "tar.extractall('x')",
+        "np.load(p, allow_pickle=True)",
+    ],
+)  # fmt: skip
+def test_the_search_for_banned_calls_finds_them(source):
+    assert banned(source)
+
+
+@pytest.mark.parametrize(
+    "source", ["network.eval()", "re.compile('x')", "torch.load(p, weights_only=True)"]
+)
+def test_the_search_for_banned_calls_lets_harmless_ones_pass(source):
+    assert banned(source) == []
+
+
+# --- what is really loaded ------------------------------------------------------------------------
+
+
+def loaded_after(code, *arguments):
+    """The top-level packages that a fresh interpreter has loaded after ``code``."""
+    report = "import sys; print('\\nLOADED', *sorted({m.partition('.')[0] for m in sys.modules}))"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": "/nonexistent"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}", *arguments],
+        capture_output=True, text=True, env=environment, check=True,
+    )  # fmt: skip
+    return set(re.search(r"LOADED (.*)", done.stdout)[1].split())
+
+
+def test_importing_the_library_loads_nothing_heavy():
+    assert not loaded_after("import MambaSynthLib, MambaSynthLib.volume") & set(HEAVY)
+
+
+COMMAND = """
+import sys
+from MambaSynthLib.cli import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as stop:
+    code = stop.code
+assert code == 0
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["synthesize", "--help"]])
+def test_help_loads_nothing_heavy(arguments):
+    assert not loaded_after(COMMAND, *arguments) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["models", "list"], ["verify", "Testing/data/head/sub-19_T1w.nii.gz"]]
+)
+def test_listing_models_and_verifying_files_need_no_torch(arguments):
+    arguments = [str(ROOT / a) if "/" in a else a for a in arguments]
+    without = "import sys; sys.modules['torch'] = None\n" + COMMAND
+    assert "MambaSynthLib" in loaded_after(without, *arguments)
+
+
+def test_without_torch_synthesis_says_what_to_install(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    code = "import sys; sys.modules['torch'] = None\nfrom MambaSynthLib.cli import main\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "sys.exit(main(sys.argv[1:]))",
+         "models", "import", str(tmp_path / "x.pth"), "--to", "T2w"],
+        capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "'torch' is not installed; install it with 'pip install" in done.stderr

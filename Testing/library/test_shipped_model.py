@@ -1,0 +1,110 @@
+"""The model that comes with MambaSynth, on the head that comes with it and on all heads at hand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MambaSynthLib.engine import Engine
+from MambaSynthLib.io.files import read_volume
+from MambaSynthLib.metrics import evaluate
+from MambaSynthLib.package import read_package, shipped_models
+from MambaSynthLib.volume import Volume
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = ROOT / "Testing/data/head"
+HEADS = ROOT / "../shared/data/brain_t1_t2"
+MIDDLE = (36, 52)  # slices of the head at 2 mm, through the ventricles
+FILES = sorted(path.relative_to(HEADS).as_posix() for path in HEADS.rglob("*.nii.gz"))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(read_package(shipped_models() / "cravim-t1w-t2w-compact"), "cpu")
+
+
+def middle(volume: Volume) -> Volume:
+    """The middle slices alone, on their own grid; the head's slices lie along its third axis."""
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, 2] * MIDDLE[0]
+    return Volume(volume.array[:, :, slice(*MIDDLE)], affine, volume.name)
+
+
+@pytest.fixture(scope="module")
+def head(engine) -> dict[str, Volume]:
+    """The middle of the demo's head: source, acquired reference and synthetic volume."""
+    source, reference = (read_volume(HEAD / f"sub-19_{c}.nii.gz") for c in ("T1w", "T2w"))
+    synthetic = engine.synthesize({"T1w": source}, slices=MIDDLE).volumes["T2w"]
+    volumes = {"source": source, "reference": reference, "synthetic": synthetic}
+    return {name: middle(volume) for name, volume in volumes.items()}
+
+
+def test_the_synthetic_head_beats_both_trivial_baselines_in_every_score(head):
+    rows = evaluate(head["synthetic"], head["reference"], source=head["source"]).rows
+    synthetic, *baselines = rows
+    assert len(baselines) == 2
+    for baseline in baselines:
+        assert synthetic.ssim > baseline.ssim
+        assert synthetic.psnr > baseline.psnr
+        assert synthetic.nmi > baseline.nmi
+        assert synthetic.mse < baseline.mse
+
+
+def test_the_synthetic_head_looks_t2_weighted_fluid_bright_white_matter_dark(head):
+    source, synthetic = head["source"].array, head["synthetic"].array
+    brain = source > 0
+    dark, bright = np.percentile(source[brain], [5, 80])
+    fluid, white = brain & (source <= dark), brain & (source >= bright)
+    assert np.median(synthetic[fluid]) > 1.5 * np.median(synthetic[white])
+    assert synthetic[~brain].max() < 0.2 * np.median(synthetic[fluid])
+
+
+def test_the_scores_in_the_readme_are_those_of_the_model_card(engine):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    described = engine.package.describe()
+    for score in engine.package.card.scores:
+        for row in score["rows"]:
+            line = (
+                f"| {row['name']} | {row['ssim']:.4f} | {row['psnr']:.2f} | {row['nmi']:.4f} | "
+                f"{row['mse']:.4f} |"
+            )
+            assert line in readme
+            assert line in described
+
+
+def test_the_card_scores_beat_the_baselines_for_both_patients(engine):
+    scores = engine.package.card.scores
+    assert len(scores) == 2
+    for score in scores:
+        baselines, synthetic = score["rows"][:2], score["rows"][2:]
+        assert synthetic
+        for row in synthetic:
+            for baseline in baselines:
+                assert row["ssim"] > baseline["ssim"], (score["data"], row["name"])
+                assert row["psnr"] > baseline["psnr"]
+                assert row["nmi"] > baseline["nmi"]
+
+
+def test_the_card_names_the_people_behind_the_training_images(engine):
+    assert any(re.search(r"Lesjak", line) for line in engine.package.card.extra["attribution"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if "T1" in name else pytest.param(name, marks=pytest.mark.slow)
+        for name in FILES or ["../shared is not here"]
+    ],
+)
+def test_each_real_head_keeps_its_grid(engine, shared, name):
+    source = read_volume(shared / "data/brain_t1_t2" / name)
+    levels = source.shape[source.axis_codes.index("S" if "S" in source.axis_codes else "I")]
+    slices = (levels // 2, levels // 2 + 1)
+    synthetic = engine.synthesize({"T1w": source}, steps=1, slices=slices).volumes["T2w"]
+    assert synthetic.shape == source.shape
+    assert np.array_equal(synthetic.affine, source.affine)
+    assert np.isfinite(synthetic.array).all()
+    assert synthetic.array.max() > synthetic.array.min()
