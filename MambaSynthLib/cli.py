@@ -22,7 +22,7 @@ from MambaSynthLib import __version__
 from MambaSynthLib.errors import Cancelled, MambaSynthError
 from MambaSynthLib.io.payload import printable
 
-COMMANDS = ("synthesize", "models", "evaluate", "verify", "info", "demo")
+COMMANDS = ("synthesize", "models", "evaluate", "verify", "info", "demo", "serve")
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 MOST_SHOWN = 400  # characters of a complaint that may quote an argument of any length
 EXPECTED = (MambaSynthError, ModuleNotFoundError, MemoryError, OSError)
@@ -98,9 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def sentence(error: Exception) -> str:
     """What happened and what to do about it."""
     if isinstance(error, ModuleNotFoundError):
+        extra = "torch" if error.name == "torch" else "onnx"
         return (
             f"the Python package {error.name!r} is not installed; install it with "
-            "'pip install mambasynth[onnx]' or, for GPUs and training, 'mambasynth[torch]'."
+            f"'pip install mambasynth[{extra}]'."
         )
     if isinstance(error, MemoryError):
         return "the memory of this machine is not enough; close other programs or crop the image."

@@ -1,0 +1,113 @@
+"""CRAViM's generator: plain, prepared, compiled, and the floor that a matrix product sets.
+
+    python -m Testing.benchmarks.network [--rounds 5] [--threads 1] [--ngf 64] [--size 256 256]
+        [--steps-apart] [--compile]
+
+F1 is the time of as many float32 multiplications in matrix products of 1024 x 1024 as the network
+has (103.9 GFLOP at full size), measured in the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import fields, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from MambaSynthLib.layers.selective_scan import selective_scan
+from MambaSynthLib.methods.cravim.inference import CPU_STEPS, GPU_STEPS, prepare
+from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
+from Testing.benchmarks.race import arguments, peak_memory, race, report
+from Testing.benchmarks.scan import inputs_of
+
+SIDE = 1024  # of the matrices that set the floor
+
+
+def flop_of(network: CRAViM, images: Tensor) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(images)
+    return int(counter.get_total_flops())
+
+
+def matrix_products(flop: int, device: str) -> Callable[[], object]:
+    a = torch.randn(SIDE, SIDE, device=device)
+    times = max(1, round(flop / (2 * SIDE**3)))
+
+    def run() -> None:
+        for _ in range(times):
+            torch.mm(a, a)
+
+    return run
+
+
+def scans(images: Tensor, ngf: int) -> Callable[[], object]:
+    """The selective scans of one call: two of four sequences."""
+    tokens = images.shape[2] // 8 * (images.shape[3] // 8)
+    inputs = inputs_of((4, tokens, 8 * ngf, 16), str(images.device))
+
+    def run() -> None:
+        with torch.inference_mode():
+            for _ in range(2):
+                selective_scan(*inputs)
+
+    return run
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--ngf", type=int, default=64)
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 256))
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--steps-apart", action="store_true", help="leave out one step at a time")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile, slow to start")
+    options = parser.parse_args()
+
+    torch.manual_seed(0)
+    network = CRAViM(CRAViMConfig(ngf=options.ngf)).eval().requires_grad_(False)
+    images = torch.randn(options.batch, 2, *options.size)
+    exact = deepcopy(network).double()(images.double())[:, -1:]
+    network, images = network.to(options.device), images.to(options.device)
+    steps = CPU_STEPS if options.device == "cpu" else GPU_STEPS
+
+    networks: dict[str, Callable[[Tensor], Tensor]] = {"plain": network, "ours": prepare(network)}
+    if options.steps_apart:
+        for field in fields(steps):
+            turned = replace(steps, **{field.name: not getattr(steps, field.name)})
+            sign = "without" if getattr(steps, field.name) else "with"
+            networks[f"ours {sign} {field.name}"] = prepare(network, turned)
+    if options.compile:
+        networks["torch.compile"] = torch.compile(network)
+    runs = {"F1": matrix_products(flop_of(network, images), options.device)}
+    runs |= {name: partial(_inference, call, images) for name, call in networks.items()}
+    runs["scans of ours"] = scans(images, options.ngf)
+
+    seconds = race(runs, options.rounds, options.threads, options.device)
+    rows = []
+    for name, value in seconds.items():
+        call = networks.get(name)
+        error = None if call is None else _error(call, images, exact)
+        memory = peak_memory(runs[name]) if options.device == "cpu" else None
+        rows.append({"network": name, "ms": 1e3 * value, "times F1": value / seconds["F1"],
+                     "times plain": value / seconds["plain"], "times ours": value / seconds["ours"],
+                     "peak MB": memory, "max error": error})  # fmt: skip
+    size = "x".join(map(str, options.size))
+    report(f"network ngf {options.ngf} {size} threads {options.threads}", rows, options.out,
+           "times F1")  # fmt: skip
+
+
+def _inference(call: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return call(images)
+
+
+def _error(call: Callable[[Tensor], Tensor], images: Tensor, exact: Tensor) -> float:
+    """The largest difference of the target estimate from the float64 network."""
+    return float((_inference(call, images)[:, -1:].cpu() - exact).abs().max())
+
+
+if __name__ == "__main__":
+    main()

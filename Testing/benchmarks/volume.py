@@ -1,0 +1,104 @@
+"""A whole volume through the engine: time and peak memory against its number of slices.
+
+    python -m Testing.benchmarks.volume [--slices 10 30 100 300] [--pixels 128] [--ngf 16]
+        [--steps 1] [--threads 1]
+
+Each volume has a process of its own, so that no peak is another's. The weights are random, which
+changes neither time nor memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from MambaSynthLib.engine import Engine
+from MambaSynthLib.importing import import_checkpoint
+from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
+from MambaSynthLib.volume import Volume
+from Testing.benchmarks.race import arguments, report
+
+
+def engine_of(ngf: int, pixels: int, device: str) -> Engine:
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "random.pth"
+        torch.save(CRAViM(CRAViMConfig(ngf=ngf)).state_dict(), checkpoint)
+        package = import_checkpoint(
+            checkpoint,
+            source_contrast="T1w",
+            target_contrast="T2w",
+            folder=Path(folder) / "package",
+            size=(pixels, pixels),
+        )
+        return Engine(package, device)
+
+
+def cylinder(slices: int, pixels: int) -> Volume:
+    """Something bright in every slice."""
+    rows, columns = np.mgrid[-1 : 1 : pixels * 1j, -1 : 1 : pixels * 1j]
+    disc = np.where(rows**2 + columns**2 < 0.6, 300 + 100 * np.sin(9 * columns), 0)
+    array = np.repeat(disc.astype(np.float32)[:, :, None], slices, axis=2)
+    return Volume(array, np.diag([-1.0, -1, 1, 1]))
+
+
+def measure(options: argparse.Namespace, slices: int, pixels: int) -> dict[str, object]:
+    """One volume, in this process."""
+    torch.set_num_threads(options.threads)
+    engine = engine_of(options.ngf, pixels, options.device)
+    engine.synthesize({"T1w": cylinder(2, pixels)}, steps=1)
+    volume = cylinder(slices, pixels)
+    start, started = time.perf_counter(), time.process_time()
+    engine.synthesize({"T1w": volume}, steps=options.steps)
+    wall, processor = time.perf_counter() - start, time.process_time() - started
+    peak, own = process_peak(), volume.array.nbytes / 2**20
+    return {
+        "volume": f"{slices} x {pixels}^2", "s": wall, "ms per slice": 1e3 * wall / slices,
+        "CPU ms per slice": 1e3 * processor / slices, "volume MB": own, "peak MB": peak,
+        "less source and result": peak - 2 * own,
+    }  # fmt: skip
+
+
+def process_peak() -> float:
+    """MB of memory that the process held at most, with Python, PyTorch and the weights."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--slices", type=int, nargs="+", default=[10, 30, 100, 300])
+    parser.add_argument("--pixels", type=int, nargs="+", default=[128])
+    parser.add_argument("--ngf", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    sizes = [(slices, pixels) for pixels in options.pixels for slices in options.slices]
+    if options.one:
+        print(json.dumps(measure(options, *sizes[0])))
+        return
+    shared = [
+        f"--{name}={getattr(options, name)}" for name in ("threads", "device", "ngf", "steps")
+    ]
+    rows = []
+    for slices, pixels in sizes:
+        command = [sys.executable, "-m", "Testing.benchmarks.volume", "--one", *shared,
+                   f"--slices={slices}", f"--pixels={pixels}"]  # fmt: skip
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+    title = f"volume ngf {options.ngf} steps {options.steps} threads {options.threads}"
+    report(title, rows, options.out, "CPU ms per slice")
+
+
+if __name__ == "__main__":
+    main()
