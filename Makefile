@@ -3,8 +3,8 @@
 # make slicer the tests of the 3D Slicer module, on Slicer's MRML library; part of make test
 # make bench  scan, network and volume against floors and others: tables, CSV, plots in out/bench
 #
-# All make their own environments in .venv and .venv-slicer and install what they need into them:
-# ONNX Runtime for the demo, PyTorch besides for the tests.
+# All make their own environments in .venv and .venv-slicer and install what they need into them: the
+# demo ONNX Runtime, the tests PyTorch besides.
 
 PYTHON ?= python3
 VENV := .venv

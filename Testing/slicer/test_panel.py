@@ -75,9 +75,12 @@ def test_the_button_follows_the_target(panel, models):
     assert panel.ui.modelComboBox.currentData == "flair"
 
 
-def test_without_models_the_panel_says_what_to_do(panel, models):
+def test_without_models_the_panel_says_what_to_do(panel, models, monkeypatch):
     import shutil
 
+    from MambaSynthLib import registry
+
+    monkeypatch.setattr(registry, "shipped_models", lambda: models)
     shutil.rmtree(models)
     head()
     panel.widget.models.fill()
