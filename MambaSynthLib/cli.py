@@ -98,9 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def sentence(error: Exception) -> str:
     """What happened and what to do about it."""
     if isinstance(error, ModuleNotFoundError):
+        extra = "torch" if error.name == "torch" else "onnx"
         return (
             f"the Python package {error.name!r} is not installed; install it with "
-            "'pip install mambasynth[onnx]' or, for GPUs and training, 'mambasynth[torch]'."
+            f"'pip install mambasynth[{extra}]'."
         )
     if isinstance(error, MemoryError):
         return "the memory of this machine is not enough; close other programs or crop the image."

@@ -38,8 +38,13 @@ TORCH_FILES = (
     "MambaSynthLib/methods/*/inference.py", "MambaSynthLib/backends/torch_backend.py",
     "training/*", "Testing/*",
 )  # fmt: skip
+ONNX_FILES = (
+    "MambaSynthLib/layers/*graph.py", "MambaSynthLib/methods/*/graph.py",
+    "MambaSynthLib/backends/onnx_backend.py",
+)  # fmt: skip
 SLICER_FILES = ("MambaSynth/*", "Testing/*")
-HEAVY = ("torch", "SimpleITK", "scipy", "nibabel", "matplotlib", "skimage")
+ONNX = ("onnx", "onnxruntime")
+HEAVY = ("torch", *ONNX, "SimpleITK", "scipy", "nibabel", "matplotlib", "skimage")
 
 
 def tree(name):
@@ -136,7 +141,10 @@ def test_imports_at_file_scope_point_only_left(name):
 @pytest.mark.parametrize("name", LIBRARY)
 def test_heavy_packages_are_not_imported_at_file_scope_but_where_they_are_the_point(name):
     heavy = top(at_file_scope(name)) & set(HEAVY)
-    assert heavy <= ({"torch"} if any(fnmatch(name, p) for p in TORCH_FILES) else set())
+    if any(fnmatch(name, pattern) for pattern in ONNX_FILES):
+        assert heavy <= set(ONNX)
+    else:
+        assert heavy <= ({"torch"} if any(fnmatch(name, p) for p in TORCH_FILES) else set())
 
 
 # --- banned calls ---------------------------------------------------------------------------------
