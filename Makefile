@@ -1,20 +1,29 @@
 # make demo   a real T1w head -> its synthetic T2w volume, picture and scores in out/demo
 # make test   all tests, lint and types; needs nothing but Python 3.11 or newer
+# make slicer the tests of the 3D Slicer module, on Slicer's MRML library; part of make test
 # make bench  scan, network and volume against floors and others: tables, CSV, plots in out/bench
 #
-# All make their own environment in .venv and install what they need into it.
+# All make their own environments in .venv and .venv-slicer and install what they need into them.
 
 PYTHON ?= python3
 VENV := .venv
 IN_VENV := . $(VENV)/bin/activate &&
 INSTALL := $(IN_VENV) python -m pip install --quiet --disable-pip-version-check -c Testing/constraints.txt
 
-.PHONY: demo test test-slow lint bench clean
+SLICER_VENV := .venv-slicer
+IN_SLICER_VENV := . $(SLICER_VENV)/bin/activate && QT_QPA_PLATFORM=offscreen
+SLICER_LIBRARIES := cmake make libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libglib2.0-0 libdbus-1-3 \
+  libfontconfig1 libxkbcommon0 fonts-dejavu-core
+
+SLICER_CHECK := $(IN_SLICER_VENV) python -c 'import PySide6.QtWidgets, slicer, shutil; \
+  assert shutil.which("cmake"), "cmake is missing"'
+
+.PHONY: demo test test-slow lint slicer bench clean
 
 demo: $(VENV)/demo.done
 	$(IN_VENV) mambasynth demo
 
-test: $(VENV)/test.done lint
+test: $(VENV)/test.done lint slicer
 	$(IN_VENV) python -m pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/test.done
@@ -26,6 +35,9 @@ bench: $(VENV)/test.done
 
 lint: $(VENV)/test.done
 	$(IN_VENV) ruff check . && ruff format --check . && mypy
+
+slicer: $(SLICER_VENV)/done
+	$(IN_SLICER_VENV) python -m pytest Testing/slicer
 
 $(VENV)/demo.done: pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -40,5 +52,16 @@ $(VENV)/test.done: $(VENV)/demo.done
 	$(INSTALL) -e '.[test]'
 	touch $@
 
+$(SLICER_VENV)/done: pyproject.toml Testing/constraints.txt Testing/slicer/requirements.txt
+	$(PYTHON) -m venv $(SLICER_VENV)
+	. $(SLICER_VENV)/bin/activate && python -m pip install --quiet --disable-pip-version-check \
+	  -c Testing/constraints.txt -r Testing/slicer/requirements.txt -e '.[torch]'
+	@[ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || $(SLICER_CHECK) 2>/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq $(SLICER_LIBRARIES); }
+	@$(SLICER_CHECK) || \
+	  { echo 'Qt and VTK lack system libraries; on Debian and Ubuntu: apt install $(SLICER_LIBRARIES)'; \
+	    exit 2; }
+	touch $@
+
 clean:
-	rm -rf $(VENV) out .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(SLICER_VENV) out .pytest_cache .ruff_cache .mypy_cache

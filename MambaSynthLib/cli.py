@@ -22,7 +22,7 @@ from MambaSynthLib import __version__
 from MambaSynthLib.errors import Cancelled, MambaSynthError
 from MambaSynthLib.io.payload import printable
 
-COMMANDS = ("synthesize", "models", "evaluate", "verify", "info", "demo")
+COMMANDS = ("synthesize", "models", "evaluate", "verify", "info", "demo", "serve")
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 MOST_SHOWN = 400  # characters of a complaint that may quote an argument of any length
 EXPECTED = (MambaSynthError, ModuleNotFoundError, MemoryError, OSError)

@@ -172,8 +172,10 @@ averaged weights in float16.
 {tables}
 
 Means over axial slices, each z-scored by its own mean and standard deviation, as `mambasynth
-evaluate` prints them. "Source inverted inside the mask" is the T1w image with its brightness turned
-upside down: whoever does not beat it has learned nothing.
+evaluate` prints them. "Source inverted inside the mask" is the T1w image with its brightness
+turned upside down. NMI rewards detail shared voxel by voxel, all of which the source has and a
+small network partly loses; it also depends on the 100 bins of each image, which one bright voxel
+makes coarse.
 
 ## Limits
 

@@ -35,6 +35,19 @@ def available_devices() -> dict[str, str]:
     return devices
 
 
+def describe_devices() -> dict[str, str]:
+    """Device name -> a line for people: every GPU by name with its free memory, then the CPU."""
+    lines = {}
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        free, total = (size / 1024**3 for size in torch.cuda.mem_get_info(index))
+        name = torch.cuda.get_device_name(index)
+        lines[f"cuda:{index}"] = f"{name}, {free:.1f} of {total:.1f} GB free"
+    if torch.backends.mps.is_available():
+        lines["mps"] = "Apple GPU"
+    lines["cpu"] = f"CPU, {torch.get_num_threads()} threads"
+    return lines
+
+
 def choose_device(wanted: str = "auto") -> str:
     """The device to run on. Raises RequestError when the wanted one is not here."""
     devices = available_devices()

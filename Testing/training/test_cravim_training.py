@@ -23,10 +23,10 @@ from training.cravim import losses, train
 from training.cravim import state as state_module
 from training.cravim.discriminator import MultiScaleDiscriminator
 from training.cravim.losses import Weights
-from training.cravim.recipe import Recipe, read_recipe
+from training.cravim.recipe import Recipe, Stage, read_recipe
 from training.cravim.record import new_record
 from training.cravim.state import State
-from training.cravim.step import OFFICIAL, PAPER, Draw, Terms, draw_noise, noised
+from training.cravim.step import OFFICIAL, PAPER, Draw, Terms, draw_noise, noised, paired_pass
 from training.data import phantom_slices as phantoms
 from training.data.slices import SlicePairs, draw_batch, slices_of
 
@@ -383,6 +383,8 @@ def test_the_wiring_is_chosen_by_name(recipe_file):
         ("crop = [64, 64]", "crop = [66, 64]", "multiples of 4"),
         ("crop = [64, 64]", "crop = [32, 64]", "from 64"),
         ("batch = 1", "batch = 0", "3 iterations of 0 slices"),
+        ("batch = 1", 'batch = 1\nobjective = "pared"', "'pared' is none of cycle, paired"),
+        ("batch = 1", 'batch = 1\nobjective = "paired"', "put those last"),
         ("betas = [0.5, 0.9]", "betas = 0.5", "not iterable"),
         ("seed = 11", "seed = = 11", "no TOML"),
         ("seed = 11", "seed = 11\nseed = 12", "no TOML"),
@@ -485,6 +487,60 @@ def test_the_averaged_generator_follows_more_slowly_than_the_trained_one(recipe)
     torch.testing.assert_close(found, expected)
     moved = (history[-1] - history[0]).abs().mean()
     assert 0 < (found - history[0]).abs().mean() < moved / 2
+
+
+def with_a_paired_stage(recipe: Recipe) -> Recipe:
+    """The tiny recipe, followed by four iterations on pairs."""
+    return replace(
+        recipe, stages=(*recipe.stages, Stage(4, 2, (64, 64), objective="paired", restart=True))
+    )
+
+
+def test_a_paired_stage_changes_the_exported_generator_alone(recipe):
+    recipe = with_a_paired_stage(recipe)
+    state = State.fresh(recipe)
+    state.iteration = 5
+    before = weights_of(state)
+    losses = train.train_one(state, recipe, [some_slices()], [1.0])
+    networks = {name.partition(".")[0] for name in changed(before, weights_of(state))}
+    assert networks == {"a_to_b"}
+    assert set(losses) == {"total", "paired_ab", "trans_forward_a"}
+    expected = 25 * losses["paired_ab"] + losses["trans_forward_a"]
+    assert losses["total"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_paired_samples_start_from_pure_noise_or_from_the_noised_target(recipe):
+    seen = []
+
+    def generator(images):
+        seen.append(images)
+        return images
+
+    a, b = torch.rand(2, 1, 64, 64), torch.rand(2, 1, 64, 64)
+    noise = draw_noise(a, recipe.schedule, torch.Generator().manual_seed(3))
+    paired_pass(generator, a, b, noise, torch.tensor([True, False]), recipe.schedule)
+    source, noisy = seen[0].split(1, dim=1)
+    assert torch.equal(source, a)
+    assert torch.equal(noisy[0], noise.start_a[0])
+    assert torch.equal(noisy[1], noised(b, noise.denoise_ab, recipe.schedule)[1])
+
+
+def test_the_learning_rate_starts_again_where_a_stage_says_so(recipe):
+    recipe = with_a_paired_stage(recipe)
+    assert recipe.phase_of(4) == (0, 5)
+    assert recipe.phase_of(5) == (5, 9)
+    rates = [train.learning_rate(1e-3, recipe, iteration) for iteration in range(9)]
+    assert rates[0] == rates[5] == pytest.approx(1e-3)
+    assert rates[4] < rates[3] and rates[8] < rates[7]
+
+
+def test_paired_stages_pull_the_synthetic_image_to_the_acquired_one(recipe):
+    recipe = replace(recipe, gamma_spread=0.0, stages=(Stage(60, 2, (64, 64), objective="paired"),))
+    state = State.fresh(recipe)
+    image = np.zeros((64, 64), dtype=np.float32)
+    smooth = SlicePairs([image], [image + 0.5])
+    found = [train.train_one(state, recipe, [smooth], [1.0])["paired_ab"] for _ in range(60)]
+    assert np.mean(found[-10:]) < 0.85 * np.mean(found[:10])
 
 
 def everything(state: State) -> list[torch.Tensor]:

@@ -15,6 +15,7 @@ from training.cravim.losses import Weights
 from training.cravim.step import WIRINGS, Wiring
 from training.data.phantom_slices import Phantoms
 
+OBJECTIVES = ("cycle", "paired")
 SMALLEST_CROP = 64  # the discriminator halves six times
 
 
@@ -25,6 +26,8 @@ class Stage:
     iterations: int
     batch: int
     crop: tuple[int, int]
+    objective: str = "cycle"  # all losses and networks; or "paired": see step.paired_pass
+    restart: bool = False  # begin the cosine of the learning rates anew
 
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.batch < 1:
@@ -34,11 +37,13 @@ class Stage:
                 f"the crop {self.crop} is not made of multiples of {SIZE_MULTIPLE} from "
                 f"{SMALLEST_CROP}"
             )
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"the objective {self.objective!r} is none of {', '.join(OBJECTIVES)}")
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """Adam for both sides; the rates fall along one cosine over all stages when ``cosine``."""
+    """Adam for both sides; with ``cosine`` the rates fall from restart to restart."""
 
     lr_generators: float
     lr_discriminators: float
@@ -65,9 +70,25 @@ class Recipe:
     intensity: IntensitySpec
     schedule: Schedule
 
+    def __post_init__(self) -> None:
+        objectives = [stage.objective for stage in self.stages]
+        if not objectives or objectives != sorted(objectives):
+            raise ValueError("the stages are none, or a paired one is not last; put those last")
+
     @property
     def iterations(self) -> int:
         return sum(stage.iterations for stage in self.stages)
+
+    def phase_of(self, iteration: int) -> tuple[int, int]:
+        """First and one past last iteration between the restarts around this one."""
+        first = end = 0
+        for stage in self.stages:
+            if stage.restart:
+                if iteration < end:
+                    break
+                first = end
+            end += stage.iterations
+        return first, end
 
     def stage_at(self, iteration: int) -> Stage:
         """The stage that iteration 0, 1, ... belongs to."""

@@ -180,6 +180,25 @@ def generator_pass(
     return terms, ab, ba
 
 
+def paired_pass(
+    generator: nn.Module,
+    a: Tensor,
+    b: Tensor,
+    noise: IterationNoise,
+    from_noise: Tensor,
+    schedule: Schedule,
+) -> tuple[Tensor, Tensor]:
+    """Paired and transport loss of one generator, for registered pairs; not in the paper.
+
+    ``from_noise`` (B,) says which samples start from pure noise, as in one-step sampling; the
+    others see the acquired target at a random noise level, as in the later steps.
+    """
+    noisy_target = noised(b, noise.denoise_ab, schedule)
+    noisy = torch.where(from_noise.view(-1, 1, 1, 1), noise.start_a, noisy_target)
+    carried, target = generator(torch.cat([a, noisy], dim=1)).split(1, dim=1)
+    return losses.paired_loss(target, b), losses.transport_loss(carried, a)
+
+
 def discriminator_pass(networks: Networks, a: Tensor, b: Tensor, ab: Tensor, ba: Tensor) -> Tensor:
     """The discriminators' summed loss on acquired against (detached) synthetic images."""
     loss_a = losses.discriminator_loss(networks.of_a(ba.detach()), networks.of_a(a))

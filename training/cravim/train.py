@@ -15,30 +15,41 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from MambaSynthLib.errors import MambaSynthError, RequestError
 from MambaSynthLib.io.files import read_volume
 from training.cravim.recipe import Recipe, read_recipe
 from training.cravim.record import new_record, read_record, write_record
 from training.cravim.state import State
-from training.cravim.step import discriminator_pass, draw_noise, generator_pass
+from training.cravim.step import (
+    IterationNoise,
+    Terms,
+    discriminator_pass,
+    draw_noise,
+    generator_pass,
+    paired_pass,
+)
 from training.data.phantom_slices import phantom_slices
 from training.data.slices import SlicePairs, draw_batch, slices_of
 
 LOG_EVERY = 20
 SAVE_EVERY = 100
+COLUMNS = ["iteration", "total", "discriminators", *(field.name for field in fields(Terms))]
 
 
 def learning_rate(start: float, recipe: Recipe, iteration: int) -> float:
-    """The cosine from ``start`` to ``lr_end`` over the whole run, or ``start`` throughout."""
+    """A cosine from ``start`` to ``lr_end`` between two restarts, or ``start`` throughout."""
     if not recipe.optimization.cosine:
         return start
-    progress = iteration / recipe.iterations
+    first, last = recipe.phase_of(iteration)
+    progress = (iteration - first) / (last - first)
     end = recipe.optimization.lr_end
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
@@ -56,20 +67,29 @@ def train_one(
     rng = np.random.default_rng([recipe.seed, iteration])
     a, b = draw_batch(groups, shares, stage.batch, stage.crop, recipe.gamma_spread, rng)
     noise = draw_noise(a, recipe.schedule, torch.Generator().manual_seed(int(rng.integers(2**62))))
-    networks, rates = state.networks, recipe.optimization
+    rates = recipe.optimization
     for optimizer, start in (
         (state.adam_generators, rates.lr_generators),
         (state.adam_discriminators, rates.lr_discriminators),
     ):
         optimizer.param_groups[0]["lr"] = learning_rate(start, recipe, iteration)
+    if stage.objective == "cycle":
+        losses = _cycle_step(state, recipe, a, b, noise)
+    else:
+        from_noise = torch.from_numpy(rng.random(stage.batch) < 0.5)
+        losses = _paired_step(state, recipe, a, b, noise, from_noise)
+    state.iteration += 1
+    return losses
 
+
+def _cycle_step(
+    state: State, recipe: Recipe, a: Tensor, b: Tensor, noise: IterationNoise
+) -> dict[str, float]:
+    """Both generators, then both discriminators."""
+    networks = state.networks
     terms, ab, ba = generator_pass(networks, a, b, noise, recipe.wiring, recipe.schedule)
     loss = terms.total(recipe.weights)
-    if not torch.isfinite(loss):
-        raise RequestError(
-            f"iteration {iteration}: the loss is {float(loss.detach())}; lower the learning rate "
-            f"or look at the data ({terms.values()})."
-        )
+    _check_finite(loss, state.iteration, terms.values())
     state.adam_generators.zero_grad()
     loss.backward()
     state.adam_generators.step()
@@ -81,12 +101,35 @@ def train_one(
 
     state.averaged["a_to_b"].update_parameters(networks.a_to_b)
     state.averaged["b_to_a"].update_parameters(networks.b_to_a)
-    state.iteration += 1
     return {
         "total": float(loss.detach()),
         "discriminators": float(loss_d.detach()),
         **terms.values(),
     }
+
+
+def _paired_step(
+    state: State, recipe: Recipe, a: Tensor, b: Tensor, noise: IterationNoise, from_noise: Tensor
+) -> dict[str, float]:
+    """The generator that is exported, A -> B, alone."""
+    generator, weights = state.networks.a_to_b, recipe.weights
+    paired, transport = paired_pass(generator, a, b, noise, from_noise, recipe.schedule)
+    loss = weights.lambda_paired * paired + weights.lambda_trans * transport
+    values = {"paired_ab": float(paired.detach()), "trans_forward_a": float(transport.detach())}
+    _check_finite(loss, state.iteration, values)
+    state.adam_generators.zero_grad()
+    loss.backward()
+    state.adam_generators.step()
+    state.averaged["a_to_b"].update_parameters(generator)
+    return {"total": float(loss.detach()), **values}
+
+
+def _check_finite(loss: Tensor, iteration: int, values: dict[str, float]) -> None:
+    if not torch.isfinite(loss):
+        raise RequestError(
+            f"iteration {iteration}: the loss is {float(loss.detach())}; lower the learning rate "
+            f"or look at the data ({values})."
+        )
 
 
 def train(
@@ -144,7 +187,7 @@ def _log(path: Path, iteration: int, losses: dict[str, float]) -> None:
     row = {"iteration": iteration, **{name: f"{value:.6g}" for name, value in losses.items()}}
     new = not path.exists()
     with open(path, "a", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
+        writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()
         writer.writerow(row)

@@ -62,7 +62,7 @@ def config_of_weights(shapes: Mapping[str, tuple[int, ...]]) -> CRAViMConfig:
             input_channels=input_channels,
             output_channels=shapes["deconv3_content.weight"][0] // n_attentions,
         )
-    except (KeyError, ValueError, IndexError) as missing:
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as missing:
         raise ModelError(
             f"the weights are no CRAViM generator ({missing} is missing); expected the keys of "
             "netG_A2B_<epoch>.pth as written by CRAViM's training."

@@ -1,0 +1,81 @@
+"""The word SYNTHETIC in every slice view that shows a synthetic volume.
+
+An own annotation at the top edge: the four corners belong to Slicer's Data Probe, which rewrites
+them whenever the slice changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+import vtk
+
+from MambaSynthLib.provenance import MARK
+
+from .mrml import isSynthetic
+
+COLOR = (1.0, 0.78, 0.24)
+
+
+class SliceAnnotations:
+    """Watches which volumes the slice views show; add it once, for the whole application."""
+
+    def __init__(self) -> None:
+        self._annotations: dict[str, Any] = {}
+        self._observed: list[tuple[Any, int]] = []
+
+    def start(self) -> None:
+        layout = slicer.app.layoutManager()
+        if layout is None:  # Slicer without a main window
+            return
+        layout.connect("layoutChanged(int)", self.addMissing)
+        self.addMissing()
+
+    def stop(self) -> None:
+        for node, tag in self._observed:
+            node.RemoveObserver(tag)
+        self._observed = []
+        layout = slicer.app.layoutManager()
+        if layout is not None:
+            layout.disconnect("layoutChanged(int)", self.addMissing)
+
+    def addMissing(self) -> None:
+        """Views appear with the layouts that have them."""
+        layout = slicer.app.layoutManager()
+        for name in layout.sliceViewNames():
+            if name not in self._annotations:
+                self._add(name, layout.sliceWidget(name))
+
+    def _add(self, name: str, widget: Any) -> None:
+        annotation = vtk.vtkCornerAnnotation()
+        annotation.SetMaximumFontSize(14)
+        annotation.GetTextProperty().SetColor(*COLOR)
+        annotation.GetTextProperty().SetShadow(True)
+        view = widget.sliceView()
+        view.renderWindow().GetRenderers().GetFirstRenderer().AddViewProp(annotation)
+        self._annotations[name] = annotation
+        composite = widget.mrmlSliceCompositeNode()
+
+        def update(*_: Any) -> None:
+            annotation.SetText(vtk.vtkCornerAnnotation.UpperEdge, markOf(composite))
+            view.scheduleRender()
+
+        tag = composite.AddObserver(vtk.vtkCommand.ModifiedEvent, update)
+        self._observed.append((composite, tag))
+        update()
+
+
+def markOf(composite: Any) -> str:
+    """The mark where the background, or a visible foreground, is synthetic; else nothing."""
+    shown = [composite.GetBackgroundVolumeID()]
+    if composite.GetForegroundOpacity() > 0:
+        shown.append(composite.GetForegroundVolumeID())
+    nodes = (slicer.mrmlScene.GetNodeByID(nodeId) for nodeId in shown if nodeId)
+    return MARK if any(isSynthetic(node) for node in nodes) else ""
+
+
+def refresh() -> None:
+    """Have every view look again: a volume that is shown already has become synthetic."""
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        composite.Modified()

@@ -1,0 +1,152 @@
+"""The models that the panel offers: their cards as text, import, and deletion.
+
+Cards are only shown here, so ``model.json`` is read without its schema (which needs a package
+that Slicer may not have yet); the child process checks card and weights before every use.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from MambaSynthLib.package import CARD
+from MambaSynthLib.registry import model_folders, user_models
+
+NEEDED = ("id", "title", "version", "source_contrasts", "target_contrasts", "grid")
+MEASURES = {"ssim": "SSIM", "psnr": "PSNR"}  # of those in a card; the rest is in its README
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """What the panel knows of a model package."""
+
+    folder: Path
+    card: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        return self.card["id"]
+
+    @property
+    def title(self) -> str:
+        return self.card["title"]
+
+    @property
+    def version(self) -> str:
+        return self.card["version"]
+
+    @property
+    def sources(self) -> list[str]:
+        return self.card["source_contrasts"]
+
+    @property
+    def targets(self) -> list[str]:
+        return self.card["target_contrasts"]
+
+    @property
+    def axisCodes(self) -> str:
+        return self.card["grid"]["axis_codes"]
+
+    @property
+    def deletable(self) -> bool:
+        """Imported or downloaded by the user, not part of the extension."""
+        return self.folder.parent == user_models()
+
+
+def available() -> list[ModelEntry]:
+    """Every readable card in the folders that the library searches, each id once."""
+    entries: dict[str, ModelEntry] = {}
+    for root in model_folders():
+        for path in sorted(root.glob(f"*/{CARD}")):
+            entry = readEntry(path)
+            if entry is not None:
+                entries.setdefault(entry.key, entry)
+    return list(entries.values())
+
+
+def readEntry(path: Path) -> ModelEntry | None:
+    """None where the file is no card at all: then there is nothing to show."""
+    if path.parent.name.startswith("."):
+        return None  # being imported at this moment
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    complete = isinstance(card, dict) and all(key in card for key in NEEDED)
+    return ModelEntry(path.parent, card) if complete else None
+
+
+def importFrom(path: Path) -> ModelEntry:
+    """Check the package in a folder or zip file and add it to the user's models.
+
+    Raises ModelError where it is damaged, hostile or installed already.
+    """
+    from MambaSynthLib.importing import import_folder
+    from MambaSynthLib.unpacking import unpacked
+
+    if path.is_dir():
+        package = import_folder(path)
+    else:
+        with unpacked(path) as folder:
+            package = import_folder(folder)
+    return readEntry(package.folder / CARD)
+
+
+def delete(entry: ModelEntry) -> None:
+    if entry.deletable:
+        shutil.rmtree(entry.folder, ignore_errors=True)
+
+
+def bytesOnDisk(entry: ModelEntry) -> int:
+    return sum(file.stat().st_size for file in entry.folder.rglob("*") if file.is_file())
+
+
+# ---------------------------------------------------------------------------- cards as text
+
+
+def cardHtml(entry: ModelEntry) -> str:
+    """Title, training data, scores, licence and intended use, for a narrow rich-text label."""
+    card = entry.card
+    lines = [f"<b>{html.escape(entry.title)}</b>"]
+    for label, key in (
+        (_("Trained on"), "trained_on"),
+        (_("Intended use"), "intended_use"),
+        (_("Limits"), "limits"),
+        (_("License"), "license"),
+    ):
+        if card.get(key):
+            lines.append(f"<i>{label}:</i> {html.escape(str(card[key]))}")
+    scores = "".join(scoresHtml(block) for block in card.get("scores", []))
+    return "<br>".join(lines) + scores
+
+
+def scoresHtml(block: dict[str, Any]) -> str:
+    """One measurement as a table: the model's rows and those of the trivial baselines."""
+    rows = [row for row in block.get("rows", []) if isinstance(row, dict)]
+    columns = {key: title for key, title in MEASURES.items() if any(key in row for row in rows)}
+    head = "".join(f"<th align='right'>&nbsp;{title}</th>" for title in columns.values())
+    body = "".join(rowHtml(row, list(columns)) for row in rows)
+    label, data = _("Scores on"), html.escape(str(block.get("data", "")))
+    return (
+        f"<p><i>{label} {data}:</i></p>"
+        f"<table cellspacing='2'><tr><th></th>{head}</tr>{body}</table>"
+    )
+
+
+def rowHtml(row: dict[str, Any], columns: list[str]) -> str:
+    cells = "".join(f"<td align='right'>&nbsp;{number(row.get(key))}</td>" for key in columns)
+    return f"<tr><td>{html.escape(str(row.get('name', '')))}</td>{cells}</tr>"
+
+
+def number(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, (int, float)) else ""
+
+
+def noneHtml() -> str:
+    return _("No model is installed. Import a model package under <b>Models</b>.")

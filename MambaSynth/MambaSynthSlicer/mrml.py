@@ -1,0 +1,214 @@
+"""Volume nodes <-> Volumes: pixels, geometry, and what makes a node unfit.
+
+| MRML                                   | library                                              |
+|----------------------------------------|------------------------------------------------------|
+| ``arrayFromVolume``: (K,J,I)           | ``Volume.array``: (I,J,K)                            |
+| IJKToRAS, then the parent transforms   | ``Volume.affine``: voxel -> world RAS mm             |
+| ``MambaSynth.*`` attributes            | ``Provenance.to_tags()``                             |
+
+The library sees a node where it stands in the world, because that decides which slices are axial.
+The synthetic node gets the source's IJKToRAS and parent transform, so it stands in the same place
+and moves along.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from MambaSynthLib.errors import VolumeError
+from MambaSynthLib.grid import Reorientation
+from MambaSynthLib.provenance import MARK, TAG_PREFIX, Provenance
+from MambaSynthLib.volume import Volume
+
+SHEAR_LIMIT = 1e-4  # cosine between two voxel axes that still counts as a right angle
+WINDOW_PERCENTILES = (1.0, 99.0)  # of the voxels that are not background
+MARK_ATTRIBUTE = TAG_PREFIX + "mark"
+SOURCE_ROLE = TAG_PREFIX + "source"
+SPREAD_ATTRIBUTE = TAG_PREFIX + "spread"
+
+SEVERAL_VALUES = (
+    "vtkMRMLVectorVolumeNode",
+    "vtkMRMLDiffusionWeightedVolumeNode",
+    "vtkMRMLTensorVolumeNode",
+)
+
+
+# --------------------------------------------------------------------------- node -> Volume
+
+
+def refusal(node: Any) -> str | None:
+    """Why ``node`` cannot be synthesized from, in one sentence for a tooltip; None: it can."""
+    if node is None:
+        return _("Select a source volume.")
+    name = node.GetName()
+    kind = refusedKind(node)
+    if kind:
+        return _("{name} is {kind}; select a scalar volume.").format(name=name, kind=kind)
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0:
+        return _("{name} is empty; load an image into it.").format(name=name)
+    if isSynthetic(node):
+        return _("{name} is synthetic itself; select an acquired volume.").format(name=name)
+    transform = node.GetParentTransformNode()
+    if transform is not None and not transform.IsTransformToWorldLinear():
+        return _("{name} is under a non-linear transform; harden or remove it.").format(name=name)
+    if isSheared(worldAffine(node)):
+        return _("The voxel axes of {name} are not at right angles; resample it.").format(name=name)
+    return None
+
+
+def refusedKind(node: Any) -> str | None:
+    """What a node is that is no scalar volume."""
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        return _("a label map")
+    if node.IsA("vtkMRMLSegmentationNode"):
+        return _("a segmentation")
+    if any(node.IsA(name) for name in SEVERAL_VALUES):
+        return _("an image with several values per voxel")
+    if not node.IsA("vtkMRMLScalarVolumeNode"):
+        return _("no volume")
+    image = node.GetImageData()
+    if image is not None and image.GetNumberOfScalarComponents() != 1:
+        return _("an image with several values per voxel")
+    return None
+
+
+def isSynthetic(node: Any) -> bool:
+    return node is not None and node.GetAttribute(MARK_ATTRIBUTE) is not None
+
+
+def isSynthesisOf(node: Any, source: Any) -> bool:
+    """Whether ``node`` was synthesized from ``source``; uncertainty maps do not count."""
+    made = isSynthetic(node) and node.GetAttribute(SPREAD_ATTRIBUTE) is None
+    return made and node.GetNodeReferenceID(SOURCE_ROLE) == source.GetID()
+
+
+def isSheared(affine: np.ndarray) -> bool:
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = axes.T @ axes - np.eye(3)
+    return bool(np.abs(cosines).max() > SHEAR_LIMIT)
+
+
+def ijkToRas(node: Any) -> np.ndarray:
+    """(4,4) voxel -> the node's own RAS, before any parent transform."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def worldAffine(node: Any) -> np.ndarray:
+    """(4,4) voxel -> world RAS. A non-linear parent transform must have been refused before."""
+    transform = node.GetParentTransformNode()
+    if transform is None:
+        return ijkToRas(node)
+    toWorld = vtk.vtkMatrix4x4()
+    transform.GetMatrixTransformToWorld(toWorld)
+    return slicer.util.arrayFromVTKMatrix(toWorld) @ ijkToRas(node)
+
+
+def toVolume(node: Any) -> Volume:
+    """The node as the library sees it. Raises VolumeError with the sentence of ``refusal``."""
+    reason = refusal(node)
+    if reason:
+        raise VolumeError(reason)
+    array = slicer.util.arrayFromVolume(node)  # (K,J,I)
+    return Volume(array.transpose(2, 1, 0), worldAffine(node), node.GetName(), proxyNote(node))
+
+
+def proxyNote(node: Any) -> tuple[str, ...]:
+    """A warning where the node shows one frame of a sequence: only that frame is synthesized."""
+    browsers = slicer.modules.sequences.logic()
+    browser = browsers.GetFirstBrowserNodeForProxyNode(node)
+    if browser is None:
+        return ()
+    frame = browser.GetSelectedItemNumber() + 1
+    return (f"{node.GetName()} is frame {frame} of a sequence; only this frame was synthesized.",)
+
+
+def sliceCount(node: Any, axisCodes: str) -> int:
+    """How many slices a model trained on ``axisCodes`` sees in ``node``."""
+    axis = Reorientation.between(worldAffine(node), axisCodes).order[0]
+    return int(node.GetImageData().GetDimensions()[axis])
+
+
+def sliceShown(view: Any, node: Any, axisCodes: str) -> int:
+    """The model's number of the slice of ``node`` through the middle of a slice view."""
+    middle = np.array([view.GetSliceToRAS().GetElement(row, 3) for row in range(3)] + [1.0])
+    index = np.linalg.inv(worldAffine(node)) @ middle
+    way = Reorientation.between(worldAffine(node), axisCodes)
+    count = sliceCount(node, axisCodes)
+    number = int(np.clip(round(index[way.order[0]]), 0, count - 1))
+    return count - 1 - number if way.flipped[0] else number
+
+
+def fingerprint(node: Any) -> tuple[Any, ...]:
+    """Changes whenever the voxels or the place of the node change, and with nothing else."""
+    image = node.GetImageData()
+    data = (image.GetMTime(), image.GetPointData().GetScalars().GetMTime()) if image else ()
+    return (*data, worldAffine(node).tobytes())
+
+
+# --------------------------------------------------------------------------- Volume -> node
+
+
+def syntheticName(source: Any, target: str) -> str:
+    return f"{source.GetName()} SYNTHETIC {target}"
+
+
+def newVolumeNode(source: Any, name: str) -> Any:
+    """An empty volume node, filed beside ``source`` in the subject hierarchy."""
+    unique = slicer.mrmlScene.GenerateUniqueName(name)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unique)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    sourceItem, item = (hierarchy.GetItemByDataNode(n) for n in (source, node))
+    if sourceItem and item:  # hidden nodes have none
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(sourceItem))
+    return node
+
+
+def fill(node: Any, volume: Volume, source: Any) -> None:
+    """Put the voxels of ``volume`` into ``node``, at the place of ``source``."""
+    array = np.ascontiguousarray(volume.array.transpose(2, 1, 0))  # (K,J,I)
+    matrix = vtk.vtkMatrix4x4()
+    source.GetIJKToRASMatrix(matrix)
+    blocked = node.StartModify()
+    slicer.util.updateVolumeFromArray(node, array)
+    node.SetIJKToRASMatrix(matrix)
+    node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
+    node.EndModify(blocked)
+    node.CreateDefaultDisplayNodes()
+    low, high = window(volume.array)
+    display = node.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(low, high)
+
+
+def window(array: np.ndarray) -> tuple[float, float]:
+    """Display limits: percentiles of what is brighter than the darkest value, the background."""
+    tissue = array[array > array.min()]
+    if tissue.size == 0:
+        return float(array.min()), float(array.min()) + 1.0
+    low, high = np.percentile(tissue, WINDOW_PERCENTILES)
+    return float(low), float(max(high, low + 1e-6))
+
+
+def markSynthetic(node: Any, provenance: Provenance, source: Any) -> None:
+    """Attributes that survive saving: the mark, what made the image, and from which node."""
+    for name in list(node.GetAttributeNames()):
+        if name.startswith(TAG_PREFIX):
+            node.RemoveAttribute(name)
+    for name, text in provenance.to_tags().items():
+        node.SetAttribute(name, text)
+    node.SetDescription(f"{MARK}. {provenance.sentence()}")
+    node.SetNodeReferenceID(SOURCE_ROLE, source.GetID())
+
+
+def provenanceOf(node: Any) -> Provenance:
+    """Undo ``markSynthetic``. Raises FileError where an attribute is missing or was edited."""
+    names = node.GetAttributeNames()
+    return Provenance.from_tags({name: node.GetAttribute(name) for name in names})

@@ -1,0 +1,244 @@
+"""The engine as a child process: requests come in on stdin, events go out on stdout.
+
+``python -m MambaSynthLib serve --folder DIR`` keeps models loaded between runs, so that 3D Slicer
+starts the second synthesis at once, and so that a crash or a lack of memory ends this process and
+not Slicer. One JSON object per line in both directions; volumes travel as files (see
+``io/exchange.py``). stderr is free text for a log; whatever a library prints goes there as well.
+
+Protocol version 1. Requests, each with a ``do``:
+
+| do         | further keys                                                                     |
+|------------|----------------------------------------------------------------------------------|
+| synthesize | id, model (id or folder), device, sources {contrast: file}, folder for results,  |
+|            | steps, samples, seed, slices ([first, end] or null)                              |
+| cancel     | id                                                                               |
+| devices    | -                                                                                |
+| stop       | -                                                                                |
+
+Events, each with an ``event``:
+
+| event     | further keys                                                                      |
+|-----------|-----------------------------------------------------------------------------------|
+| ready     | protocol, version; sent once, first                                               |
+| loading   | id: the model is being loaded                                                     |
+| progress  | id, done, total: slices times steps or whatever the method counts                 |
+| done      | id, targets {contrast: file}, spread (file or null), provenance, seconds          |
+| cancelled | id, exiting: answered within 1 s of ``cancel``; ``exiting`` is true where the     |
+|           | computation did not heed it in time and the process ends itself instead           |
+| failed    | id, message (one sentence for the user), details (a traceback, or empty)          |
+| devices   | devices [{id, title}]                                                             |
+
+The process ends within seconds when stdin is closed, which is what happens when the parent dies,
+and removes DIR then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from MambaSynthLib import __version__
+from MambaSynthLib.errors import Cancelled, MambaSynthError, RequestError
+
+PROTOCOL = 1
+CANCEL_GRACE_S = 0.5  # how long a run may go on after ``cancel`` before the process exits instead
+STOP_GRACE_S = 2.0
+
+Event = dict[str, Any]
+MakeEngine = Callable[[str, str], Any]  # (model id or folder, device) -> Engine
+ListDevices = Callable[[], list[dict[str, str]]]  # each with id and title
+
+
+class Server:
+    """Runs one request at a time; ``cancel`` and the end of stdin are heard meanwhile."""
+
+    def __init__(
+        self, send: Callable[[Event], None], make_engine: MakeEngine, list_devices: ListDevices
+    ) -> None:
+        self._send = send
+        self._make_engine = make_engine
+        self._list_devices = list_devices
+        self._engines: dict[tuple[str, str], Any] = {}
+        self._requests: queue.Queue[Mapping[str, Any]] = queue.Queue()
+        self._running: Any = None  # id of the run under way
+        self._to_cancel: set[Any] = set()
+        self._idle = threading.Event()
+        self._idle.set()
+
+    def run(self, requests: IO[str], leave: Callable[[], None]) -> None:
+        """Serve until ``stop`` or the end of ``requests``; ``leave`` cleans up and exits."""
+        self._send({"event": "ready", "protocol": PROTOCOL, "version": __version__})
+        reader = threading.Thread(target=self._listen, args=(requests, leave), daemon=True)
+        reader.start()
+        while (request := self._requests.get())["do"] != "stop":
+            self._answer(request)
+
+    # ------------------------------------------------------------------- in the reader thread
+
+    def _listen(self, requests: IO[str], leave: Callable[[], None]) -> None:
+        for line in requests:
+            try:
+                request = checked(line)
+            except RequestError as error:
+                self._send({"event": "failed", "id": None, "message": str(error), "details": ""})
+                continue
+            if request["do"] == "cancel":
+                self._cancel(request.get("id"))
+            else:
+                self._requests.put(request)
+        self._to_cancel.add(self._running)  # stdin is closed: the parent is gone
+        self._requests.put({"do": "stop"})
+        self._idle.wait(STOP_GRACE_S)
+        leave()
+
+    def _cancel(self, run_id: Any) -> None:
+        self._to_cancel.add(run_id)
+
+        def insist() -> None:
+            if self._running == run_id and not self._idle.is_set():
+                self._send({"event": "cancelled", "id": run_id, "exiting": True})
+                os._exit(0)  # the folder is the parent's, which lives
+
+        timer = threading.Timer(CANCEL_GRACE_S, insist)
+        timer.daemon = True
+        timer.start()
+
+    # --------------------------------------------------------------------- in the main thread
+
+    def _answer(self, request: Mapping[str, Any]) -> None:
+        run_id = request.get("id")
+        self._running = run_id
+        self._idle.clear()
+        try:
+            event = self._perform(request)
+        except Cancelled:
+            event = {"event": "cancelled", "exiting": False}
+        except MambaSynthError as error:
+            event = {"event": "failed", "message": str(error), "details": ""}
+        except Exception as error:  # noqa: BLE001 - told to the parent, which shows it
+            message = f"The synthesis stopped unexpectedly: {type(error).__name__}: {error}"
+            event = {"event": "failed", "message": message, "details": traceback.format_exc()}
+        self._idle.set()
+        self._send({**event, "id": run_id})
+
+    def _perform(self, request: Mapping[str, Any]) -> Event:
+        if request["do"] == "devices":
+            return {"event": "devices", "devices": self._list_devices()}
+        if request["do"] == "synthesize":
+            return self._synthesize(request)
+        raise RequestError(f"The request {request['do']!r} is unknown to protocol {PROTOCOL}.")
+
+    def _synthesize(self, request: Mapping[str, Any]) -> Event:
+        from MambaSynthLib.io.exchange import load_volume, save_volume
+
+        run_id = request["id"]
+        started = time.monotonic()
+        engine = self._engine(run_id, request["model"], request.get("device") or "auto")
+        slices = request.get("slices")
+        synthesis = engine.synthesize(
+            {contrast: load_volume(file) for contrast, file in request["sources"].items()},
+            steps=request.get("steps"),
+            samples=request.get("samples"),
+            seed=request.get("seed", 0),
+            slices=tuple(slices) if slices else None,
+            progress=lambda done, total: self._progress(run_id, done, total),
+            cancelled=lambda: run_id in self._to_cancel,
+        )
+        if run_id in self._to_cancel:
+            raise Cancelled
+        folder = Path(request["folder"])
+        targets = {
+            contrast: save_volume(volume, folder / f"{contrast}.npz")
+            for contrast, volume in synthesis.volumes.items()
+        }
+        spread = synthesis.spread and save_volume(synthesis.spread, folder / "spread.npz")
+        return {
+            "event": "done",
+            "targets": {contrast: str(file) for contrast, file in targets.items()},
+            "spread": str(spread) if spread else None,
+            "provenance": synthesis.provenance.to_bids(),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+
+    def _engine(self, run_id: Any, model: str, device: str) -> Any:
+        if (model, device) not in self._engines:
+            self._send({"event": "loading", "id": run_id})
+            self._engines.clear()  # one model at a time: it holds the GPU's memory
+            self._engines[model, device] = self._make_engine(model, device)
+        return self._engines[model, device]
+
+    def _progress(self, run_id: Any, done: int, total: int) -> None:
+        self._send({"event": "progress", "id": run_id, "done": done, "total": total})
+
+
+def checked(line: str) -> dict[str, Any]:
+    """The request in a line of input. Raises RequestError where it is none."""
+    try:
+        request = json.loads(line)
+    except ValueError as error:
+        raise RequestError(f"The line {line[:80]!r} is not JSON.") from error
+    if not isinstance(request, dict) or not isinstance(request.get("do"), str):
+        raise RequestError(f'The line {line[:80]!r} is not an object with a "do".')
+    missing = {"id", "model", "sources", "folder"} - request.keys()
+    if request["do"] == "synthesize" and missing:
+        raise RequestError(f"The request lacks {', '.join(sorted(missing))}.")
+    return request
+
+
+def engine_for(model: str, device: str) -> Any:
+    """The engine for a model id or the folder of a model package."""
+    from MambaSynthLib.engine import Engine
+    from MambaSynthLib.registry import find_model
+
+    return Engine(find_model(model), device=device)
+
+
+def devices_here() -> list[dict[str, str]]:
+    """The devices of this machine, for the panel."""
+    from MambaSynthLib.backends.torch_backend import describe_devices
+
+    return [{"id": name, "title": title} for name, title in describe_devices().items()]
+
+
+def claim_stdout() -> Callable[[Event], None]:
+    """Keep stdout for events alone: prints, also those of C libraries, go to stderr."""
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    lock = threading.Lock()
+
+    def send(event: Event) -> None:
+        with lock:
+            try:
+                events.write(json.dumps(event) + "\n")
+                events.flush()
+            except (BrokenPipeError, ValueError):
+                pass  # the parent is gone; the end of stdin will end this process
+
+    return send
+
+
+def serve(
+    folder: Path | None = None,
+    make_engine: MakeEngine = engine_for,
+    list_devices: ListDevices = devices_here,
+) -> None:
+    """Serve stdin until it closes, then remove ``folder``; does not return."""
+
+    def leave() -> None:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)  # a computation that does not end must not keep the process
+
+    requests = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    Server(claim_stdout(), make_engine, list_devices).run(requests, leave)
+    leave()

@@ -1,0 +1,1 @@
+# Slicer writes <Extension>Config.cmake here, for extensions that depend on this one: none does.

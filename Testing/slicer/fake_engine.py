@@ -1,0 +1,104 @@
+"""``serve`` with an engine that needs no weights: T2w = maximum - T1w, one slice after another.
+
+The model's id says how it behaves, so that tests can ask for every kind of trouble:
+``inverter`` (fast), ``slow``, ``stubborn`` (ignores cancel), ``noisy`` (prints to stdout),
+``refuses`` (a user's error), ``broken`` (a bug), ``dies`` (the process ends), ``loads-slowly``.
+"""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from MambaSynthLib.errors import Cancelled, RequestError  # noqa: E402
+from MambaSynthLib.provenance import Provenance  # noqa: E402
+from MambaSynthLib.serve import serve  # noqa: E402
+from MambaSynthLib.volume import Volume  # noqa: E402
+
+WEIGHTS = "5" * 64
+SECONDS_PER_SLICE = {"slow": 0.05, "stubborn": 0.05}
+
+
+@dataclass
+class Synthesis:
+    volumes: dict[str, Volume]
+    provenance: Provenance
+    spread: Volume | None
+
+
+class FakeEngine:
+    def __init__(self, model: str, device: str):
+        self.model, self.device = Path(model).name, device
+        if self.model == "loads-slowly":
+            time.sleep(1.5)
+
+    def synthesize(
+        self, sources, *, steps, samples, seed, slices, progress, cancelled
+    ):  # -> Synthesis
+        samples = samples or 1
+        self.misbehave()
+        (source,) = sources.values()
+        count = source.shape[2]
+        array = source.array.max() - source.array
+        for k in range(count):
+            time.sleep(SECONDS_PER_SLICE.get(self.model, 0))
+            if cancelled() and self.model != "stubborn":
+                raise Cancelled
+            progress(k + 1, count)
+        if slices is not None:
+            kept = np.zeros_like(array)
+            kept[..., slice(*slices)] = array[..., slice(*slices)]
+            array = kept
+        return Synthesis(
+            {"T2w": source.with_array(array, "T2w")},
+            self.provenance(source, steps, samples, seed, slices),
+            source.with_array(np.full_like(array, 0.5)) if samples > 1 else None,
+        )
+
+    def misbehave(self):
+        if self.model == "noisy":
+            print("this is not an event")
+            os.write(1, b"nor is this\n")  # as a C library does
+        if self.model == "refuses":
+            raise RequestError("Head.nii: is constant, so there is nothing to synthesize.")
+        if self.model == "broken":
+            raise ZeroDivisionError("a bug")
+        if self.model == "dies":
+            print("out of cheese", file=sys.stderr, flush=True)
+            os._exit(7)
+
+    def provenance(self, source, steps, samples, seed, slices):
+        return Provenance(
+            method="inversion",
+            model_id=self.model,
+            model_version="1.0",
+            weights_sha256=WEIGHTS,
+            source_contrast="T1w",
+            target_contrast="T2w",
+            source_name=source.name,
+            source_sha256="0" * 64,
+            seed=seed,
+            steps=steps or 4,
+            samples=samples,
+            noise="per-slice",
+            backend="numpy",
+            device=self.device,
+            slices=slices,
+            warnings=source.notes,
+        )
+
+
+def fake_devices():
+    return [
+        {"id": "cuda:0", "title": "Fake GPU, 7.5 of 8.0 GB free"},
+        {"id": "cpu", "title": "CPU, 8 threads"},
+    ]
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[sys.argv.index("--folder") + 1]), FakeEngine, fake_devices)

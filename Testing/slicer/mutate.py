@@ -1,0 +1,254 @@
+"""Do the tests notice the mistakes that scripted modules are made of? Plant them and see.
+
+    python Testing/slicer/mutate.py            all of them, one after another
+    python Testing/slicer/mutate.py 3 17       only these
+
+Each mistake is planted in a copy of the repository, in which the tests of the module then run.
+Exit code 0 when every mistake was caught, and the untouched copy passes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("MambaSynth", "MambaSynthLib", "Resources", "Testing", "models")
+FILES = ("CMakeLists.txt", "pyproject.toml")
+MODULE, PARTS = "MambaSynth/MambaSynth.py", "MambaSynth/MambaSynthSlicer"
+PANEL = "MambaSynth/Resources/UI/MambaSynth.ui"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    title: str
+    file: str
+    right: str
+    wrong: str
+    tests: str  # the test file that should notice
+
+
+MISTAKES = (
+    Mistake(
+        "a typo in a property",
+        f"{PARTS}/run_section.py",
+        "ui.applyButton.enabled = not",
+        "ui.applyButton.enable = not",
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "a typo in a widget's name",
+        f"{PARTS}/compare_section.py",
+        "self.ui.fadeSlider.value = 1.0",
+        "self.ui.fadeSlyder.value = 1.0",
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "a signal that does not exist",
+        MODULE,
+        '"currentIndexChanged(int)"',
+        '"currentIndexChanged(QString)"',
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "a property called as a method",
+        f"{PARTS}/run_section.py",
+        "contrast = ui.targetComboBox.currentText.removesuffix",
+        "contrast = ui.targetComboBox.currentText().removesuffix",
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "a wrong type for a property",
+        MODULE,
+        'ui.seedSpinBox.value = get("seed")',
+        'ui.seedSpinBox.value = str(get("seed"))',
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "a misspelt slicer.util function",
+        f"{PARTS}/compare_section.py",
+        "slicer.util.setSliceViewerLayers(\n                background=source",
+        "slicer.util.setSliceViewersLayers(\n                background=source",
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "the geometry is not copied",
+        f"{PARTS}/mrml.py",
+        "    node.SetIJKToRASMatrix(matrix)\n",
+        "",
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "the parent transform is not copied",
+        f"{PARTS}/mrml.py",
+        "    node.SetAndObserveTransformNodeID(source.GetTransformNodeID())\n",
+        "",
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "the axis order of the output is wrong",
+        f"{PARTS}/mrml.py",
+        "volume.array.transpose(2, 1, 0))  # (K,J,I)",
+        "volume.array.transpose(2, 0, 1))",
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "the parent transform is ignored when the volume is read",
+        f"{PARTS}/mrml.py",
+        "return Volume(array.transpose(2, 1, 0), worldAffine(node)",
+        "return Volume(array.transpose(2, 1, 0), ijkToRas(node)",
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "the marks are forgotten",
+        f"{PARTS}/run.py",
+        "        mrml.markSynthetic(output, provenance, source)\n",
+        "",
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "the window is left to chance",
+        f"{PARTS}/mrml.py",
+        "    display.SetWindowLevelMinMax(low, high)\n",
+        "",
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "an error is swallowed",
+        f"{PARTS}/run_section.py",
+        '        self.panel.showError(event["message"], event["details"])\n',
+        "        pass\n",
+        "test_trouble.py",
+    ),
+    Mistake(
+        "an edited source is not noticed",
+        f"{PARTS}/run.py",
+        "if mrml.fingerprint(source) != run.fingerprint:",
+        "if False:",
+        "test_trouble.py",
+    ),
+    Mistake(
+        "label maps are let through",
+        f"{PARTS}/mrml.py",
+        'node.IsA("vtkMRMLLabelMapVolumeNode")',
+        'node.IsA("vtkMRMLLabelMapNode")',
+        "test_trouble.py",
+    ),
+    Mistake(
+        "files of a run stay behind",
+        f"{PARTS}/run.py",
+        "            self.worker.removeRunFolder(run.folder)\n            self._run = None",
+        "            self._run = None",
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "cancel waits for the computation",
+        "MambaSynthLib/serve.py",
+        "        timer.start()\n",
+        "",
+        "test_worker.py",
+    ),
+    Mistake(
+        "the child outlives Slicer",
+        "MambaSynthLib/serve.py",
+        "        self._idle.wait(STOP_GRACE_S)\n        leave()\n",
+        "        self._idle.wait()\n        leave()\n",
+        "test_worker.py",
+    ),
+    Mistake(
+        "a selector is not connected to the scene",
+        PANEL,
+        "<receiver>sourceSelector</receiver>",
+        "<receiver>outputSelector</receiver>",
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "a misspelt property in the .ui file",
+        PANEL,
+        'name="noneDisplay"',
+        'name="noneDisplayed"',
+        "test_synthesis.py",
+    ),
+    Mistake(
+        "a file is left out of CMake",
+        "MambaSynth/CMakeLists.txt",
+        "  ${MODULE_NAME}Slicer/annotation.py\n",
+        "",
+        "test_package.py",
+    ),
+    Mistake(
+        "a third-party package at file scope",
+        f"{PARTS}/models.py",
+        "import html\n",
+        "import html\nimport safetensors\n",
+        "test_panel.py",
+    ),
+)
+
+
+def copy_repository(folder: Path) -> None:
+    ignore = shutil.ignore_patterns("__pycache__", ".pytest_cache")
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for name in FILES:
+        shutil.copy(ROOT / name, folder)
+    if (ROOT.parent / "shared").exists():  # tests find it beside the repository
+        (folder.parent / "shared").symlink_to(ROOT.parent / "shared")
+
+
+def failure(folder: Path, tests: str) -> str | None:
+    """The first failing test, or None where all pass."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    result = subprocess.run(
+        [*command, str(folder / "Testing" / "slicer" / tests)],
+        cwd=folder,
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        capture_output=True,
+        text=True,
+    )
+    if result.returncode == 0:
+        return None
+    told = [line for line in result.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return told[0].split("::", 1)[-1][:70] if told else result.stdout[-300:]
+
+
+def plant(mistake: Mistake, folder: Path) -> None:
+    path = folder / mistake.file
+    text = path.read_text(encoding="utf-8")
+    if mistake.right not in text:
+        raise SystemExit(f"{mistake.title}: the code has changed, {mistake.right!r} is not there")
+    path.write_text(text.replace(mistake.right, mistake.wrong), encoding="utf-8")
+
+
+def caught_by(mistake: Mistake | None, tests: str) -> str | None:
+    """Run ``tests`` in a fresh copy with the mistake in it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "repository"
+        folder.mkdir()
+        copy_repository(folder)
+        if mistake is not None:
+            plant(mistake, folder)
+        return failure(folder, tests)
+
+
+def main(numbers: list[int]) -> int:
+    chosen = [m for n, m in enumerate(MISTAKES, 1) if not numbers or n in numbers]
+    for tests in sorted({mistake.tests for mistake in chosen}):
+        if broken := caught_by(None, tests):
+            raise SystemExit(f"{tests} fails without any mistake: {broken}")
+    missed = 0
+    for mistake in chosen:
+        test = caught_by(mistake, mistake.tests)
+        missed += test is None
+        print(f"{'caught' if test else 'MISSED'}  {mistake.title:58} {test or ''}", flush=True)
+    print(f"{len(chosen) - missed} of {len(chosen)} caught")
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main([int(number) for number in sys.argv[1:]]))

@@ -1,0 +1,95 @@
+"""Pictures of the panel and of the slice views, as the tutorial and the catalog show them.
+
+    python Testing/slicer/screenshots.py     writes Resources/Screenshots/*.png
+
+The panel is drawn by Qt with the stand-ins' widgets, so colors and small distances differ from
+those in Slicer; the slice views are rendered by Slicer's own MRML library.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+FOLDER = HERE.parents[1] / "Resources" / "Screenshots"
+PANEL_WIDTH = 400
+
+
+def save_panel(panel, path):
+    """The whole panel at the width that it has in Slicer."""
+    representation = panel.module.widgetRepresentation()
+    representation.show()
+    fit(panel)
+    assert representation.grab().save(str(path))
+    representation.hide()
+
+
+def fit(panel):
+    """Make the panel as high as its content at ``PANEL_WIDTH``."""
+    representation = panel.module.widgetRepresentation()
+    representation.resize(PANEL_WIDTH, 400)
+    for _ in range(3):  # word-wrapped labels settle their height only when shown
+        panel.events()
+        height = representation.layout().minimumHeightForWidth(PANEL_WIDTH)
+        representation.resize(PANEL_WIDTH, max(height, representation.minimumSizeHint().height()))
+    panel.events()
+
+
+def save_views(stand, path, names):
+    """The slice views side by side."""
+    from PySide6.QtGui import QImage
+
+    pixels = np.hstack([stand.layout.sliceWidget(name).image() for name in names])
+    pixels = np.ascontiguousarray(pixels)
+    height, width, _ = pixels.shape
+    picture = QImage(pixels.data, width, height, 3 * width, QImage.Format_RGB888)
+    assert picture.save(str(path))
+
+
+def main() -> None:
+    """Click through the tutorial with the first installed model (else the fake one)."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    from panel import Panel
+    from slicerstand.start import start
+
+    stand = start()
+    import slicer
+
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    panel = Panel(stand)
+    panel.worker.command = None  # the real engine
+    stand.app.startupCompleted.emit()
+    panel.ui.sampleButton.click()
+    panel.events()
+    save_panel(panel, FOLDER / "panel-sample.png")
+    panel.ui.applyButton.click()
+    panel.wait(lambda: "left" in panel.ui.statusLabel.text or not panel.logic.busy, 600)
+    save_panel(panel, FOLDER / "panel-running.png")
+    panel.wait_idle(1800)
+    save_panel(panel, FOLDER / "panel.png")
+    panel.ui.advancedSection.collapsed = False
+    panel.wait(lambda: panel.ui.deviceComboBox.count > 1, 60)
+    panel.ui.modelsSection.collapsed = False
+    save_panel(panel, FOLDER / "panel-advanced.png")
+    panel.ui.sideBySideButton.click()
+    for name in ("Red", "Yellow"):
+        node = stand.layout.sliceWidget(name).mrmlSliceNode()
+        node.SetOrientation("Axial")
+        node.JumpSliceByCentering(0, -15, 20)
+    save_views(stand, FOLDER / "side-by-side.png", ("Red", "Yellow"))
+    panel.ui.sideBySideButton.click()
+    slicer.util.resetSliceViews()
+    for name in ("Red", "Yellow", "Green"):
+        stand.layout.sliceWidget(name).mrmlSliceNode().JumpSliceByOffsetting(0, -15, 20)
+    save_views(stand, FOLDER / "slices.png", ("Red", "Yellow", "Green"))
+    stand.modules.unload_scripted(panel.module)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE))
+    main()
+    os._exit(0)  # Qt and VTK are torn down in no order that can be relied on

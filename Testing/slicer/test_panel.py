@@ -1,0 +1,438 @@
+"""The panel around the run: models, devices, compare, marks in the views, settings, sample data."""
+
+import hashlib
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from panel import MODULE, ROOT, head, write_model
+from test_real_engine import small_package
+
+SAMPLE = MODULE.parent / "Resources" / "SampleData" / "sub-19_T1w.nii.gz"
+DEMO_HEAD = ROOT / "Testing" / "data" / "head" / "sub-19_T1w.nii.gz"
+
+
+# ------------------------------------------------------------------------------------- import
+
+
+def run_python(code):
+    """Output of a fresh interpreter on the stand-in."""
+    start = f"import sys; sys.path[:0] = [{str(MODULE.parents[1] / 'Testing' / 'slicer')!r}]\n"
+    begin = "from slicerstand.start import start; stand = start()\n"
+    result = subprocess.run(
+        [sys.executable, "-c", start + begin + code], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip().splitlines()[-1]
+
+
+def test_importing_the_module_takes_under_300_ms():
+    """Of CPU time: a machine that is busy with something else must not fail it."""
+    seconds = run_python(
+        f"sys.path.insert(0, {str(MODULE.parent)!r})\n"
+        "import time; begun = time.process_time(); import MambaSynth\n"
+        "print(time.process_time() - begun)"
+    )
+    assert float(seconds) < 0.3
+
+
+def test_importing_the_module_loads_no_third_party_package():
+    loaded = run_python(
+        "import numpy  # bundled with Slicer\n"
+        f"before = set(sys.modules); sys.path.insert(0, {str(MODULE.parent)!r})\n"
+        "import MambaSynth\n"
+        "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(new - set(sys.stdlib_module_names) - {'numpy'}))"
+    )
+    assert loaded == "['MambaSynth', 'MambaSynthLib', 'MambaSynthSlicer']"
+
+
+def test_the_library_is_found_in_a_source_checkout():
+    folder = run_python(
+        f"sys.path.insert(0, {str(MODULE.parent)!r})\n"
+        "import MambaSynth, MambaSynthLib; print(MambaSynthLib.__file__)"
+    )
+    assert folder == str(ROOT / "MambaSynthLib" / "__init__.py")
+
+
+# ------------------------------------------------------------------------------------- models
+
+
+def test_the_model_card_is_shown_with_its_text_escaped(panel):
+    panel.choose_model("inverter")
+    text = panel.ui.cardText.toPlainText()
+    for part in ("Fake inverter", "nothing", "Apache-2.0", "<b>&</b>", "SSIM", "0.91"):
+        assert part in text
+    assert panel.ui.sourceSelectorLabel.text == "T1w volume:"
+
+
+def test_the_button_follows_the_target(panel, models):
+    write_model(models, "flair", "FLAIR")
+    panel.widget.models.fill()
+    panel.ui.targetComboBox.currentIndex = panel.ui.targetComboBox.findText("FLAIR")
+    assert panel.ui.applyButton.text == "Synthesize FLAIR"
+    assert panel.ui.modelComboBox.currentData == "flair"
+
+
+def test_without_models_the_panel_says_what_to_do(panel, models, monkeypatch):
+    import shutil
+
+    from MambaSynthLib import registry
+
+    monkeypatch.setattr(registry, "shipped_models", lambda: models)
+    shutil.rmtree(models)
+    head()
+    panel.widget.models.fill()
+    assert "Import a model package" in panel.ui.cardText.toPlainText()
+    assert panel.ui.applyButton.toolTip == "Import a model package first, under Models."
+    assert not panel.ui.applyButton.enabled
+
+
+def test_a_damaged_card_does_not_keep_the_others_from_being_shown(panel, models):
+    (models / "broken" / "model.json").write_text("{")
+    panel.widget.models.fill()
+    assert panel.ui.modelComboBox.findData("broken") < 0
+    assert panel.ui.modelComboBox.findData("inverter") >= 0
+
+
+def real_package(folder):
+    """A complete package, as the library writes it."""
+    return small_package(folder).folder
+
+
+def zipped(folder, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, f"{folder.name}/{file.name}")
+    return path
+
+
+def import_file(panel, path):
+    panel.stand.record.answers.append(lambda _: str(path))
+    panel.ui.importFileButton.click()
+
+
+def test_a_model_is_imported_from_a_zip_file_selected_and_deleted_again(panel, tmp_path):
+    import qt
+
+    import_file(panel, zipped(real_package(tmp_path), tmp_path / "tiny.zip"))
+    assert panel.ui.modelComboBox.currentData == "small"
+    folder = panel.widget.models.current().folder
+    assert (folder / "weights.safetensors").exists() and panel.ui.deleteModelButton.enabled
+    panel.stand.record.answers.append(lambda dialog: qt.QMessageBox.Yes)
+    panel.ui.deleteModelButton.click()
+    assert "Delete the model Small" in panel.stand.record.dialogs[-1].text
+    assert not folder.exists() and panel.ui.modelComboBox.findData("small") < 0
+
+
+def test_a_model_is_imported_from_a_folder(panel, tmp_path):
+    folder = real_package(tmp_path)
+    panel.stand.record.answers.append(lambda _: str(folder))
+    panel.ui.importFolderButton.click()
+    assert panel.ui.modelComboBox.currentData == "small"
+
+
+def test_models_that_came_with_the_extension_cannot_be_deleted(panel):
+    panel.choose_model("inverter")
+    assert not panel.ui.deleteModelButton.enabled
+
+
+def flip_a_bit(folder):
+    path = folder / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_damaged_model_is_refused_in_a_dialog_and_leaves_nothing(panel, tmp_path):
+    from MambaSynthLib.registry import user_models
+
+    folder = real_package(tmp_path)
+    flip_a_bit(folder)
+    panel.expect_dialog()
+    panel.stand.record.answers.insert(0, lambda _: str(folder))
+    panel.ui.importFolderButton.click()
+    assert "sha256" in panel.stand.record.dialogs[-1].text
+    assert list(user_models().rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("../model.json", "leads out of the package"),
+        ("/etc/model.json", "leads out of the package"),
+        ("C:\\model.json", "leads out of the package"),
+    ],
+)
+def test_a_zip_file_that_leads_out_of_its_folder_is_refused(panel, tmp_path, name, reason):
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.writestr(name, "{}")
+    panel.expect_dialog()
+    panel.stand.record.answers.insert(0, lambda _: str(tmp_path / "bad.zip"))
+    panel.ui.importFileButton.click()
+    assert reason in panel.stand.record.dialogs[-1].text
+
+
+def test_a_file_that_is_no_zip_is_refused(panel, tmp_path):
+    (tmp_path / "page.zip").write_text("<html>404</html>")
+    panel.expect_dialog()
+    panel.stand.record.answers.insert(0, lambda _: str(tmp_path / "page.zip"))
+    panel.ui.importFileButton.click()
+    assert "is no intact zip file" in panel.stand.record.dialogs[-1].text
+
+
+def test_a_model_that_is_installed_already_is_refused(panel, tmp_path):
+    path = zipped(real_package(tmp_path), tmp_path / "tiny.zip")
+    import_file(panel, path)
+    panel.expect_dialog()
+    panel.stand.record.answers.insert(0, lambda _: str(path))
+    panel.ui.importFileButton.click()
+    assert "exists already" in panel.stand.record.dialogs[-1].text
+
+
+def test_a_cancelled_file_dialog_changes_nothing(panel):
+    before = panel.ui.modelComboBox.count
+    panel.stand.record.answers.append(lambda _: "")
+    panel.ui.importFileButton.click()
+    assert panel.ui.modelComboBox.count == before
+
+
+# -------------------------------------------------------------------------- devices, log, keys
+
+
+def test_devices_are_listed_when_advanced_is_opened_and_the_choice_reaches_the_engine(panel):
+    assert panel.ui.deviceComboBox.count == 1
+    panel.ui.advancedSection.collapsed = False
+    panel.wait(lambda: panel.ui.deviceComboBox.count == 3)
+    panel.ui.deviceComboBox.currentIndex = 1
+    assert panel.ui.deviceComboBox.currentText == "Fake GPU, 7.5 of 8.0 GB free"
+    head()
+    assert panel.synthesize().GetAttribute("MambaSynth.device") == "cuda:0"
+
+
+def test_a_remembered_device_is_kept_before_and_after_the_devices_are_known(panel, scene):
+    import qt
+
+    qt.QSettings().setValue("MambaSynth/device", "cuda:0")
+    scene.Clear(0)
+    panel.events()
+    assert panel.ui.deviceComboBox.currentData == "cuda:0"
+    panel.ui.seedSpinBox.value = 1
+    assert panel.widget.parameters.get("device") == "cuda:0"
+    panel.ui.advancedSection.collapsed = False
+    panel.wait(lambda: panel.ui.deviceComboBox.currentText.startswith("Fake GPU"))
+
+
+def test_when_the_devices_cannot_be_listed_automatic_remains_and_polling_ends(panel):
+    panel.worker.command = [sys.executable, "-c", "raise SystemExit(3)"]
+    panel.ui.advancedSection.collapsed = False
+    panel.wait(lambda: not panel.logic.listening)
+    panel.worker.command = ["/no/such/python"]
+    panel.ui.advancedSection.collapsed = True
+    panel.ui.advancedSection.collapsed = False
+    assert panel.ui.deviceComboBox.count == 1 and not panel.logic.listening
+
+
+def test_the_log_shows_what_the_child_prints(panel):
+    head()
+    panel.synthesize("noisy")
+    assert "this is not an event" in panel.ui.logText.toPlainText()
+
+
+def test_ctrl_enter_starts_and_does_not_cancel(panel):
+    head(shape=(8, 8, 100))
+    panel.events()
+    panel.choose_model("slow")
+    shortcut = panel.widget.run._shortcuts[0]
+    assert shortcut.key.toString() == "Ctrl+Return"
+    shortcut.activated.emit()
+    assert panel.logic.busy
+    shortcut.activated.emit()
+    assert panel.ui.applyButton.text == "Cancel"
+    panel.ui.applyButton.click()
+    panel.wait_idle()
+
+
+def test_settings_are_remembered_for_the_next_scene_and_session(panel, scene, stand):
+    import qt
+
+    panel.ui.seedSpinBox.value = 42
+    panel.ui.samplesSpinBox.value = 3
+    panel.choose_model("slow")
+    assert qt.QSettings().value("MambaSynth/seed") in (42, "42")
+    scene.Clear(0)
+    panel.events()
+    assert panel.ui.seedSpinBox.value == 42 and panel.ui.samplesSpinBox.value == 3
+    assert panel.ui.modelComboBox.currentData == "slow"
+
+
+def test_a_setting_that_makes_no_sense_falls_back_to_its_default(panel, scene):
+    import qt
+
+    qt.QSettings().setValue("MambaSynth/seed", "many")
+    scene.Clear(0)
+    panel.events()
+    assert panel.ui.seedSpinBox.value == 0
+
+
+# ------------------------------------------------------------------------------ views and marks
+
+
+@pytest.fixture
+def annotations(panel):
+    import slicer
+
+    annotations = slicer.modules.MambaSynthInstance.annotations
+    annotations.start()
+    yield annotations
+    annotations.stop()
+
+
+def mark_in(annotations, view):
+    import vtk
+
+    return annotations._annotations[view].GetText(vtk.vtkCornerAnnotation.UpperEdge) or ""
+
+
+def test_every_view_that_shows_a_synthetic_volume_says_so(panel, annotations):
+    import slicer
+
+    source = head()
+    slicer.util.setSliceViewerLayers(background=source)
+    assert [mark_in(annotations, v) for v in ("Red", "Yellow", "Green")] == [""] * 3
+    panel.synthesize()
+    for view in ("Red", "Yellow", "Green"):
+        assert mark_in(annotations, view) == "SYNTHETIC - NOT FOR DIAGNOSIS"
+    slicer.util.setSliceViewerLayers(foregroundOpacity=0.0)
+    assert mark_in(annotations, "Red") == ""
+
+
+def test_a_volume_that_is_shown_already_gets_its_mark_when_it_becomes_synthetic(
+    panel, annotations, scene
+):
+    import slicer
+
+    head()
+    output = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "mine")
+    slicer.util.setSliceViewerLayers(background=output, foreground=None)
+    panel.ui.outputSelector.setCurrentNode(output)
+    panel.synthesize()
+    slicer.util.setSliceViewerLayers(background=output, foreground=None)
+    assert mark_in(annotations, "Red") == "SYNTHETIC - NOT FOR DIAGNOSIS"
+
+
+def views(stand):
+    return {
+        name: (
+            widget.mrmlSliceCompositeNode().GetBackgroundVolumeID(),
+            widget.mrmlSliceCompositeNode().GetForegroundVolumeID(),
+            widget.mrmlSliceCompositeNode().GetForegroundOpacity(),
+            widget.mrmlSliceCompositeNode().GetLinkedControl(),
+            [
+                widget.mrmlSliceNode().GetSliceToRAS().GetElement(r, c)
+                for r in range(3)
+                for c in (0, 1, 2)
+            ],
+        )
+        for name in ("Red", "Yellow")
+        for widget in [stand.layout.sliceWidget(name)]
+    }
+
+
+def test_side_by_side_shows_both_linked_and_gives_the_former_views_back(panel, stand):
+    import slicer
+
+    source = head()
+    output = panel.synthesize()
+    before, layout = views(stand), stand.layout.layout
+    panel.ui.sideBySideButton.click()
+    assert stand.layout.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView
+    shown = views(stand)
+    assert shown["Red"][0] == source.GetID() and shown["Yellow"][0] == output.GetID()
+    assert shown["Red"][3] and shown["Yellow"][3] and shown["Red"][4] == shown["Yellow"][4]
+    panel.ui.sideBySideButton.click()
+    assert views(stand) == before and stand.layout.layout == layout
+
+
+def test_the_fade_slider_lays_the_synthetic_volume_over_the_source(panel, stand):
+    head()
+    panel.synthesize()
+    composite = stand.layout.sliceWidget("Red").mrmlSliceCompositeNode()
+    panel.ui.fadeSlider.value = 0.25
+    assert composite.GetForegroundOpacity() == 0.25
+    panel.ui.sideBySideButton.click()
+    assert composite.GetForegroundOpacity() == 0.0
+    panel.ui.fadeSlider.value = 0.5
+    assert composite.GetForegroundOpacity() == 0.5
+
+
+def test_a_new_result_joins_the_side_by_side_view(panel, stand):
+    head()
+    panel.synthesize()
+    panel.ui.sideBySideButton.click()
+    second = panel.synthesize()
+    assert views(stand)["Yellow"][0] == second.GetID()
+    assert views(stand)["Red"][2] == 0.0
+
+
+def test_closing_the_scene_leaves_the_side_by_side_view(panel, stand, scene):
+    layout = stand.layout.layout
+    head()
+    panel.synthesize()
+    panel.ui.sideBySideButton.click()
+    scene.Clear(0)
+    panel.events()
+    assert stand.layout.layout == layout and not panel.ui.sideBySideButton.checked
+
+
+def test_compare_is_off_until_there_is_something_to_compare(panel):
+    head()
+    panel.events()
+    assert not panel.ui.sideBySideButton.enabled and not panel.ui.fadeSlider.enabled
+    panel.synthesize()
+    assert panel.ui.sideBySideButton.enabled and panel.ui.fadeSlider.enabled
+
+
+# ---------------------------------------------------------------------------------- sample data
+
+
+def registered(panel):
+    import slicer
+
+    panel.stand.app.startupCompleted.emit()
+    return slicer.modules.sampleDataSources["MambaSynth"]["MambaSynthHeadT1w"]
+
+
+def test_the_sample_is_the_demos_head_and_is_registered_with_its_checksum(panel):
+    source = registered(panel)
+    assert SAMPLE.read_bytes() == DEMO_HEAD.read_bytes()
+    digest = hashlib.sha256(SAMPLE.read_bytes()).hexdigest()
+    assert source["checksums"] == f"SHA256:{digest}" and source["uris"] == SAMPLE.as_uri()
+
+
+def test_one_click_loads_the_sample_and_selects_it(panel):
+    registered(panel)
+    head("other")
+    panel.events()
+    panel.ui.sampleButton.click()
+    assert panel.ui.sourceSelector.currentNode().GetName() == "Head T1w"
+    assert panel.ui.applyButton.enabled
+
+
+def test_a_sample_that_cannot_be_loaded_is_told(panel, tmp_path):
+    source = registered(panel)
+    source["uris"] = (tmp_path / "nothing.nii.gz").as_uri()
+    source["fileNames"] = "never-loaded.nii.gz"
+    panel.expect_dialog()
+    panel.ui.sampleButton.click()
+    assert "could not be loaded" in panel.stand.record.dialogs[-1].text
+
+
+# ------------------------------------------------------------------------------------ self-test
+
+
+def test_the_modules_own_test_passes(panel):
+    import slicer
+
+    slicer.selfTests["MambaSynth"]()

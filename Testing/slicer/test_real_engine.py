@@ -1,0 +1,122 @@
+"""The button with the real engine behind it: ``python -m MambaSynthLib serve``, a small model."""
+
+import time
+
+import numpy as np
+import pytest
+from panel import ROOT
+
+HEAD = ROOT / "Testing" / "data" / "head" / "sub-19_T1w.nii.gz"
+torch = pytest.importorskip("torch")
+slicer = pytest.importorskip("slicer")
+
+
+def small_package(folder):
+    """An untrained network of the real kind: every step is real but the quality."""
+    from MambaSynthLib.methods.cravim import network
+    from MambaSynthLib.package import write_package
+
+    torch.manual_seed(0)
+    config = {
+        "ngf": 8,
+        "n_blocks": 1,
+        "n_attentions": 2,
+        "input_channels": 2,
+        "output_channels": 2,
+    }
+    built = network.build(config)
+    weights = {name: value.numpy() for name, value in built.state_dict().items()}
+    card = {
+        "format": 1,
+        "id": "small",
+        "version": "0.0.1",
+        "title": "Small, untrained",
+        "method": "cravim",
+        "source_contrasts": ["T1w"],
+        "target_contrasts": ["T2w"],
+        "network": config,
+        "grid": {"axis_codes": "LPS", "in_plane_spacing_mm": 2.0, "size": [64, 64]},
+        "intensity": {"rule": "percentile", "upper_percentile": 99.5, "target_range": [0, 1000]},
+        "sampling": {
+            "timesteps": 4,
+            "beta_min": 0.1,
+            "beta_max": 20,
+            "default_steps": 4,
+            "default_samples": 1,
+        },
+        "license": "Apache-2.0",
+        "intended_use": "tests",
+        "trained_on": "nothing",
+        "scores": [],
+    }
+    return write_package(folder / "small", card, weights, "# Small")
+
+
+@pytest.fixture
+def real_panel(panel, models):
+    package = small_package(models)
+    panel.worker.stop()
+    panel.worker.command = None
+    panel.widget.models.fill()
+    panel.choose_model("small")
+    panel.ui.sliceRangeWidget.setValues(40, 43)
+    return panel, package
+
+
+def test_the_real_engine_synthesizes_and_the_second_run_starts_at_once(real_panel):
+    panel, package = real_panel
+    source = slicer.util.loadVolume(str(HEAD))
+    panel.events()
+    panel.choose_model("small")
+    panel.ui.sliceRangeWidget.setValues(40, 43)
+    panel.ui.applyButton.click()
+    panel.wait_idle(60)
+    output = panel.logic.latestSynthetic(source)
+    assert output.GetAttribute("MambaSynth.weights_sha256") == package.weights_sha256
+    assert output.GetAttribute("MambaSynth.slices") == "[40, 44]"
+    array = slicer.util.arrayFromVolume(output)
+    filled = np.flatnonzero((array != array.min()).any(axis=(1, 2)))
+    assert len(filled) == 4 and np.isfinite(array).all()
+    panel.ui.statusLabel.text = ""
+    begun = time.monotonic()
+    panel.ui.applyButton.click()
+    panel.wait(lambda: "/" in panel.ui.statusLabel.text or not panel.logic.busy)
+    assert time.monotonic() - begun < 1.0
+    panel.wait_idle(60)
+    second = panel.logic.latestSynthetic(source)
+    assert second is not output
+    assert np.array_equal(slicer.util.arrayFromVolume(second), array)  # the same seed
+
+
+def test_the_real_devices_are_listed(real_panel):
+    panel, _ = real_panel
+    panel.ui.advancedSection.collapsed = False
+    panel.wait(lambda: panel.ui.deviceComboBox.count > 1, 60)
+    assert panel.ui.deviceComboBox.itemText(panel.ui.deviceComboBox.count - 1).startswith("CPU")
+
+
+def test_a_constant_volume_is_refused_in_the_librarys_words(real_panel):
+    panel, _ = real_panel
+    slicer.util.addVolumeFromArray(np.full((8, 16, 16), 7, dtype="float32"), name="flat")
+    panel.events()
+    panel.choose_model("small")
+    panel.expect_dialog()
+    panel.ui.applyButton.click()
+    panel.wait_idle(60)
+    dialog = panel.stand.record.dialogs[-1]
+    assert dialog.text.startswith("flat: ") and "constant" in dialog.text and not dialog.details
+
+
+def test_a_model_whose_weights_changed_on_disk_is_refused(real_panel):
+    panel, package = real_panel
+    path = package.folder / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    slicer.util.loadVolume(str(HEAD))
+    panel.events()
+    panel.choose_model("small")
+    panel.expect_dialog()
+    panel.ui.applyButton.click()
+    panel.wait_idle(60)
+    assert "sha256" in panel.stand.record.dialogs[-1].text
