@@ -3,7 +3,8 @@
 # make slicer the tests of the 3D Slicer module, on Slicer's MRML library; part of make test
 # make bench  scan, network and volume against floors and others: tables, CSV, plots in out/bench
 #
-# All make their own environments in .venv and .venv-slicer and install what they need into them.
+# All make their own environments in .venv and .venv-slicer and install what they need into them: the
+# demo ONNX Runtime, the tests PyTorch besides.
 
 PYTHON ?= python3
 VENV := .venv
@@ -45,7 +46,7 @@ $(VENV)/demo.done: pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo 'Python lacks the venv module; on Debian and Ubuntu: apt install python3-venv'; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e '.[torch]'
+	$(INSTALL) -e '.[onnx,report]'
 	touch $@
 
 $(VENV)/test.done: $(VENV)/demo.done

@@ -100,7 +100,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return (
             f"the Python package {error.name!r} is not installed; install it with "
-            "'pip install mambasynth[torch]'."
+            "'pip install mambasynth[onnx]' or, for GPUs and training, 'mambasynth[torch]'."
         )
     if isinstance(error, MemoryError):
         return "the memory of this machine is not enough; close other programs or crop the image."

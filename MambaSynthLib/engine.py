@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.backends import torch_backend
+from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.diffusion import levels
 from MambaSynthLib.errors import Cancelled, RequestError
 from MambaSynthLib.intensity import Scaling
@@ -78,14 +78,17 @@ class Synthesis:
 class Engine:
     """A model package, loaded once and used for any number of volumes.
 
-    Raises ModelError when the package is damaged, RequestError when the device is not here.
+    Raises ModelError when the package is damaged, RequestError when the device or the backend is
+    not here.
     """
 
-    def __init__(self, package: ModelPackage, device: str = "auto") -> None:
+    def __init__(self, package: ModelPackage, device: str = "auto", backend: str = "auto") -> None:
         self.package = package
-        self.device = torch_backend.choose_device(device)
-        self.backend = torch_backend.NAME
-        self._network = torch_backend.load_network(package, self.device)
+        runtime = choose_backend(backend, device)
+        self.backend = runtime.NAME
+        self.device = runtime.choose_device(device)
+        self._default_batch = runtime.default_batch(self.device)
+        self._network = runtime.load_network(package, self.device)
         self.method = importlib.import_module(f"{METHODS[package.card.method].folder}.synthesis")
 
     def synthesize(
@@ -120,7 +123,7 @@ class Engine:
             seed=seed,
             noise=noise,
             slices=slices,
-            batch=batch if batch is not None else torch_backend.default_batch(self.device),
+            batch=batch if batch is not None else self._default_batch,
         )
         levels(card.sampling.schedule, request.steps)  # refuses an impossible number of steps
         if set(sources) != set(card.source_contrasts):

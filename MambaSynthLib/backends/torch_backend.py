@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from MambaSynthLib.backends import Network
+from MambaSynthLib.backends.checks import check_keys, method_folder, telling_memory
 from MambaSynthLib.errors import ModelError, RequestError
-from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage, Weights
 
 NAME = "torch"
 LARGEST_CHECKPOINT = 4 * 1024**3  # bytes
-Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def available_devices() -> dict[str, str]:
@@ -83,22 +82,18 @@ def load_network(package: ModelPackage, device: str) -> Network:
     ModelError: the method is unknown, or the weights do not belong to the network that the card
         describes; names the first key that is missing, left over, of another shape or kind.
     """
-    card = package.card
-    if card.method not in METHODS:
-        raise ModelError(
-            f"{package.folder}: needs the method {card.method!r}, which this version does not have "
-            f"({', '.join(METHODS)}); update MambaSynth."
-        )
+    card, folder = package.card, method_folder(package)
     weights = package.read_weights()
-    module = importlib.import_module(f"{METHODS[card.method].folder}.network")
+    module = importlib.import_module(f"{folder}.network")
     network: torch.nn.Module = module.build(card.network)
-    _check_keys(network, weights, package.folder)
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    check_keys(shapes, weights, package.folder)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     network.eval().requires_grad_(False).to(device)
-    prepared = _prepared(network, METHODS[card.method].folder)
+    prepared = _prepared(network, folder)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode(), _telling_memory(device, images.shape):
+        with torch.inference_mode(), telling_memory(device, images.shape):
             result = prepared(torch.from_numpy(images).to(device))
             array: NDArray[np.float32] = result.float().cpu().numpy()
         return array
@@ -134,39 +129,6 @@ def _compute_alone() -> None:
     """Settings of the calling thread; those of the program stay."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # numbers below 1e-38 are zero here, and slow elsewhere
-
-
-@contextmanager
-def _telling_memory(device: str, shape: tuple[int, ...]) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate" in str(error):
-            raise RequestError(
-                f"the memory of {device} is not enough for {shape[0]} slices of {shape[2]} x "
-                f"{shape[3]} pixels at a time; use --batch 1, or another --device."
-            ) from error
-        raise
-
-
-def _check_keys(network: torch.nn.Module, weights: Weights, folder: Path) -> None:
-    expected = network.state_dict()
-    for name in sorted(expected.keys() | weights.keys()):
-        if name not in weights:
-            problem = f"{name} is missing"
-        elif name not in expected:
-            problem = f"{name} is left over"
-        elif weights[name].shape != tuple(expected[name].shape):
-            shape = tuple(expected[name].shape)
-            problem = f"{name} has shape {weights[name].shape} instead of {shape}"
-        elif (weights[name].dtype.kind == "f") != expected[name].is_floating_point():
-            problem = f"{name} holds {weights[name].dtype} values instead of {expected[name].dtype}"
-        else:
-            continue
-        raise ModelError(
-            f"{folder}: the weights do not fit the network that model.json describes ({problem}); "
-            "install the model package again."
-        )
 
 
 def read_checkpoint(path: Path) -> Weights:

@@ -15,6 +15,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("out/demo"), metavar="FOLDER")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda|mps")
+    parser.add_argument("--backend", default="auto", metavar="auto|torch|onnxruntime")
     parser.set_defaults(run=run)
 
 
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     code = main(
         ["synthesize", str(source), "--from", "T1w", "--to", "T2w", "-o", str(synthetic),
          "--report", str(report), "--reference", str(reference), "--overwrite",
-         "--device", options.device]
+         "--device", options.device, "--backend", options.backend]
     )  # fmt: skip
     if code:
         return code

@@ -10,7 +10,10 @@ from typing import Any
 
 from MambaSynthLib import __version__
 
-PACKAGES = ("numpy", "scipy", "nibabel", "SimpleITK", "torch", "safetensors", "mamba-ssm")
+PACKAGES = (
+    *("numpy", "scipy", "nibabel", "SimpleITK", "safetensors"),
+    *("torch", "mamba-ssm", "onnx", "onnxruntime", "onnxruntime-gpu"),
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -24,13 +27,14 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.registry import find_all, model_folders
 
     found = find_all()
+    devices = _devices()
     record = {
         "mambasynth": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in PACKAGES},
-        "devices": _devices(),
-        "scan": _scan(),
+        "devices": devices,
+        "scan": _scan(devices),
         "model_folders": [str(folder) for folder in model_folders()],
         "models": [item.package.card.id for item in found if item.package],
         "broken_models": {str(item.folder): item.problem for item in found if not item.package},
@@ -54,15 +58,19 @@ def _version(package: str) -> str | None:
 
 
 def _devices() -> dict[str, str]:
-    if _version("torch") is None:
-        return {}
-    from MambaSynthLib.backends.torch_backend import available_devices
+    """Device -> what each installed backend finds there."""
+    from MambaSynthLib.backends import installed_backends, load_backend
 
-    return available_devices()
+    found: dict[str, list[str]] = {}
+    for name in installed_backends():
+        for device, what in load_backend(name).available_devices().items():
+            found.setdefault(device, []).append(f"{name}: {what}")
+    return {device: "; ".join(lines) for device, lines in found.items()}
 
 
-def _scan() -> str:
+def _scan(devices: dict[str, str]) -> str:
     """Which selective scan a CUDA device would run; elsewhere it is always the portable one."""
-    if "cuda" in _devices() and _version("mamba-ssm") and sys.platform == "linux":
-        return "mamba-ssm's kernel on CUDA, portable PyTorch elsewhere"
-    return "portable PyTorch"
+    on_torch = "torch:" in devices.get("cuda", "")
+    if on_torch and _version("mamba-ssm") and sys.platform == "linux":
+        return "mamba-ssm's kernel with torch on CUDA, portable elsewhere"
+    return "portable"

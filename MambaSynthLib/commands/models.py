@@ -96,9 +96,9 @@ def run_verify(options: argparse.Namespace) -> int:
 
 def _check_package(package: ModelPackage) -> int:
     """The number of values in the weights, after building the network from them."""
-    from MambaSynthLib.backends.torch_backend import load_network
+    from MambaSynthLib.backends import choose_backend
 
-    load_network(package, "cpu")
+    choose_backend(device="cpu").load_network(package, "cpu")
     return sum(array.size for array in package.read_weights().values())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ def add_parser(commands: Any) -> None:
     add("--noise", choices=("per-slice", "shared"), default="per-slice",
         help="a noise draw for each slice, or one for all")  # fmt: skip
     add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to compute")
+    add("--backend", default="auto", metavar="auto|torch|onnxruntime", help="what computes")
     add("--slices", type=slice_range, metavar="A:B", help="only these slices of the model's axis")
     add("--batch", type=int, metavar="N", help="slices per network call (default: by device)")
     add("--overwrite", action="store_true", help="replace OUT if it exists")
@@ -66,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     source, reference = _read(options)
     for warning in source.notes:
         console.note(f"warning: {source.name}: {warning}")
-    engine = Engine(package, options.device)
+    engine = Engine(package, options.device, options.backend)
     started = time.monotonic()
     with console.slice_progress(f"synthesizing {options.to}") as progress:
         synthesis = engine.synthesize(
@@ -127,6 +129,8 @@ def _check_report(path: Path, overwrite: bool) -> None:
         raise FileError(f"{path.parent}: is read-only; choose another folder for the report.")
     if path.is_dir():
         raise FileError(f"{path}: is a folder; choose another name for the report.")
+    if find_spec("matplotlib") is None:
+        raise RequestError("--report needs matplotlib; run: pip install 'mambasynth[report]'.")
     if path.exists() and not overwrite:
         raise FileError(f"{path}: exists already; add --overwrite to replace it.")
 

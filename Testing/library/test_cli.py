@@ -501,7 +501,7 @@ def test_models_are_listed_shown_and_verified(tiny_package, make_package, capsys
     (user_models() / "broken").mkdir()
     (user_models() / "broken" / "model.json").write_text("{")
     code, said, _ = called(capsys, "models", "list")
-    assert code == 0 and "tiny-t1w-t2w  1.2.3  T1w -> T2w" in said.replace("   ", "  ")
+    assert code == 0 and "tiny-t1w-t2w 1.2.3 T1w -> T2w" in " ".join(said.split())
     assert "unusable: " in said and "broken" in said
     record = json.loads(called(capsys, "models", "list", "--json")[1])
     assert "tiny-t1w-t2w" in [model["id"] for model in record["models"]]

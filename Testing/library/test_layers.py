@@ -25,10 +25,10 @@ GROUPS = (
     ("grid", "intensity", "metrics"),
     ("preparation", "report", "io"),
     ("layers", "methods"),
-    ("package", "registry"),
+    ("package", "registry", "unpacking"),
     ("backends",),
     ("importing", "engine"),
-    ("console", "commands"),
+    ("console", "commands", "serve"),
     ("cli", "__main__"),
 )
 RANK = {part: rank for rank, group in enumerate(GROUPS) for part in group}
@@ -165,7 +165,10 @@ def banned(source):
             found.append(f"{called}(shell=...)")
         if called == "torch.load" and keyword(node, "weights_only") != "True":
             found.append("torch.load without weights_only=True")
-        if called.endswith(("np.load", "numpy.load")) and keyword(node, "allow_pickle"):
+        if called.endswith(("np.load", "numpy.load")) and keyword(node, "allow_pickle") not in (
+            None,
+            "False",
+        ):
             found.append("np.load(allow_pickle=...)")
     return found
 

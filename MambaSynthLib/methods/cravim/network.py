@@ -51,10 +51,10 @@ def config_of_weights(shapes: Mapping[str, tuple[int, ...]]) -> CRAViMConfig:
     """
     try:
         blocks = {int(key.split(".")[1]) for key in shapes if key.startswith("resnet_blocks.")}
-        if not blocks:
-            raise KeyError("resnet_blocks.0")
         n_attentions = shapes["deconv3_attention.weight"][0]
         ngf, input_channels = shapes["conv1.weight"][:2]
+        if not blocks:
+            raise KeyError("resnet_blocks.0")
         return CRAViMConfig(
             ngf=ngf,
             n_blocks=1 + max(blocks),

@@ -1,0 +1,64 @@
+"""What every backend asks before it loads a network, and what it says when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from MambaSynthLib.errors import ModelError, RequestError
+from MambaSynthLib.methods import METHODS
+from MambaSynthLib.package import ModelPackage, Weights
+
+COUNTER = ".num_batches_tracked"  # batch normalization's, the only integers; used in training
+
+
+def method_folder(package: ModelPackage) -> str:
+    """The Python package of the model's method. Raises ModelError when it is unknown."""
+    method = package.card.method
+    if method not in METHODS:
+        raise ModelError(
+            f"{package.folder}: needs the method {method!r}, which this version does not have "
+            f"({', '.join(METHODS)}); update MambaSynth."
+        )
+    return METHODS[method].folder
+
+
+def check_keys(expected: Mapping[str, tuple[int, ...]], weights: Weights, folder: Path) -> None:
+    """Compare names, shapes and kinds of number.
+
+    Raises
+    ------
+    ModelError: names the first key that is missing, left over, of another shape or kind.
+    """
+    for name in sorted(expected.keys() | weights.keys()):
+        kind = "integer" if name.endswith(COUNTER) else "floating"
+        if name not in weights:
+            problem = f"{name} is missing"
+        elif name not in expected:
+            problem = f"{name} is left over"
+        elif weights[name].shape != expected[name]:
+            problem = f"{name} has shape {weights[name].shape} instead of {expected[name]}"
+        elif (weights[name].dtype.kind == "f") != (kind == "floating"):
+            problem = f"{name} holds {weights[name].dtype} values instead of {kind} ones"
+        else:
+            continue
+        raise ModelError(
+            f"{folder}: the weights do not fit the network that model.json describes ({problem}); "
+            "install the model package again."
+        )
+
+
+@contextmanager
+def telling_memory(device: str, shape: tuple[int, ...]) -> Iterator[None]:
+    """Turn a runtime's own words for exhausted memory into a RequestError with the remedy."""
+    try:
+        yield
+    except Exception as error:  # each runtime has a class of its own
+        text = str(error)
+        if isinstance(error, MemoryError) or "allocat" in text or "out of memory" in text:
+            raise RequestError(
+                f"the memory of {device} is not enough for {shape[0]} slices of {shape[2]} x "
+                f"{shape[3]} pixels at a time; use --batch 1, or another --device."
+            ) from error
+        raise

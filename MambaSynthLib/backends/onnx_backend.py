@@ -1,0 +1,175 @@
+"""Weights -> Network on ONNX Runtime: CPU everywhere, CUDA and CoreML where its build has them.
+
+The graph is built in memory from the sizes in the model card (``methods/<paper>/graph.py``), and
+the values of the one weights file are handed to the session beside it: nothing is exported, cached
+or shipped twice, and PyTorch is not needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from MambaSynthLib.backends import Network
+from MambaSynthLib.backends.checks import COUNTER, check_keys, method_folder, telling_memory
+from MambaSynthLib.errors import RequestError
+from MambaSynthLib.layers.graph import Graph
+from MambaSynthLib.package import ModelPackage, Weights
+
+LOG = logging.getLogger(__name__)
+NAME = "onnxruntime"
+CPU = "CPUExecutionProvider"
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider", "cpu": CPU}
+PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")  # share one folder
+MOST_AT_ONCE = 16  # slices on the CPU, each with 30 to 150 MB of its own
+
+
+@cache
+def available_devices() -> dict[str, str]:
+    """Device name -> its execution provider, the fastest first.
+
+    A provider counts when a session really runs on it: that the package was built with CUDA does
+    not mean that the driver and its libraries are here.
+    """
+    warn_of_two_packages()
+    offered = onnxruntime.get_available_providers()
+    g = Graph("probe")
+    probe = g.model(g.op("Relu", g.input("x", [1]))).SerializeToString()
+    return {
+        device: provider
+        for device, provider in PROVIDERS.items()
+        if provider in offered and _open_session(probe, {}, device).get_providers()[0] == provider
+    }
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """The device to run on: CUDA if it works, else the CPU; CoreML only on request.
+
+    On CoreML the convolutions run there and the scan, which it lacks, on the CPU.
+
+    Raises
+    ------
+    RequestError: the wanted one is not here.
+    """
+    devices = available_devices()
+    if wanted == "auto":
+        return "cuda" if "cuda" in devices else "cpu"
+    kind, colon, index = wanted.partition(":")
+    exists = index == "0" or (kind == "cuda" and index.isascii() and index.isdigit())
+    if kind not in devices or (colon and not exists):
+        raise RequestError(
+            f"device {wanted}: is not available to ONNX Runtime on this machine; available: "
+            f"{', '.join(devices)}. Use --device auto."
+        )
+    return wanted if kind == "cuda" else kind
+
+
+def default_batch(device: str) -> int:
+    """Slices per network call: one for each processor, while a GPU wants to be filled."""
+    return processors() if device == "cpu" else 8
+
+
+def processors() -> int:
+    """How many slices to compute at once on the CPU."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(here or 1, MOST_AT_ONCE)
+
+
+def load_network(package: ModelPackage, device: str) -> Network:
+    """The package's network on ``device``: images (B,C,H,W) float32 -> (B,C',H,W) float32.
+
+    Raises
+    ------
+    ModelError: the method is unknown, or the weights do not belong to the network that the card
+        describes; names the first key that is missing, left over, of another shape or kind.
+    RequestError: ONNX Runtime opened another device than the wanted one.
+    """
+    warn_of_two_packages()
+    graph = importlib.import_module(f"{method_folder(package)}.graph")
+    plain: onnx.ModelProto = graph.build(package.card.network)
+    weights = package.read_weights()
+    counters = {name: array.shape for name, array in weights.items() if name.endswith(COUNTER)}
+    check_keys(declared_weights(plain) | counters, weights, package.folder)
+    # On GPUs the convolutions have fast algorithms of their own.
+    model = graph.build(package.card.network, winograd=True) if device == "cpu" else plain
+    needed = {name: weights[name].astype(np.float32) for name in declared_weights(model)}
+    session = _open_session(model.SerializeToString(), needed, device)
+    provider = session.get_providers()[0]
+    if provider != PROVIDERS[device.partition(":")[0]]:
+        raise RequestError(
+            f"device {device}: ONNX Runtime fell back to {provider}; use --device cpu, or install "
+            "what its message above asks for."
+        )
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        with telling_memory(device, images.shape):
+            result: NDArray[np.float32] = session.run(None, {"images": images})[0]
+        return result
+
+    return _each_slice_on_a_thread(run) if device == "cpu" else run
+
+
+def _each_slice_on_a_thread(run: Network) -> Network:
+    """Slices side by side, one thread each.
+
+    The scan is thousands of small steps. Threads that share one step mostly wait for each other,
+    and burn twice the processor time doing so.
+    """
+    pool = ThreadPoolExecutor(processors())
+
+    def run_all(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate(list(pool.map(run, np.split(images, len(images)))))
+
+    return run_all
+
+
+def declared_weights(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the weights whose values a graph takes from outside."""
+    return {
+        tensor.name: tuple(tensor.dims)
+        for tensor in model.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    }
+
+
+def _open_session(model: bytes, weights: Weights, device: str) -> onnxruntime.InferenceSession:
+    kind, _, index = device.partition(":")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; warnings are about which node runs where
+    options.intra_op_num_threads = 1  # see _each_slice_on_a_thread
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+    options.add_external_initializers(list(weights), values)
+    providers: list[Any] = [(PROVIDERS[kind], {"device_id": index} if index else {})]
+    if kind != "cpu":
+        providers.append(CPU)
+    session = onnxruntime.InferenceSession(model, options, providers=providers)
+    session.disable_fallback()  # a failing device must be an error, not a silent change
+    return session
+
+
+def warn_of_two_packages() -> None:
+    """Two ONNX Runtime packages overwrite each other's files; which one wins is chance."""
+    found = [name for name in PACKAGES if _is_installed(name)]
+    if len(found) > 1:
+        LOG.warning(
+            "%s are installed together and overwrite each other; uninstall all of them, then "
+            "install one.", " and ".join(found),
+        )  # fmt: skip
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
