@@ -20,6 +20,7 @@ SHAPES = {  # K sequences, L tokens, D channels, N states
     "compact": (4, 480, 128, 16),  # 192 x 160 pixels, ngf 16
     "long": (1, 65_536, 64, 16),
 }
+MOST_LOOPED = 4096  # tokens, one after the other, are as many as anyone wants to wait for
 Scan = Callable[..., Tensor]
 
 
@@ -86,13 +87,11 @@ def forward_backward(scan: Scan, *inputs: Tensor) -> None:
     scan(*leaves).sum().backward()
 
 
-def contestants() -> dict[str, Scan]:
-    scans = {
-        "ours": selective_scan,
-        "sequential": selective_scan_sequential,
-        "materialized decays": materialized,
-        "textbook": textbook,
-    }
+def contestants(length: int) -> dict[str, Scan]:
+    scans: dict[str, Scan] = {"ours": selective_scan}
+    if length <= MOST_LOOPED:
+        scans["sequential"] = selective_scan_sequential
+        scans |= {"materialized decays": materialized, "textbook": textbook}
     if find_spec("mambapy") is None:
         print("mambapy is not installed and left out; pip install --no-deps mambapy")
         return scans
@@ -101,11 +100,12 @@ def contestants() -> dict[str, Scan]:
 
 def rows_of(name: str, options) -> list[Row]:
     inputs = inputs_of(SHAPES[name], options.device)
-    runs = {scan: partial(_inference, call, inputs) for scan, call in contestants().items()}
+    scans = contestants(SHAPES[name][1])
+    runs = {scan: partial(_inference, call, inputs) for scan, call in scans.items()}
     runs["bandwidth floor"] = partial(_inference, bandwidth_floor, inputs)
     trained = {
         f"{scan}, forward + backward": partial(forward_backward, call, *inputs)
-        for scan, call in contestants().items()
+        for scan, call in scans.items()
         if scan in ("ours", "mambapy")
     }
     exact = selective_scan_sequential(*(x.double() for x in inputs))
@@ -115,7 +115,7 @@ def rows_of(name: str, options) -> list[Row]:
         seconds = race(group, options.rounds, options.threads, options.device)
         reference = next(iter(seconds.values()))
         for run, value in seconds.items():
-            scan = contestants().get(run)
+            scan = scans.get(run)
             error = None if scan is None else float((scan(*inputs) - exact).abs().max()) / largest
             memory = peak_memory(group[run]) if options.device == "cpu" else None
             rows.append({f"scan {name}": run, "ms": 1e3 * value, "times ours": value / reference,
