@@ -642,8 +642,9 @@ def test_a_closed_stdout_is_no_error():
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from MambaSynthLib import engine
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 draw = engine.slice_noise
 def slowly(*arguments):
     time.sleep(0.3)
