@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def folder(tmp_path, head):
     """A folder with a T1w head to work in."""
-    folder = tmp_path / "work"
+    folder = tmp_path / "folder"
     folder.mkdir()
     write_volume(head, folder / "head.nii.gz")
     return folder
@@ -337,7 +337,7 @@ def test_an_existing_output_is_kept_unless_told_otherwise(run, folder):
 def test_the_input_is_never_the_output_under_whatever_name(run, folder):
     (folder / "hard.nii.gz").hardlink_to(folder / "head.nii.gz")
     (folder / "soft.nii.gz").symlink_to(folder / "head.nii.gz")
-    for out in ("head.nii.gz", "hard.nii.gz", "soft.nii.gz", "../work/head.nii.gz"):
+    for out in ("head.nii.gz", "hard.nii.gz", "soft.nii.gz", "../folder/head.nii.gz"):
         with unchanged(folder):
             refused(run("--overwrite", out=out), "is the input itself")
 
@@ -455,7 +455,7 @@ def test_a_tampered_model_is_refused_by_every_command(damage, run, folder, make_
     assert called(capsys, "models", "list")[0] == 0
 
 
-@pytest.mark.parametrize("model", ["nothing-like-it", "tiny-t1-t2", "x" * 5000, "work"])
+@pytest.mark.parametrize("model", ["nothing-like-it", "tiny-t1-t2", "x" * 5000, "folder"])
 def test_an_unknown_model_is_refused(model, run, folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     with unchanged(folder):

@@ -13,8 +13,9 @@ import pytest
 from scipy import ndimage
 
 from MambaSynthLib.errors import FileError, RequestError, VolumeError
-from training.data.phantom import PhantomConfig, phantom_subject, read_label_map
+from training.data.phantom import phantom_subject, read_label_map
 from training.data.phantom_anatomy import add_fat, add_lesions
+from training.data.phantom_config import PhantomConfig
 from training.data.random_field import smooth_field
 from training.data.signal_equations import (
     CONTRASTS,

@@ -21,7 +21,6 @@ cheaply: the signal of pure voxels is blurred by a Gaussian, the same for all co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,7 @@ from scipy import ndimage
 from MambaSynthLib.errors import FileError, RequestError, VolumeError
 from MambaSynthLib.volume import Volume, spacing
 from training.data.phantom_anatomy import add_fat, add_lesions, brain_mask, warp
+from training.data.phantom_config import PhantomConfig
 from training.data.random_field import smooth_field
 from training.data.signal_equations import CONTRASTS, Protocol, draw_protocol
 from training.data.tissues import (
@@ -44,24 +44,6 @@ from training.data.tissues import (
 
 Labels = NDArray[np.integer]
 Maps = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class PhantomConfig:
-    """How far subjects may differ. Amplitudes are upper bounds; each subject draws its own."""
-
-    field_tesla: float | None = None  # 1.5 or 3; None draws one
-    skull: bool = True  # False: exactly 0 outside the brain and its thin layer of fluid
-    fluid_margin_mm: float = 2.0  # thickness of that layer
-    lesions: bool = True  # white matter lesions, in two of three subjects
-    flip: bool = True  # mirror left and right, in half of the subjects
-    rotation_degrees: float = 8.0  # about each axis
-    scaling: float = 0.08  # relative, per axis
-    deformation_mm: float = 2.5  # standard deviation of the elastic displacement per axis
-    texture: float = 0.05  # relative, of T1 and T2 within a tissue of the brain
-    blur_mm: tuple[float, float] = (0.5, 0.8)  # range of the point spread's sigma
-    bias: float = 0.12  # standard deviation of the logarithm of the bias field
-    noise: float = 0.04  # standard deviation relative to the mean signal of the brain
 
 
 DEFAULT_CONFIG = PhantomConfig()

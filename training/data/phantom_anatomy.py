@@ -5,12 +5,11 @@ Every function takes and returns whole arrays on one grid and draws from the gen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from training.data.phantom_config import PhantomConfig
 from training.data.random_field import smooth_field
 from training.data.tissues import (
     EYE_LABEL,
@@ -21,9 +20,6 @@ from training.data.tissues import (
     SOFT_TISSUE,
     VENTRICLES,
 )
-
-if TYPE_CHECKING:
-    from training.data.phantom import PhantomConfig
 
 Labels = NDArray[np.integer]
 Floats = NDArray[np.float64]

@@ -10,7 +10,8 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError, MambaSynthError
 from MambaSynthLib.volume import Volume
-from training.data.phantom import PhantomConfig, phantom_subject, read_label_map
+from training.data.phantom import phantom_subject, read_label_map
+from training.data.phantom_config import PhantomConfig
 from training.data.signal_equations import CONTRASTS
 
 

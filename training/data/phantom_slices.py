@@ -10,7 +10,8 @@ import numpy as np
 
 from MambaSynthLib.card import GridSpec, IntensitySpec
 from MambaSynthLib.errors import FileError
-from training.data.phantom import PhantomConfig, phantom_subject, read_label_map
+from training.data.phantom import phantom_subject, read_label_map
+from training.data.phantom_config import PhantomConfig
 from training.data.slices import SlicePairs, slices_of
 
 EVERY = 2  # slices of a phantom are alike; every second one is kept
