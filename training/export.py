@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError, MambaSynthError, RequestError
 from MambaSynthLib.package import ModelPackage, write_package
+from training.cravim.recipe import OBJECTIVES
 from training.cravim.record import read_record
 
 CHECKPOINT = "last.pt"
@@ -140,7 +141,10 @@ def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
     count = sum(array.size for array in weights.values() if array.dtype.kind == "f")
     training, network = card["training"], card["network"]
     recipe = training["recipe"]
-    iterations = sum(stage["iterations"] for stage in recipe["stages"])
+    cycle, paired = (
+        sum(stage["iterations"] for stage in recipe["stages"] if stage["objective"] == objective)
+        for objective in OBJECTIVES
+    )
     tables = "\n\n".join(_score_table(score) for score in card["scores"])
     attribution = "\n".join(f"* {line}" for line in card["attribution"])
     return f"""# {card["title"]}
@@ -161,7 +165,9 @@ draws {card["sampling"]["default_samples"]} |
 
 {card["trained_on"]}
 
-{iterations} iterations in {training["minutes"]:.0f} minutes ({training["machine"]}), seed \
+{cycle} iterations with CRAViM's losses on both directions, then {paired} supervised ones of the \
+exported generator alone (L1 to the registered target; our addition), in \
+{training["minutes"]:.0f} minutes ({training["machine"]}), seed \
 {recipe["seed"]}, recipe `{training["recipe_file"]}`, which `model.json` repeats; the \
 averaged weights in float16.
 
