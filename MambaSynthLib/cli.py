@@ -11,11 +11,13 @@ import argparse
 import importlib
 import io
 import os
+import pkgutil
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from importlib.metadata import entry_points
 from typing import NoReturn
 
 from MambaSynthLib import __version__
@@ -23,8 +25,14 @@ from MambaSynthLib.errors import Cancelled, MambaSynthError
 from MambaSynthLib.io.payload import printable
 
 COMMANDS = ("synthesize", "models", "evaluate", "verify", "info", "demo", "serve")
+PLUG_INS = "mambasynth.commands"  # entry points that name a package of further command modules
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 MOST_SHOWN = 400  # characters of a complaint that may quote an argument of any length
+EXTRAS = {  # optional installation -> the packages it brings
+    "torch": ("torch",),
+    "train": ("lightning", "monai", "torchmetrics", "zarr", "tensorboard", "SimpleITK", "yaml"),
+    "dicom": ("pydicom",),
+}
 EXPECTED = (MambaSynthError, ModuleNotFoundError, MemoryError, OSError)
 
 
@@ -60,13 +68,22 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"mambasynth {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        importlib.import_module(f"MambaSynthLib.commands.{name}").add_parser(commands)
+    for module in _command_modules():
+        importlib.import_module(module).add_parser(commands)
     for each in parser.all_parsers():  # before the command and after it
         each.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
                           help="show the traceback of an error")  # fmt: skip
     parser.set_defaults(debug=False)
     return parser
+
+
+def _command_modules() -> Iterator[str]:
+    """The library's commands, then those of installed packages such as the training's."""
+    for name in COMMANDS:
+        yield f"MambaSynthLib.commands.{name}"
+    for package in entry_points(group=PLUG_INS):
+        for module in pkgutil.iter_modules(package.load().__path__):
+            yield f"{package.value}.{module.name}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def sentence(error: Exception) -> str:
     """What happened and what to do about it."""
     if isinstance(error, ModuleNotFoundError):
-        extra = "torch" if error.name == "torch" else "onnx"
+        extra = next((e for e, names in EXTRAS.items() if error.name in names), "onnx")
         return (
             f"the Python package {error.name!r} is not installed; install it with "
             f"'pip install mambasynth[{extra}]'."

@@ -1,0 +1,1 @@
+"""The commands that the training package adds to ``mambasynth``, one module each."""
