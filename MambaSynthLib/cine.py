@@ -20,6 +20,7 @@ from MambaSynthLib.volume import Volume
 SAME_PLACE = 1e-3  # mm between two places of one voxel that count as the same
 FEWEST = 2  # frames; one has no motion
 USUAL_INTERVAL_MS = 300.0  # from ED to ES at rest, assumed where no time is known
+USUAL_CYCLE_MS = 1000.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Cine:
             )
         check_times(self.times_ms, self.name)
         for number, frame in enumerate(self.frames[1:], start=2):
-            check_same_grid(frame, self.frames[0], f"{self.name}: frame {number}", "frame 1")
+            who = f"{self.name}: frame {number}"
+            check_same_grid(frame, self.frames[0], who, "frame 1")
 
     @property
     def period_ms(self) -> float:
@@ -96,15 +98,19 @@ def check_same_grid(volume: Volume, other: Volume, name: str, other_name: str) -
         raise VolumeError(f"{name} and {other_name} lie up to {apart:.4g} mm apart; {remedy}")
 
 
-def of_two(ed: Volume, es: Volume, times_ms: tuple[float, float] | None = None) -> Cine:
-    """The cine of an ED and an ES volume. Raises VolumeError as Cine does.
+def of_frames(
+    frames: Sequence[Volume], times_ms: Sequence[float] | None = None, name: str = ""
+) -> Cine:
+    """The cine of volumes in the order of time; two are ED and ES. Raises VolumeError as Cine.
 
-    Without times, ED is taken as 0 ms and ES as 300 ms, with a note.
+    Without times, two are taken as 300 ms apart and more as one cycle of 1000 ms, with a note.
     """
-    check_same_grid(es, ed, es.name, ed.name)
-    notes = tuple(dict.fromkeys((*ed.notes, *es.notes)))
+    notes = tuple(dict.fromkeys(note for frame in frames for note in frame.notes))
     if times_ms is None:
-        notes += (f"times assumed: ED at 0 ms and ES at {USUAL_INTERVAL_MS:g} ms",)
-        times_ms = (0.0, USUAL_INTERVAL_MS)
-    name = ed.name if ed.name == es.name else f"{ed.name} and {es.name}"
-    return Cine((ed, es), times_ms, name, notes, (0, 1, "the order in which they were given"))
+        step = USUAL_INTERVAL_MS if len(frames) == 2 else USUAL_CYCLE_MS / max(len(frames), 1)
+        notes += (f"times assumed: {step:.4g} ms from frame to frame",)
+        times_ms = [step * number for number in range(len(frames))]
+    names = dict.fromkeys(frame.name for frame in frames)
+    phases = (0, 1, "the order in which they were given") if len(frames) == 2 else None
+    name = name or " + ".join(list(names)[:2]) or "cine"
+    return Cine(tuple(frames), tuple(times_ms), name, notes, phases)

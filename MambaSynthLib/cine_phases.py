@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.cine import Cine
 from MambaSynthLib.errors import RequestError, VolumeError
+from MambaSynthLib.volume import Volume
 
 MOVING_PERCENTILE = 95.0  # of the temporal range of a voxel; above lies the border of the blood
 BLOOD = 0.5  # of the way from dark to bright in the moving region: above is blood
@@ -58,7 +60,7 @@ def found_phases(cine: Cine) -> Phases:
     The region looked at is where intensities change most over the cycle, which is the border of
     the ventricles. There blood (bright in bSSFP) gives way to muscle in systole.
     """
-    pool = _blood_pool(cine)
+    pool = _blood_pool(cine.frames)
     if np.ptp(pool) >= CLEAR_CHANGE:
         ed, es = int(np.argmax(pool)), int(np.argmin(pool))
         return Phases(ed, es, "the largest and the smallest blood pool")
@@ -82,16 +84,22 @@ def _mean_square(first: NDArray[np.float32], second: NDArray[np.float32]) -> flo
     return float(np.mean((first - second) ** 2, dtype=np.float64))
 
 
-def _blood_pool(cine: Cine) -> NDArray[np.float64]:
+def seems_swapped(ed: Volume, es: Volume) -> bool:
+    """Whether the blood pool is clearly larger in what is given as ES."""
+    pool = _blood_pool((ed, es))
+    return bool(pool[1] - pool[0] >= CLEAR_CHANGE)
+
+
+def _blood_pool(frames: Sequence[Volume]) -> NDArray[np.float64]:
     """(F,) the part of the moving region that is bright, in each frame."""
-    low, high = cine.frames[0].array.copy(), cine.frames[0].array.copy()
-    for frame in cine.frames[1:]:
+    low, high = frames[0].array.copy(), frames[0].array.copy()
+    for frame in frames[1:]:
         np.minimum(low, frame.array, out=low)
         np.maximum(high, frame.array, out=high)
     change = high - low
     moving = change >= np.percentile(change, MOVING_PERCENTILE)
     if not change.any():
-        return np.zeros(len(cine.frames))
+        return np.zeros(len(frames))
     dark, bright = np.percentile(low[moving], 50), np.percentile(high[moving], 50)
     threshold = dark + BLOOD * (bright - dark)
-    return np.array([np.mean(frame.array[moving] > threshold) for frame in cine.frames])
+    return np.array([np.mean(frame.array[moving] > threshold) for frame in frames])

@@ -99,7 +99,9 @@ def _check_package(package: ModelPackage) -> int:
     """The number of values in the weights, after building the network from them."""
     from MambaSynthLib.backends import choose_backend
 
-    choose_backend(device="cpu").load_network(package, "cpu")
+    runtime = choose_backend(device="cpu")
+    load = runtime.load_volume_network if package.card.task == "cine" else runtime.load_network
+    load(package, "cpu")
     return sum(array.size for array in package.read_weights().values())
 
 
