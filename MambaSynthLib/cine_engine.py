@@ -66,7 +66,7 @@ class CineEngine:
         runtime = choose_backend(backend, device)
         self.backend = runtime.NAME
         self.device = runtime.choose_device(device)
-        self._network = runtime.load_volume_network(package, self.device)
+        self._network: Any = runtime.load_network(package, self.device)
         self.method = importlib.import_module(f"{METHODS[self.card.method].folder}.synthesis")
 
     def synthesize(

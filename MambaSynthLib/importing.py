@@ -112,11 +112,10 @@ def _id_of(name: str) -> str:
 
 def _loadable(package: ModelPackage) -> ModelPackage:
     """The package that was just written; it is taken back if its network cannot be loaded."""
-    from MambaSynthLib.backends.torch_backend import load_network, load_volume_network
+    from MambaSynthLib.backends.torch_backend import load_network
 
-    load = load_volume_network if package.card.task == "cine" else load_network
     try:
-        load(package, "cpu")
+        load_network(package, "cpu")
     except BaseException:
         shutil.rmtree(package.folder)
         raise

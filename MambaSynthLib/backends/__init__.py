@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,6 @@ class Backend(Protocol):
 
     def load_network(self, package: ModelPackage, device: str) -> Network:
         """Images (B,C,H,W) float32 -> (B,C',H,W) float32. Raises ModelError, RequestError."""
-
-    def load_volume_network(self, package: ModelPackage, device: str) -> Any:
-        """What the ``synthesize`` of a cine method takes. Raises ModelError, RequestError."""
 
 
 def installed_backends() -> list[str]:

@@ -85,14 +85,6 @@ def processors() -> int:
     return min(here or 1, MOST_AT_ONCE)
 
 
-def load_volume_network(package: ModelPackage, device: str) -> Any:
-    """Raises RequestError: there are no ONNX graphs of cine networks."""
-    raise RequestError(
-        f"the model {package.card.id} runs on PyTorch only; run pip install 'mambasynth[torch]' "
-        "and use --backend torch."
-    )
-
-
 def load_network(package: ModelPackage, device: str) -> Network:
     """The package's network on ``device``: images (B,C,H,W) float32 -> (B,C',H,W) float32.
 

@@ -82,8 +82,15 @@ def load_network(package: ModelPackage, device: str) -> Network:
     ModelError: the method is unknown, or the weights do not belong to the network that the card
         describes; names the first key that is missing, left over, of another shape or kind.
     """
-    network = _loaded(package, device)
-    prepared = _prepared(network, method_folder(package))
+    card, folder = package.card, method_folder(package)
+    weights = package.read_weights()
+    module = importlib.import_module(f"{folder}.network")
+    network: torch.nn.Module = module.build(card.network)
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    check_keys(shapes, weights, package.folder)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    network.eval().requires_grad_(False).to(device)
+    prepared = _prepared(network, folder)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode(), telling_memory(device, images.shape):
@@ -92,29 +99,6 @@ def load_network(package: ModelPackage, device: str) -> Network:
         return array
 
     return _one_thread_per_slice(run) if device == "cpu" else run
-
-
-def load_volume_network(package: ModelPackage, device: str) -> Any:
-    """The network of a method that sees whole volumes, as its ``synthesis.py`` wants it.
-
-    Raises ModelError as ``load_network``.
-    """
-    network = _loaded(package, device)
-    inference = importlib.import_module(f"{method_folder(package)}.inference")
-    return inference.TorchNetwork(network, device)
-
-
-def _loaded(package: ModelPackage, device: str) -> torch.nn.Module:
-    """The package's network with its weights, ready to be used on ``device``."""
-    folder = method_folder(package)
-    weights = package.read_weights()
-    network: torch.nn.Module = importlib.import_module(f"{folder}.network").build(
-        package.card.network
-    )
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    check_keys(shapes, weights, package.folder)
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-    return network.eval().requires_grad_(False).to(device)
 
 
 def _prepared(network: torch.nn.Module, folder: str) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -99,9 +99,7 @@ def _check_package(package: ModelPackage) -> int:
     """The number of values in the weights, after building the network from them."""
     from MambaSynthLib.backends import choose_backend
 
-    runtime = choose_backend(device="cpu")
-    load = runtime.load_volume_network if package.card.task == "cine" else runtime.load_network
-    load(package, "cpu")
+    choose_backend(device="cpu").load_network(package, "cpu")
     return sum(array.size for array in package.read_weights().values())
 
 

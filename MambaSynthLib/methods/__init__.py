@@ -12,9 +12,9 @@ from dataclasses import dataclass
 class MethodSpec:
     """Where a method comes from and where its code is."""
 
-    task: str  # 'contrast': volumes of another contrast; 'cine': frames between ED and ES
     title: str
     reference: str  # authors, venue, year
+    task: str  # "contrast": one contrast from another; "cine": the frames between two
     # Package that holds network.py (build), synthesis.py (synthesize) and, if the network can be
     # made cheaper once it is trained, inference.py (prepare).
     folder: str
@@ -22,17 +22,17 @@ class MethodSpec:
 
 METHODS = {
     "cravim": MethodSpec(
-        task="contrast",
         title="Hybrid State-Space Models and Denoising Training for Unpaired Medical Image "
         "Synthesis (CRAViM)",
         reference="Zhang & Jiang, MICCAI 2025",
+        task="contrast",
         folder="MambaSynthLib.methods.cravim",
     ),
     "mstg": MethodSpec(
-        task="cine",
-        title="Cine frames between end-diastole and end-systole by a Mamba-based diffusion and "
-        "deformation network (MSTG)",
+        title="Mamba Synthesis with Temporal Guidance of cine frames between end-diastole and "
+        "end-systole (MSTG)",
         reference="Zhang & Liang",
+        task="cine",
         folder="MambaSynthLib.methods.mstg",
     ),
 }
