@@ -29,8 +29,7 @@ METHODS = {
         folder="MambaSynthLib.methods.cravim",
     ),
     "mstg": MethodSpec(
-        title="Mamba Synthesis with Temporal Guidance of cine frames between end-diastole and "
-        "end-systole (MSTG)",
+        title="Synthesis of the cine frames between end-diastole and end-systole (MSTG)",
         reference="Zhang & Liang",
         task="cine",
         folder="MambaSynthLib.methods.mstg",
