@@ -26,7 +26,7 @@ from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.card import CineCard
 from MambaSynthLib.cine import check_same_grid
 from MambaSynthLib.cine_phases import seems_swapped
-from MambaSynthLib.cine_preparation import CinePreparation, extremes, prepare_cine
+from MambaSynthLib.cine_preparation import CinePreparation, prepare_cine
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError
 from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
@@ -200,19 +200,15 @@ class _Pair:
         if gamma in (0, 1) or made is None:
             return self.es.array if gamma == 1 else self.ed.array
         blend = self.ed.array + np.float32(gamma) * (self.es.array - self.ed.array)
-        low, high = (
-            (1 - gamma) * of_ed + gamma * of_es
-            for of_ed, of_es in zip(extremes(self.ed), extremes(self.es), strict=True)
-        )
         prepared = self.preparation
         seen = prepared.from_network(np.ones(prepared.canvas_size, np.float32))
         if made.field is None:
-            painted = prepared.from_network(made.image) * np.float32(high - low)
-            return painted + seen * np.float32(low) + (1 - seen) * blend
+            painted = prepared.from_network(made.image) * prepared.intensity_range
+            return painted + seen * np.float32(prepared.low) + (1 - seen) * blend
         moved = prepared.moved(self.ed, made.field)
         change = _beyond_motion(made.image, self.canvas_ed, made.field)
         if change is not None:
-            moved += prepared.from_network(change) * np.float32(high - low)
+            moved += prepared.from_network(change) * prepared.intensity_range
         frame: Array = np.where(seen == 1, moved, seen * moved + (1 - seen) * blend)
         return frame
 

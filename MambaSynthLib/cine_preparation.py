@@ -45,11 +45,18 @@ class CinePreparation:
     resampled_size: tuple[int, int, int]
     canvas_size: tuple[int, int, int]  # (D,H,W)
     offset: tuple[int, int, int]  # canvas position of the first resampled voxel; negative crops
+    low: float  # the lowest voxel of both frames is the network's 0
+    high: float  # the highest is its 1
+
+    @property
+    def intensity_range(self) -> np.float32:
+        """What a step of 1 in the network's units is in the source's."""
+        return np.float32(self.high - self.low)
 
     def to_network(self, volume: Volume) -> Floats:
-        """(D,H,W) in [0,1]: min-max over the whole volume, 0 where the canvas is larger."""
-        low, high = extremes(volume)
-        scaled = (self.reorientation.apply(volume.array) - np.float32(low)) / np.float32(high - low)
+        """(D,H,W) in [0,1]; 0 where the canvas is larger than the volume."""
+        scaled = self.reorientation.apply(volume.array) - np.float32(self.low)
+        scaled /= self.intensity_range
         for axis in range(3):
             if self.source_size[axis] != self.resampled_size[axis]:
                 sizes = self.source_size[axis], self.resampled_size[axis]
@@ -114,14 +121,14 @@ def prepare_cine(ed: Volume, es: Volume, grid: CineGridSpec) -> CinePreparation:
     """Plan the way of two frames on one grid to a network trained on ``grid``.
 
     The canvas has the size of the training and lies where the frames differ, which is the heart.
+    Training scales each frame by its own minimum and maximum; here both frames share theirs, so
+    that one bright voxel in one of them does not make the heart darker from ED to ES.
 
     Raises
     ------
     VolumeError: a frame is constant or holds NaN, or the grid has too few or too many voxels.
     """
-    for volume in (ed, es):
-        check_finite(volume)
-        extremes(volume)
+    lows, highs = zip(*map(_extremes, (ed, es)), strict=True)
     reorientation = short_axis(ed.affine, grid.axis_codes)
     n, r, c = (ed.shape[axis] for axis in reorientation.order)
     size = (n, r, c)
@@ -129,13 +136,13 @@ def prepare_cine(ed: Volume, es: Volume, grid: CineGridSpec) -> CinePreparation:
     _check_sizes(size, resampled, ed.name)
     difference = reorientation.apply(np.abs(es.array.astype(np.float64) - ed.array))
     offset = [_offset(difference, axis, resampled[axis], grid.size[axis]) for axis in range(3)]
-    return CinePreparation(
-        reorientation, size, resampled, grid.size, (offset[0], offset[1], offset[2])
-    )
+    place = (offset[0], offset[1], offset[2])
+    return CinePreparation(reorientation, size, resampled, grid.size, place, min(lows), max(highs))
 
 
-def extremes(volume: Volume) -> tuple[float, float]:
-    """The lowest and the highest voxel. Raises VolumeError where they are the same."""
+def _extremes(volume: Volume) -> tuple[float, float]:
+    """The lowest and the highest voxel. Raises VolumeError for NaN and where they are the same."""
+    check_finite(volume)
     low, high = float(volume.array.min()), float(volume.array.max())
     if not high - low > 1e-6 * max(abs(low), abs(high)):
         raise VolumeError(

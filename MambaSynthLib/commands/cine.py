@@ -21,7 +21,7 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("inputs", type=Path, nargs="+", metavar="INPUT",
-        help="ED and ES volumes; or one cine: 4-D file, folder of frames, folder of DICOM")  # fmt: skip
+        help="ED and ES; or one cine: 4-D file, folder of frames or of DICOM")  # fmt: skip
     add("--frames", type=int, required=True, metavar="N",
         help="how many frames the cine is to have, the acquired ones included")  # fmt: skip
     add("-o", "--output", type=Path, required=True, metavar="OUT",
