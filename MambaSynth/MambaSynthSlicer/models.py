@@ -79,6 +79,8 @@ def readEntry(path: Path) -> ModelEntry | None:
     except (OSError, ValueError):
         return None
     complete = isinstance(card, dict) and all(key in card for key in NEEDED)
+    if complete and card["target_contrasts"] == ["cine"]:
+        return None  # synthesizes frames, no contrast
     return ModelEntry(path.parent, card) if complete else None
 
 

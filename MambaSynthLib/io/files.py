@@ -79,9 +79,9 @@ def read_volume(
     name = shown(path)
     with np.errstate(over="ignore", invalid="ignore"):  # headers hold any number; all are checked
         decoded = _decode(path, suffix_of(path), prefer)
-        affine = _flipped(decoded.affine, decoded.frame)
+        affine = flipped(decoded.affine, decoded.frame)
         notes = decoded.notes + check_affine(affine, name)
-        array, value_notes = _as_float32(decoded.values, name, nan_as_zero)
+        array, value_notes = as_float32(decoded.values, name, nan_as_zero)
     mark = read_marks(path)
     if mark is not None:
         if mark.certain and not allow_synthetic:
@@ -134,13 +134,13 @@ def _decode(path: Path, suffix: str, prefer: Prefer = None) -> Decoded:
     )
 
 
-def _flipped(affine: Affine, frame: Frame) -> Affine:
+def flipped(affine: Affine, frame: Frame) -> Affine:
     """``affine`` between ``frame`` and RAS; the flip is its own inverse."""
-    flipped: Affine = np.array(TO_RAS[frame])[:, None] * affine
-    return flipped
+    turned: Affine = np.array(TO_RAS[frame])[:, None] * affine
+    return turned
 
 
-def _as_float32(
+def as_float32(
     values: NDArray[Any], name: str, nan_as_zero: bool
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """(I,J,K) finite float32 values, and named warnings."""
@@ -199,9 +199,9 @@ def write_volume(
 def _encode(volume: Volume, suffix: str, provenance: Provenance | None) -> bytes:
     tags = provenance.to_tags() if provenance else {}
     if suffix == ".nrrd":
-        return nrrd.encode(volume.array, _flipped(volume.affine, "LPS"), tags)
+        return nrrd.encode(volume.array, flipped(volume.affine, "LPS"), tags)
     if suffix == ".mha":
-        return mha.encode(volume.array, _flipped(volume.affine, "LPS"), tags)
+        return mha.encode(volume.array, flipped(volume.affine, "LPS"), tags)
     image = nifti.encode(volume.array, volume.affine, provenance)
     return packed(image) if suffix == ".nii.gz" else image
 
@@ -209,7 +209,7 @@ def _encode(volume: Volume, suffix: str, provenance: Provenance | None) -> bytes
 def _check_written(written: Path, suffix: str, volume: Volume, name: str) -> None:
     try:
         decoded = _decode(written, suffix)
-        affine = _flipped(decoded.affine, decoded.frame)
+        affine = flipped(decoded.affine, decoded.frame)
         same_place = np.allclose(affine, volume.affine, rtol=1e-6, atol=1e-6)
         if same_place and np.array_equal(decoded.values, volume.array):
             return

@@ -22,12 +22,14 @@ LIBRARY = [name for name in FILES if name.startswith("MambaSynthLib/")]
 # Imports at file scope point to the same group or to one above it.
 GROUPS = (
     ("__init__", "errors", "volume", "provenance", "diffusion", "card"),
-    ("grid", "intensity", "metrics"),
-    ("preparation", "report", "io"),
+    ("grid", "intensity", "metrics", "cine", "cine_metrics"),
+    ("cine_phases", "cine_timeline"),
+    ("preparation", "cine_preparation", "report", "cine_report", "io"),
     ("layers", "methods"),
     ("package", "registry", "unpacking"),
     ("backends",),
-    ("importing", "engine"),
+    ("importing", "engine", "cine_engine"),
+    ("cine_upsampling",),
     ("console", "commands", "serve"),
     ("cli", "__main__"),
 )
