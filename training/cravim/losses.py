@@ -78,7 +78,7 @@ def structural_loss(fake: Tensor, acquired_target: Tensor, bins: int = 48) -> Te
 
 
 def _memberships(image: Tensor, bins: int) -> Tensor:
-    """(B,1,h,w) in [-1,1] -> (B,h w,bins): how much each pixel belongs to each bin, summing to 1."""
+    """(B,1,h,w) in [-1,1] -> (B,h w,bins): each pixel's share of each bin, summing to 1."""
     centers = torch.linspace(-1, 1, bins, device=image.device)
     distance = (image.clamp(-1, 1).flatten(1).unsqueeze(-1) - centers) * (bins - 1) / 2
     return torch.softmax(-distance.square() / 2, dim=-1)
