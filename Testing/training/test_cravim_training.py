@@ -28,7 +28,6 @@ from training.cravim.record import new_record
 from training.cravim.state import State
 from training.cravim.step import OFFICIAL, PAPER, Draw, Terms, draw_noise, noised, paired_pass
 from training.data import phantom_slices as phantoms
-from training.data.augmentation import Augmentation
 from training.data.slices import SlicePairs, draw_batch, slices_of
 
 COMPACT = Path(train.__file__).parent / "compact.toml"
@@ -36,15 +35,12 @@ TINY = """
 seed = 11
 wiring = "official"
 discriminator_width = 2
-[augmentation]
-gamma = 0.2
 [network]
 ngf = 4
 n_blocks = 1
 n_attentions = 2
 [weights]
 lambda_paired = 25.0
-lambda_structure = 2.0
 [optimization]
 lr_generators = 1e-3
 lr_discriminators = 1e-4
@@ -56,10 +52,12 @@ ema = 0.9
 iterations = 3
 batch = 1
 crop = [64, 64]
+augmentation = { gamma = 0.2 }
 [[stages]]
 iterations = 2
 batch = 2
 crop = [68, 64]
+augmentation = { gamma = 0.2 }
 [phantoms]
 subjects = 0
 seed = 0
@@ -474,9 +472,8 @@ def test_the_averaged_generator_follows_more_slowly_than_the_trained_one(recipe)
 
 def with_a_paired_stage(recipe: Recipe) -> Recipe:
     """The tiny recipe, followed by four iterations on pairs."""
-    return replace(
-        recipe, stages=(*recipe.stages, Stage(4, 2, (64, 64), objective="paired", restart=True))
-    )
+    paired = Stage(4, 2, (64, 64), objective="paired", restart=True, lambda_structure=2.0)
+    return replace(recipe, stages=(*recipe.stages, paired))
 
 
 def test_a_paired_stage_changes_the_exported_generator_alone(recipe):
@@ -518,9 +515,7 @@ def test_the_learning_rate_starts_again_where_a_stage_says_so(recipe):
 
 
 def test_paired_stages_pull_the_synthetic_image_to_the_acquired_one(recipe):
-    recipe = replace(
-        recipe, augmentation=Augmentation(), stages=(Stage(60, 2, (64, 64), objective="paired"),)
-    )
+    recipe = replace(recipe, stages=(Stage(60, 2, (64, 64), objective="paired"),))
     state = State.fresh(recipe)
     image = np.zeros((64, 64), dtype=np.float32)
     smooth = SlicePairs([image], [image + 0.5])

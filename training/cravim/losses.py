@@ -20,14 +20,13 @@ from torch.nn.functional import l1_loss
 
 @dataclass(frozen=True)
 class Weights:
-    """Eq. 5. The last two are ours, 0 in the paper, for registered pairs only."""
+    """Eq. 5. ``lambda_paired`` is ours: 0 in the paper, for registered pairs only."""
 
     lambda_adv: float = 1.0
     lambda_rdn: float = 5.0
     lambda_trans: float = 1.0
     lambda_cyc: float = 15.0
     lambda_paired: float = 0.0
-    lambda_structure: float = 0.0
 
 
 def adversarial_loss(scores_of_fake: Sequence[Tensor]) -> Tensor:

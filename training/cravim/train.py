@@ -70,7 +70,7 @@ def train_one(
     device = next(state.networks.a_to_b.parameters()).device
     a, b = (x.to(device) for x in draw_batch(groups, shares, stage.batch, stage.crop, rng))
     draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    a, b = augment(a, b, recipe.augmentation, draws)
+    a, b = augment(a, b, stage.augmentation, draws)
     noise = draw_noise(a, recipe.schedule, draws)
     rates = recipe.optimization
     for optimizer, start in (
@@ -121,7 +121,7 @@ def _paired_step(
     paired, structure, transport = paired_pass(generator, a, b, noise, from_noise, recipe.schedule)
     loss = (
         weights.lambda_paired * paired
-        + weights.lambda_structure * structure
+        + recipe.stage_at(state.iteration).lambda_structure * structure
         + weights.lambda_trans * transport
     )
     values = {
