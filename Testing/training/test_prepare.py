@@ -19,8 +19,8 @@ from training.data.prepared import open_prepared
 CANVAS = ["--size", "48", "44", "--tissue", "0.1", "--jobs", "1"]
 
 
-def prepare(*arguments):
-    return main(["prepare", *map(str, arguments), *CANVAS])
+def prepare(layout, *arguments):
+    return main(["prepare", layout, *CANVAS, *map(str, arguments)])
 
 
 def pairs(folder, subjects, contrasts=("T1w", "T2w"), stripped=True):
@@ -44,7 +44,7 @@ def all_equal(stack, expected):
 # The layouts
 
 
-def test_ixi_is_registered_split_in_order_and_keeps_site_and_sources(tmp_path, capsys):
+def test_ixi_registers_whom_it_scores_and_keeps_site_and_sources(tmp_path, capsys):
     names = ["IXI002-Guys-0828", "IXI012-HH-1211", "IXI035-IOP-0873", "IXI040-Guys-0724"]
     ixi(tmp_path / "ixi", names)
     (tmp_path / "ixi/IXI-T2/IXI012-HH-1211-T2.nii.gz").unlink()
@@ -55,14 +55,15 @@ def test_ixi_is_registered_split_in_order_and_keeps_site_and_sources(tmp_path, c
         Volume(moved.array, shift @ moved.affine),
         tmp_path / "ixi/IXI-T2/IXI040-Guys-0724-T2.nii.gz",
     )
-    assert (
-        prepare("ixi", tmp_path / "ixi", "--out", tmp_path / "out", "--register", "evaluation") == 0
-    )
+    rule = tmp_path / "split.json"
+    rule.write_text('{"train": ["IXI002", "IXI035"], "validation": [], "test": ["IXI040"]}')
+    options = ["--out", tmp_path / "out", "--register", "evaluation", "--split", rule]
+    assert prepare("ixi", tmp_path / "ixi", *options) == 0
     said = capsys.readouterr().out
-    assert "train 1, validation 1, test 1" in said
+    assert "train 2, validation 0, test 1" in said
     assert "IXI012-HH-1211: has T1w but no T2w" in said
     data = open_prepared(tmp_path / "out")
-    (train,), (test,) = data.subjects("train"), data.subjects("test")
+    (train, _), (test,) = data.subjects("train"), data.subjects("test")
     assert (train.id, test.id) == (names[0], names[3])
     assert train.attributes["site"] == "Guys" and train.attributes["transform"] == {}
     matrix = np.array(test.attributes["transform"]["T2w"]["matrix_ras_fixed_to_moving"])
@@ -221,7 +222,7 @@ def test_phantoms_of_one_label_map_never_meet_in_two_splits(tmp_path):
         (tmp_path / "labels").mkdir(exist_ok=True)
         nib.save(image, tmp_path / f"labels/person_{n}.nii.gz")
     options = ["--labels", tmp_path / "labels", "--subjects", 5, "--skull", 0.4, "--seed", 7]
-    options += ["--contrasts", "T1w", "T2w", "FLAIR"]
+    options += ["--contrasts", "T1w", "T2w", "FLAIR", "--size", "64", "60"]
     assert prepare("phantom", *options, "--out", tmp_path / "out") == 0
     data = open_prepared(tmp_path / "out")
     people = {
