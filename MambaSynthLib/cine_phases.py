@@ -14,7 +14,8 @@ from MambaSynthLib.volume import Volume
 
 MOVING_PERCENTILE = 95.0  # of the temporal range of a voxel; above lies the border of the blood
 BLOOD = 0.5  # of the way from dark to bright in the moving region: above is blood
-CLEAR_CHANGE = 0.05  # of the moving region must change between blood and not to tell the phases
+RULE_GIVEN = "given by the user"
+CLEAR_CHANGE = 0.25  # of the moving region must pass from blood to muscle to tell the phases
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,19 @@ def choose_phases(cine: Cine, ed: int | None = None, es: int | None = None) -> P
     if ed is not None and ed == es:
         raise RequestError(f"frame {ed} cannot be both ED and ES; give two frame numbers.")
     if ed is not None and es is not None:
-        return Phases(ed - 1, es - 1, "given by the user")
+        return Phases(ed - 1, es - 1, RULE_GIVEN)
     known = Phases(*cine.phases) if cine.phases else found_phases(cine)
     if ed is None and es is None:
         return known
     chosen_ed = known.ed if ed is None else ed - 1
     chosen_es = known.es if es is None else es - 1
     if chosen_ed == chosen_es:  # the user named what the rule takes for the other
-        return _opposite(cine, chosen_ed, ed is not None)
+        other = _opposite(cine, chosen_ed)
+        if es is not None:
+            return Phases(
+                other, chosen_es, f"ES {RULE_GIVEN}, ED by the largest difference from it"
+            )
+        return Phases(chosen_ed, other, f"ED {RULE_GIVEN}, ES by the largest difference from it")
     return Phases(chosen_ed, chosen_es, f"one given by the user, the other by {known.rule}")
 
 
@@ -64,10 +70,10 @@ def found_phases(cine: Cine) -> Phases:
     if np.ptp(pool) >= CLEAR_CHANGE:
         ed, es = int(np.argmax(pool)), int(np.argmin(pool))
         return Phases(ed, es, "the largest and the smallest blood pool")
-    return _opposite(cine, 0, given=False)
+    return Phases(0, _opposite(cine, 0), "the largest difference from frame 1")
 
 
-def _opposite(cine: Cine, frame: int, given: bool) -> Phases:
+def _opposite(cine: Cine, frame: int) -> int:
     """The frame that differs most from ``frame``, by mean squared difference."""
     differences = [_mean_square(other.array, cine.frames[frame].array) for other in cine.frames]
     other = int(np.argmax(differences))
@@ -76,8 +82,7 @@ def _opposite(cine: Cine, frame: int, given: bool) -> Phases:
             f"{cine.name}: all frames are equal, so ED and ES cannot be found; name them with "
             "--ed and --es."
         )
-    who = "the frame given by the user" if given else f"frame {frame + 1}"
-    return Phases(frame, other, f"the largest difference from {who}")
+    return other
 
 
 def _mean_square(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
