@@ -12,7 +12,7 @@ from MambaSynthLib.cine import Cine
 from MambaSynthLib.errors import RequestError, VolumeError
 from MambaSynthLib.volume import Volume
 
-MOVING_PERCENTILE = 95.0  # of the temporal range of a voxel; above lies the border of the blood
+MOVING_PERCENTILE = 99.0  # of the temporal range of a voxel; above lies the border of the blood
 BLOOD = 0.5  # of the way from dark to bright in the moving region: above is blood
 RULE_GIVEN = "given by the user"
 CLEAR_CHANGE = 0.25  # of the moving region must pass from blood to muscle to tell the phases
@@ -96,15 +96,24 @@ def seems_swapped(ed: Volume, es: Volume) -> bool:
 
 
 def _blood_pool(frames: Sequence[Volume]) -> NDArray[np.float64]:
-    """(F,) the part of the moving region that is bright, in each frame."""
-    low, high = frames[0].array.copy(), frames[0].array.copy()
-    for frame in frames[1:]:
-        np.minimum(low, frame.array, out=low)
-        np.maximum(high, frame.array, out=high)
+    """(F,) the part of the moving region that is bright, in each frame: the median over slices.
+
+    The median, because the atria and great vessels in the basal slices fill while the ventricles
+    empty.
+    """
+    stack = int(np.argmax(frames[0].spacing))  # the slice axis
+    arrays = [np.moveaxis(frame.array, stack, 0) for frame in frames]
+    low, high = np.minimum.reduce(arrays), np.maximum.reduce(arrays)
     change = high - low
-    moving = change >= np.percentile(change, MOVING_PERCENTILE)
     if not change.any():
         return np.zeros(len(frames))
-    dark, bright = np.percentile(low[moving], 50), np.percentile(high[moving], 50)
+    moving = change >= np.percentile(change, MOVING_PERCENTILE)
+    dark, bright = np.median(low[moving]), np.median(high[moving])
     threshold = dark + BLOOD * (bright - dark)
-    return np.array([np.mean(frame.array[moving] > threshold) for frame in frames])
+    counts = moving.sum(axis=(1, 2))
+    kept = counts >= counts.mean() / 2
+    bright_counts = np.array(
+        [np.sum(moving & (a > threshold), axis=(1, 2)) for a in arrays]
+    )  # (F,N)
+    pool: NDArray[np.float64] = np.median(bright_counts[:, kept] / counts[kept], axis=1)
+    return pool

@@ -291,7 +291,7 @@ def _step(dataset: Any, places: NDArray[np.float64], name: str) -> NDArray[np.fl
         return thick
     steps = np.diff(places, axis=0)
     lengths = np.linalg.norm(steps, axis=1)
-    usual = float(np.median(lengths))
+    usual = float(np.sort(lengths)[(len(lengths) - 1) // 2])  # the lower median
     for n, length in enumerate(lengths):
         if abs(length - usual) > UNEVEN_MM:
             remedy = "resample the series to even slices first"

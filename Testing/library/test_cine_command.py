@@ -147,7 +147,8 @@ def test_a_montage_shows_every_frame_with_its_label(film, tmp_path):
     assert (
         picture.width == 4 * cine_report.MONTAGE_SIDE and "SYNTHETIC" in picture.info["Description"]
     )
-    golden = np.all(np.asarray(picture) == cine_report.GOLD, axis=-1).any(axis=0)
+    apart = np.abs(np.asarray(picture, dtype=int) - cine_report.GOLD).max(axis=-1)
+    golden = (apart < 60).any(axis=0)  # letters have soft edges
     per_tile = golden.reshape(4, -1).any(axis=1)
     assert per_tile.tolist() == [False, True, True, False]
 

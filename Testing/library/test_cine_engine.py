@@ -1,6 +1,7 @@
 """Preparation and engine for cine: exact ends, exact grids, motion in the right place, refusals."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -55,7 +56,7 @@ def engine_with(package, monkeypatch):
         )
         monkeypatch.setattr(cine_engine, "choose_backend", lambda *_: runtime)
         engine = CineEngine(package)
-        object.__setattr__(engine.card, "grid", grid)
+        engine.card = replace(engine.card, grid=grid)
         return engine
 
     return make
