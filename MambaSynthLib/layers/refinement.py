@@ -30,7 +30,7 @@ class TimeCurve(nn.Module):
 class Refinement(nn.Module):
     """What to add to the blend of two warped images ``a``, ``b`` (B,1,D,H,W) at time gamma (B,).
 
-    gamma (1 - gamma) g N(a, b, gamma), with g in [0,1) a measure of how much a and b differ
+    4 gamma (1 - gamma) g N(a, b, gamma), with g in [0,1) a measure of how much a and b differ
     nearby. So it is exactly zero at both ends, and wherever a and b are the same.
     """
 
@@ -54,4 +54,4 @@ class Refinement(nn.Module):
         seen = torch.cat([2 * a - 1, 2 * b - 1, (2 * time - 1).expand_as(a)], dim=1)
         difference = F.avg_pool3d((a - b).abs(), NEAR, stride=1, padding=NEAR // 2)
         gate = difference / (difference + self.log_scale.exp())
-        return time * (1 - time) * gate * self.layers(seen).float()
+        return 4 * time * (1 - time) * gate * self.layers(seen).float()

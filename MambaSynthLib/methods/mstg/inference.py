@@ -48,7 +48,8 @@ class TorchNetwork:
         depth, height, width = motion.ed.shape[2:]
         with self._guard((depth, 1, height, width)):
             found = self._network.frame(motion, gamma)
-            return Frame(_array(found.image)[0], _or_none(found.field), _or_none(found.inverse))
+            inverse = self._network.inverse(motion, gamma)
+            return Frame(_array(found.image)[0], _or_none(found.field), _or_none(inverse))
 
     def _tensor(self, image: Array) -> Tensor:
         return torch.from_numpy(np.array(image, np.float32)).to(self._device)[None, None]

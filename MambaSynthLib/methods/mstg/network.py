@@ -46,11 +46,10 @@ class Motion:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame and how it came about. Fields are None in mode "image"."""
+    """One frame and how it came about; mode "image" has the image only."""
 
     image: Tensor  # (B,1,D,H,W)
     field: Tensor | None = None  # (B,3,D,H,W) how the frame looks into ED
-    inverse: Tensor | None = None  # how ED looks into the frame; of velocities only
     from_ed: Tensor | None = None  # ED, warped
     from_es: Tensor | None = None  # ES, warped
 
@@ -114,8 +113,8 @@ class MSTG(nn.Module):
             if not config.exact_ends:
                 return found
             found = replace(found, there=self._field(ed, found.code))
-            whole = self.frame(found, torch.ones(len(ed), device=ed.device), pinned=False)
-            return replace(found, missed=es - whole.image)
+            whole, _ = self.from_ed(found, ed.new_ones(len(ed)))
+            return replace(found, missed=es - whole)
         both, other = torch.cat([ed, es]), torch.cat([es, ed])
         codes = self.code(both, other)
         forth, back = (codes if code is None else torch.cat([code, codes[len(ed) :]])).chunk(2)
@@ -129,41 +128,55 @@ class MSTG(nn.Module):
 
     # ---- a frame
 
-    def frame(self, motion: Motion, gamma: Tensor, pinned: bool = True) -> Frame:
-        """The frame at time gamma (B,). ``pinned=False`` leaves out what exact ends add."""
+    def frame(self, motion: Motion, gamma: Tensor) -> Frame:
+        """The frame at time gamma (B,)."""
         config = self.config
         if config.mode == "image":
             return Frame(self._denoised(motion, gamma))
-        s = self.curve(gamma) if config.time_warp else gamma
-        field, inverse = self._partial(motion.ed, motion.code, motion.there, s)
-        a = warp(motion.ed, field, self._padding)
-        if config.bidirectional:
-            assert motion.code_back is not None
-            back, _ = self._partial(motion.es, motion.code_back, motion.back, 1 - s)
-            b = warp(motion.es, back, self._padding)
-            image = a + gamma[:, None, None, None, None] * (b - a)
+        s, time = self._course(gamma), gamma[:, None, None, None, None]
+        a, field = self.from_ed(motion, s)
+        b = self.from_es(motion, 1 - s) if config.bidirectional else None
+        if b is not None:
+            image = a + time * (b - a)
         else:
-            b, image = motion.es, a
-            if pinned and motion.missed is not None:
-                image = a + gamma[:, None, None, None, None] * motion.missed
-        if config.refine and pinned:
-            image = image + self.refinement(a, b, gamma)
-        return Frame(image, field, inverse, a, b if config.bidirectional else None)
+            image = a if motion.missed is None else a + time * motion.missed
+        if config.refine:
+            image = image + self.refinement(a, motion.es if b is None else b, gamma)
+        return Frame(image, field, a, b)
+
+    def from_ed(self, motion: Motion, share: Tensor) -> tuple[Tensor, Tensor]:
+        """ED after a ``share`` (B,) of the motion to ES, and the field that took it there."""
+        field = self._reached(self._part(motion.ed, motion.code, motion.there, share))
+        return warp(motion.ed, field, self._padding), field
+
+    def from_es(self, motion: Motion, share: Tensor) -> Tensor:
+        """ES after a ``share`` (B,) of the motion to ED; needs ``bidirectional``."""
+        code = motion.code if motion.code_back is None else motion.code_back
+        field = self._reached(self._part(motion.es, code, motion.back, share))
+        return warp(motion.es, field, self._padding)
+
+    def inverse(self, motion: Motion, gamma: Tensor) -> Tensor | None:
+        """(B,3,D,H,W) how ED looks into the frame at gamma (B,); None without velocities."""
+        if not self.config.velocity:
+            return None
+        part = self._part(motion.ed, motion.code, motion.there, self._course(gamma))
+        return exponential(-part)
+
+    def _course(self, gamma: Tensor) -> Tensor:
+        return self.curve(gamma) if self.config.time_warp else gamma
 
     @property
     def _padding(self) -> str:
         """Zeros outside as in DDM; the motion of MSTG+ may also enter from outside the volume."""
         return "border" if self.config.velocity else "zeros"
 
-    def _partial(
-        self, source: Tensor, code: Tensor, whole: Tensor | None, share: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """The field of a ``share`` (B,) of the motion, and its inverse if that is known."""
+    def _part(self, source: Tensor, code: Tensor, whole: Tensor | None, share: Tensor) -> Tensor:
+        """The field or velocity of a ``share`` (B,) of the motion."""
         share = share[:, None, None, None, None]
-        part = self._field(source, share * code) if whole is None else share * whole
-        if not self.config.velocity:
-            return part, None
-        return exponential(part), exponential(-part)
+        return self._field(source, share * code) if whole is None else share * whole
+
+    def _reached(self, part: Tensor) -> Tensor:
+        return exponential(part) if self.config.velocity else part
 
     # ---- mode "image"
 

@@ -1,0 +1,58 @@
+"""MSTG, MSTG+ and DDM as rows of the table: the library's network, trained by ``training.mstg``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from MambaSynthLib.methods.mstg.config import MSTGConfig
+from MambaSynthLib.methods.mstg.inference import TorchNetwork
+from MambaSynthLib.methods.mstg.network import MSTG
+from MambaSynthLib.methods.mstg.synthesis import synthesize
+from training.cine.frame_model import FrameModel, Image, Prediction
+from training.mstg.losses import Weights
+from training.mstg.step import MSTGTraining
+
+DDM = MSTGConfig(scan="none", down="conv")  # Kim & Ye, MICCAI 2022: MSTG without its blocks
+PLUS = MSTGConfig(exact_ends=True, velocity=True, bidirectional=True, refine=True, time_warp=True)
+PLUS_WEIGHTS = Weights(
+    lambda_eps=0, lambda_ncc=1, lambda_smooth=1, lambda_frame=10, lambda_ssim=1, lambda_warped=5
+)
+BETAS = (0.5, 0.999)
+
+
+class MSTGRow(MSTGTraining):
+    """MSTG's training, and the frames of the library's own synthesis."""
+
+    def __init__(self, config: MSTGConfig, weights: Weights, lr: float) -> None:
+        super().__init__(MSTG(config), weights, lr, BETAS)
+
+    def frame_model(self, device: str | torch.device) -> FrameModel:
+        network = self.networks[self.exported]
+        assert isinstance(network, MSTG)
+        return LibraryFrames(network, device)
+
+
+class LibraryFrames(FrameModel):
+    """What ``mambasynth cine`` would give; a pass is one of the deformation or image network."""
+
+    def __init__(self, network: MSTG, device: str | torch.device) -> None:
+        self._network = TorchNetwork(network, device)
+        image = network.config.mode == "image"
+        self._counted: nn.Module = network.diffusion if image else network.deformation
+
+    def predict(self, ed: Image, es: Image, fractions: Sequence[float]) -> Prediction:
+        passes = 0
+
+        def count(_module: nn.Module, inputs: tuple[torch.Tensor, ...], _output: object) -> None:
+            nonlocal passes
+            passes += len(inputs[0])  # both directions may go through in one batch
+
+        hook = self._counted.register_forward_hook(count)
+        try:
+            made = synthesize(self._network, ed, es, list(fractions))
+        finally:
+            hook.remove()
+        return Prediction(made.images, made.fields, passes)
