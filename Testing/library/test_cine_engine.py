@@ -237,7 +237,8 @@ def test_each_kind_of_model_is_used_by_its_own_engine_only(package, tiny_package
 @pytest.mark.parametrize(
     ("part", "value"),
     [("source_contrasts", ["T1w"]), ("target_contrasts", ["T2w"]), ("network", {}),
-     ("network", {"channels": [8], "Sneaky": "x"}), ("intensity", {"rule": "zscore"}),
+     ("network", {"channels": [8, 8], "sneaky": True}),
+     ("network", {"channels": [8, 8], "down": 1}), ("intensity", {"rule": "zscore"}),
      ("grid", {"axis_codes": "LPS", "spacing_mm": [1.5, 1.5], "size": [32, 128, 128]}),
      ("grid", {"axis_codes": "LPS", "in_plane_spacing_mm": 1.0, "size": [16, 16]}),
      ("sampling", {"timesteps": 2000, "beta_min": 0.5, "beta_max": 0.1})],
