@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -60,7 +61,7 @@ def read_cine(
     VolumeError: fewer than two frames, on one grid, at growing times.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # as Path.is_dir, but an impossible name is no error
         if holds_dicom(path):
             return read_series(path, allow_synthetic=allow_synthetic)
         return _read_folder(path, prefer, nan_as_zero, allow_synthetic)

@@ -144,6 +144,8 @@ def _read(path: Path) -> Slice:
     try:
         with warnings.catch_warnings(action="ignore"):  # oddities that do not concern the image
             dataset = pydicom.dcmread(path)
+            for keyword in ("SeriesInstanceUID", "Modality", *AGREED):
+                dataset.get(keyword)  # values are parsed, and complained of, at first use
             place = np.array([float(part) for part in dataset.ImagePositionPatient])
             direction = [float(part) for part in dataset.ImageOrientationPatient]
             spacing = [float(part) for part in dataset.PixelSpacing]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def read_volume(
     """
     path = Path(path)
     name = shown(path)
-    if path.is_dir() and holds_dicom(path):
+    if os.path.isdir(path) and holds_dicom(path):
         return read_dicom_volume(path, allow_synthetic=allow_synthetic)
     with np.errstate(over="ignore", invalid="ignore"):  # headers hold any number; all are checked
         decoded = _decode(path, suffix_of(path), prefer)

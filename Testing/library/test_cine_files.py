@@ -276,6 +276,7 @@ def test_rescaling_of_each_slice_inversion_and_synthetic_marks_are_heeded(tmp_pa
 def test_a_series_with_each_slice_once_is_a_volume(tmp_path):
     one = dicom_series(tmp_path / "d", frames=beat()[:1])
     np.testing.assert_array_equal(read_dicom_volume(one).array, beat()[0].array.round())
+    assert read_volume(one).shape == beat()[0].shape
     with pytest.raises(VolumeError, match="1 frame"):
         read_cine(one)
     with pytest.raises(FileError, match="4 times of each slice"):
