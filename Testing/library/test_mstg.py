@@ -21,7 +21,8 @@ from MambaSynthLib.methods.mstg.synthesis import iterate_frames, synthesize
 
 CHANNELS = (8, 16, 32, 32)
 SWITCHES = ("exact_ends", "velocity", "bidirectional", "refine", "time_warp")
-PLUS = MSTGConfig(**dict.fromkeys(SWITCHES, True))
+SMALL = (4, 8)  # channels, where their number does not matter
+PLUS = MSTGConfig(SMALL, **dict.fromkeys(SWITCHES, True))
 
 
 def parameters(network: torch.nn.Module) -> int:
@@ -34,13 +35,13 @@ def two_images(size=(10, 24, 20)) -> tuple[np.ndarray, np.ndarray]:
     return ed, es
 
 
-def lively(config: MSTGConfig, seed: int = 0) -> TorchNetwork:
+def lively(config: MSTGConfig, strength: float = 20) -> TorchNetwork:
     """A network whose fields are about a voxel, whose curve bends and whose refinement speaks."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     network = MSTG(config)
     with torch.no_grad():
         if config.mode == "deformation":
-            network.deformation.field.weight.mul_(20)
+            network.deformation.field.weight.mul_(strength)
         if config.time_warp:
             network.curve.increments.copy_(torch.linspace(-1, 1, 8))
         if config.refine:
@@ -100,7 +101,7 @@ def test_the_schedule_equals_monais_linear_one():
 
 @pytest.mark.parametrize("switches", list(itertools.product([False, True], repeat=5)))
 def test_every_combination_of_switches_gives_frames_and_fields(switches):
-    config = MSTGConfig((4, 8), **dict(zip(SWITCHES, switches, strict=True)))
+    config = MSTGConfig(SMALL, **dict(zip(SWITCHES, switches, strict=True)))
     ed, es = two_images((5, 16, 12))
     found = synthesize(lively(config), ed, es, [0.5])
     assert found.images.shape == (1, 5, 16, 12) and found.fields.shape == (1, 3, 5, 16, 12)
@@ -125,8 +126,8 @@ def test_plain_mstg_warps_ed_with_the_field_of_the_scaled_code():
 
 @pytest.mark.parametrize("left_out", [None, "velocity", "bidirectional", "refine", "time_warp"])
 def test_exact_ends_return_the_acquired_images_and_approach_them(left_out):
-    config = MSTGConfig(**{name: name != left_out for name in SWITCHES})
-    ed, es = two_images()
+    config = MSTGConfig(SMALL, **{name: name != left_out for name in SWITCHES})
+    ed, es = two_images((10, 16, 14))
     found = synthesize(lively(config), ed, es, [0, 1e-6, 1 - 1e-6, 1]).images
     assert np.array_equal(found[0], ed) and np.array_equal(found[3], es)
     np.testing.assert_allclose(found[1], ed, atol=1e-4)  # nothing jumps near the ends
@@ -159,9 +160,9 @@ def test_swapped_images_have_the_opposite_velocity():
 
 def test_the_fields_of_mstg_plus_invert_each_other_and_do_not_fold():
     ed, es = two_images((16, 24, 20))
-    found = synthesize(lively(PLUS), ed, es, [0.25, 0.5, 1])
+    found = synthesize(lively(PLUS, strength=5), ed, es, [0.25, 0.5, 1])
     fields, inverses = torch.from_numpy(found.fields), torch.from_numpy(found.inverses)
-    assert fields[-1].abs().max() > 0.3
+    assert fields[-1].abs().max() > 0.1
     inside = (slice(None), slice(None), *(slice(2, -2) for _ in range(3)))
     assert compose(fields, inverses)[inside].abs().max() < 0.1
     assert (jacobian_determinant(fields) > 0).float().mean() > 0.999
@@ -182,8 +183,9 @@ def test_frames_come_one_at_a_time_and_equal_those_that_come_together():
     assert np.array_equal(together, np.stack(alone))
 
 
-def test_mode_image_paints_without_fields_and_the_same_each_time():
-    network = lively(MSTGConfig((4, 8), mode="image"))
+def test_mode_image_paints_without_fields_and_the_same_each_time(monkeypatch):
+    monkeypatch.setattr("MambaSynthLib.methods.mstg.network.DENOISING_STEPS", 2)
+    network = lively(MSTGConfig(SMALL, scan="none", mode="image"))
     ed, es = two_images((5, 16, 16))
     first, second = (synthesize(network, ed, es, [0.5]) for _ in range(2))
     assert first.fields is None and first.inverses is None
@@ -192,7 +194,7 @@ def test_mode_image_paints_without_fields_and_the_same_each_time():
 
 
 def test_sampling_with_the_true_noise_returns_the_true_image(monkeypatch):
-    network = lively(MSTGConfig((4, 8), mode="image"))
+    network = lively(MSTGConfig(SMALL, scan="none", mode="image"))
     ed, es = two_images((16, 16, 16))
     truth, schedule = torch.from_numpy(2 * es - 1)[None, None], LinearSchedule()
 
@@ -212,7 +214,7 @@ def test_the_time_curve_is_monotone_from_zero_to_one_and_starts_as_the_identity(
     torch.testing.assert_close(curve(gamma), gamma)
     with torch.no_grad():
         curve.increments.normal_(std=2.0)
-    bent = curve(gamma)
+    bent = curve(gamma).detach()
     assert (bent.diff() > 0).all() and (bent - gamma).abs().max() > 0.1
     assert bent[0] == 0 and float(bent[-1]) == pytest.approx(1)
 
@@ -250,10 +252,10 @@ def test_a_card_with_lists_builds_the_network_it_describes():
 @pytest.mark.parametrize("fractions", [[], [1.2], [0.5, float("nan")], [-0.1]])
 def test_fractions_outside_of_the_beat_are_refused(fractions):
     with pytest.raises(RequestError, match="between 0 and 1"):
-        synthesize(lively(MSTGConfig((4, 8))), *two_images((4, 8, 8)), fractions)
+        synthesize(lively(MSTGConfig(SMALL)), *two_images((4, 8, 8)), fractions)
 
 
 def test_images_of_two_sizes_are_refused():
     ed, es = two_images((4, 8, 8))
     with pytest.raises(RequestError, match=r"\(4, 8, 8\) and \(4, 8, 7\)"):
-        synthesize(lively(MSTGConfig((4, 8))), ed, es[..., 1:], [0.5])
+        synthesize(lively(MSTGConfig(SMALL)), ed, es[..., 1:], [0.5])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,24 +12,9 @@ from torch import Tensor
 
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.methods.mstg.config import SIZE_MULTIPLE
+from training.data.heart_cine import HeartCine
 
 TARGETS = ("ends", "all")
-
-
-class Beat(Protocol):
-    """What is asked of a ``training.data.heart_cine.HeartCine``."""
-
-    name: str
-    frames: NDArray[np.float32]  # (F,D,H,W) in [0,1]
-    ed: int
-    es: int
-
-    @property
-    def between(self) -> list[int]:
-        """Frames strictly between ED and ES."""
-
-    def fraction(self, index: int) -> float:
-        """Phase of a frame between ED (0) and ES (1)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +30,9 @@ class Batch:
 class Beats:
     """All frames from ED to ES of all subjects, on the device once and for all."""
 
-    def __init__(self, cines: Iterable[Beat], targets: str, device: str | torch.device) -> None:
+    def __init__(
+        self, cines: Iterable[HeartCine], targets: str, device: str | torch.device
+    ) -> None:
         """``targets`` says which frames are shown: "ends", ES alone, or "all" after ED."""
         self._frames: list[Tensor] = []  # (F,D,H,W), ED first, ES last
         self._gammas: list[list[float]] = []
@@ -94,7 +80,7 @@ def _mirrored(images: Tensor, coins: NDArray[np.bool_]) -> Tensor:
     return images.transpose(-1, -2).contiguous() if coins[2] and square else images
 
 
-def _check_size(cine: Beat) -> None:
+def _check_size(cine: HeartCine) -> None:
     if any(n % SIZE_MULTIPLE for n in cine.frames.shape[1:]):
         raise RequestError(
             f"{cine.name}: its frames are {cine.frames.shape[1:]}, but MSTG trains on multiples "

@@ -59,13 +59,18 @@ def frame_loss(image: Tensor, reference: Tensor) -> Tensor:
 
 
 def ssim_loss(image: Tensor, reference: Tensor) -> Tensor:
-    """1 - mean SSIM with a box of 7 x 7 x 7 voxels, for images in [0,1]."""
+    """1 - mean SSIM."""
+    return 1 - ssim_map(image, reference).mean()
+
+
+def ssim_map(image: Tensor, reference: Tensor) -> Tensor:
+    """(B,1,D,H,W) SSIM in a box of 7 x 7 x 7 voxels, for images in [0,1]; zeros outside."""
     products = (image, reference, image**2, reference**2, image * reference)
     i, j, ii, jj, ij = (_box_mean(x, SSIM_WINDOW) for x in products)
     c1, c2 = SSIM_CONSTANTS
     luminance = (2 * i * j + c1) / (i**2 + j**2 + c1)
     structure = (2 * (ij - i * j) + c2) / (ii - i**2 + jj - j**2 + c2)
-    return 1 - (luminance * structure).mean()
+    return luminance * structure
 
 
 def _box_mean(x: Tensor, window: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from typing import Any
 import torch
 
 from MambaSynthLib.errors import FileError, MambaSynthError
+from training.data.heart_cine import HeartCine
 from training.mstg.recipe import Recipe, recipe_of
 
 RUN = "run.json"
 
 
-def new_record(recipe: Recipe, recipe_file: Path, data: list[str], device: str) -> dict[str, Any]:
-    """The record of a run that starts now; ``data`` names the subjects."""
+def new_record(
+    recipe: Recipe, recipe_file: Path, cines: Sequence[HeartCine], device: str
+) -> dict[str, Any]:
+    """The record of a run that starts now, on subjects of one grid."""
     cuda = torch.device(device).type == "cuda"
     threads = f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
     return {
@@ -26,7 +30,9 @@ def new_record(recipe: Recipe, recipe_file: Path, data: list[str], device: str) 
         "machine": torch.cuda.get_device_name(device) if cuda else threads,
         "torch": torch.__version__,
         "minutes": 0.0,
-        "subjects": data,
+        "subjects": [cine.name for cine in cines],
+        "size": list(cines[0].frames.shape[1:]),  # D, H, W
+        "spacing_mm": list(cines[0].spacing_mm),  # likewise
         "recipe": asdict(recipe),
     }
 

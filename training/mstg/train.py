@@ -22,7 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from MambaSynthLib.backends.torch_backend import choose_device
 from MambaSynthLib.errors import MambaSynthError, RequestError
+from training.data.heart_cine import HeartCine, read_split, read_subject
 from training.mstg.batches import Beats
 from training.mstg.recipe import Optimization, Recipe, read_recipe
 from training.mstg.record import new_record, read_record, write_record
@@ -160,28 +162,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         recipe = read_recipe(options.recipe)
         cines = read_training_cines(options.data)
-        beats = Beats(cines, recipe.targets, _usable(options.device))
-        record = new_record(recipe, options.recipe, [cine.name for cine in cines], options.device)
-        train(recipe, beats, options.out, record, options.device)
+        device = choose_device(options.device)
+        beats = Beats(cines, recipe.targets, device)
+        record = new_record(recipe, options.recipe, cines, device)
+        train(recipe, beats, options.out, record, device)
     except MambaSynthError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def read_training_cines(folders: Sequence[Path]) -> list[Any]:
-    """The ``HeartCine`` of every training subject of the prepared data sets."""
-    from training.data.heart_cine import read_split, read_subject
-
+def read_training_cines(folders: Sequence[Path]) -> list[HeartCine]:
+    """Every training subject of the prepared data sets."""
     return [
         read_subject(folder, name) for folder in folders for name in read_split(folder, "train")
     ]
-
-
-def _usable(device: str) -> str:
-    from MambaSynthLib.backends.torch_backend import choose_device
-
-    return choose_device(device)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ CHOICES = {
     "scan": ("forward", "bidirectional", "none"),
     "mode": ("deformation", "image"),
 }
+SWITCHES = ("decoder_mamba", "exact_ends", "velocity", "bidirectional", "refine", "time_warp")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class MSTGConfig:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}, but must be {' or '.join(choices)}"
                 )
+        for name in SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be true or false")
         if len(self.channels) < 2 or any(n < 4 or n % 4 for n in self.channels):
             raise ValueError(f"channels is {self.channels}, but must be two or more multiples of 4")
 
