@@ -158,3 +158,14 @@ def test_a_kan_layer_is_a_sum_of_curves():
 def test_slices_are_the_depth_axis():
     volume = torch.arange(2 * 3 * 4).reshape(1, 2, 3, 2, 2).float()
     assert torch.equal(ukan.slices(volume)[1], volume[0, :, 1])
+
+
+def test_every_ablation_lacks_exactly_its_part():
+    from training.cine.rows import ABLATIONS
+
+    full = row("mstg+").build().networks["mstg"].config
+    for name in ABLATIONS:
+        config = row(name).build().networks["mstg"].config
+        part = name.removeprefix("minus_")
+        if part != "frames":
+            assert getattr(full, part) and not getattr(config, part)

@@ -103,9 +103,16 @@ ROWS = {
     "mstg+": Row("MSTG+ (ours)", _recipe("mstg_plus")),
 }
 
+# In the table when asked for by name: MSTG+ with one of its parts left out.
+ABLATIONS = {
+    f"minus_{part}": Row(f"MSTG+ without {part.replace('_', ' ')}", _recipe(f"minus_{part}"))
+    for part in ("exact_ends", "velocity", "bidirectional", "refine", "time_warp")
+} | {"minus_frames": Row("MSTG+ without frames between", _recipe("minus_frames"), targets="ends")}
+
 
 def row(name: str) -> Row:
     """Raises RequestError for a name that is no row."""
-    if name not in ROWS:
-        raise RequestError(f"{name!r} is no row; choose among {', '.join(ROWS)}.")
-    return ROWS[name]
+    known = ROWS | ABLATIONS
+    if name not in known:
+        raise RequestError(f"{name!r} is no row; choose among {', '.join(known)}.")
+    return known[name]

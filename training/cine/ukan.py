@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from MambaSynthLib.layers.volume_blocks import StepEmbedding
-from training.cine.cgan import conditions
+from training.cine.conditions import conditions
 from training.cine.frame_model import FrameModel, TorchFrames
 from training.cine.kan import KANBlock
 from training.mstg.batches import Batch
