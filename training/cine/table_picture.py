@@ -47,7 +47,7 @@ def draw_table_picture(cine: HeartCine, runs: Path, names: Sequence[str], path: 
         line[-1].imshow(error, cmap="magma", vmin=0, vmax=LARGEST_ERROR)
         line[-1].set_title("|error|, middle", fontsize=6)
         line[0].set_title(title, fontsize=8)
-    fig.tight_layout(pad=0.3)
+    fig.tight_layout(pad=0.3, h_pad=0.9)
     try:
         fig.savefig(path, dpi=90)
     except OSError as error:
