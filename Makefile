@@ -3,6 +3,9 @@
 # make slicer the tests of the 3D Slicer module, on Slicer's MRML library; part of make test
 # make bench  scan, network and volume against floors and others: tables, CSV, plots in out/bench
 #
+# make tables-cine  train and score the cine methods side by side: table, CSV, picture in OUT;
+#             STACKS=scd_lvsegs.npz, DEVICE=cuda; training/cine/README.md
+#
 # All make their own environments in .venv and .venv-slicer and install what they need into them: the
 # demo ONNX Runtime, the tests PyTorch besides.
 
@@ -19,7 +22,7 @@ SLICER_LIBRARIES := cmake make libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libgl
 SLICER_CHECK := $(IN_SLICER_VENV) python -c 'import PySide6.QtWidgets, slicer, shutil; \
   assert shutil.which("cmake"), "cmake is missing"'
 
-.PHONY: demo test test-slow lint slicer bench clean
+.PHONY: demo test test-slow lint slicer bench tables-cine clean
 
 demo: $(VENV)/demo.done
 	$(IN_VENV) mambasynth demo
@@ -33,6 +36,13 @@ test-slow: $(VENV)/test.done
 bench: $(VENV)/test.done
 	$(INSTALL) --no-deps mambapy
 	$(IN_VENV) for what in scan network volume; do python -m Testing.benchmarks.$$what || exit; done
+
+STACKS ?= scd_lvsegs.npz
+DEVICE ?= cpu
+OUT ?= out/tables-cine
+
+tables-cine: $(VENV)/test.done
+	$(IN_VENV) python -m training.cine.tables --out $(OUT) --stacks $(STACKS) --device $(DEVICE) $(CINE)
 
 lint: $(VENV)/test.done
 	$(IN_VENV) ruff check . && ruff format --check . && mypy

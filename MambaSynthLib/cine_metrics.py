@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from MambaSynthLib.errors import RequestError, VolumeError
+from MambaSynthLib.errors import VolumeError
+from MambaSynthLib.metrics import skimage_metrics
 
 Array = NDArray[np.float64]
 
@@ -85,17 +86,11 @@ def ssim(frame: Array, reference: Array) -> float:
     Along an axis with fewer than 11 voxels the window cannot be placed, and the slices (D) are
     compared one by one. NaN where they are too small as well.
     """
-    try:
-        from skimage.metrics import structural_similarity
-    except ImportError as error:
-        raise RequestError(
-            "Scores need scikit-image, which is not installed; run: pip install scikit-image"
-        ) from error
     if min(frame.shape) < SSIM_WINDOW:
         if frame.ndim == 2:
             return math.nan
         return float(np.mean([ssim(y, r) for y, r in zip(frame, reference, strict=True)]))
-    similarity: Any = structural_similarity(
+    similarity: Any = skimage_metrics().structural_similarity(
         frame,
         reference,
         data_range=1.0,

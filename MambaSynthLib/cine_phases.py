@@ -12,9 +12,10 @@ from MambaSynthLib.cine import Cine
 from MambaSynthLib.errors import RequestError, VolumeError
 from MambaSynthLib.volume import Volume
 
-MOVING_PERCENTILE = 95.0  # of the temporal range of a voxel; above lies the border of the blood
+MOVING_PERCENTILE = 99.0  # of the temporal range of a voxel; above lies the border of the blood
 BLOOD = 0.5  # of the way from dark to bright in the moving region: above is blood
-CLEAR_CHANGE = 0.05  # of the moving region must change between blood and not to tell the phases
+RULE_GIVEN = "given by the user"
+CLEAR_CHANGE = 0.25  # of the moving region must pass from blood to muscle to tell the phases
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,19 @@ def choose_phases(cine: Cine, ed: int | None = None, es: int | None = None) -> P
     if ed is not None and ed == es:
         raise RequestError(f"frame {ed} cannot be both ED and ES; give two frame numbers.")
     if ed is not None and es is not None:
-        return Phases(ed - 1, es - 1, "given by the user")
+        return Phases(ed - 1, es - 1, RULE_GIVEN)
     known = Phases(*cine.phases) if cine.phases else found_phases(cine)
     if ed is None and es is None:
         return known
     chosen_ed = known.ed if ed is None else ed - 1
     chosen_es = known.es if es is None else es - 1
     if chosen_ed == chosen_es:  # the user named what the rule takes for the other
-        return _opposite(cine, chosen_ed, ed is not None)
+        other = _opposite(cine, chosen_ed)
+        if es is not None:
+            return Phases(
+                other, chosen_es, f"ES {RULE_GIVEN}, ED by the largest difference from it"
+            )
+        return Phases(chosen_ed, other, f"ED {RULE_GIVEN}, ES by the largest difference from it")
     return Phases(chosen_ed, chosen_es, f"one given by the user, the other by {known.rule}")
 
 
@@ -64,10 +70,10 @@ def found_phases(cine: Cine) -> Phases:
     if np.ptp(pool) >= CLEAR_CHANGE:
         ed, es = int(np.argmax(pool)), int(np.argmin(pool))
         return Phases(ed, es, "the largest and the smallest blood pool")
-    return _opposite(cine, 0, given=False)
+    return Phases(0, _opposite(cine, 0), "the largest difference from frame 1")
 
 
-def _opposite(cine: Cine, frame: int, given: bool) -> Phases:
+def _opposite(cine: Cine, frame: int) -> int:
     """The frame that differs most from ``frame``, by mean squared difference."""
     differences = [_mean_square(other.array, cine.frames[frame].array) for other in cine.frames]
     other = int(np.argmax(differences))
@@ -76,8 +82,7 @@ def _opposite(cine: Cine, frame: int, given: bool) -> Phases:
             f"{cine.name}: all frames are equal, so ED and ES cannot be found; name them with "
             "--ed and --es."
         )
-    who = "the frame given by the user" if given else f"frame {frame + 1}"
-    return Phases(frame, other, f"the largest difference from {who}")
+    return other
 
 
 def _mean_square(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
@@ -91,15 +96,24 @@ def seems_swapped(ed: Volume, es: Volume) -> bool:
 
 
 def _blood_pool(frames: Sequence[Volume]) -> NDArray[np.float64]:
-    """(F,) the part of the moving region that is bright, in each frame."""
-    low, high = frames[0].array.copy(), frames[0].array.copy()
-    for frame in frames[1:]:
-        np.minimum(low, frame.array, out=low)
-        np.maximum(high, frame.array, out=high)
+    """(F,) the part of the moving region that is bright, in each frame: the median over slices.
+
+    The median, because the atria and great vessels in the basal slices fill while the ventricles
+    empty.
+    """
+    stack = int(np.argmax(frames[0].spacing))  # the slice axis
+    arrays = [np.moveaxis(frame.array, stack, 0) for frame in frames]
+    low, high = np.minimum.reduce(arrays), np.maximum.reduce(arrays)
     change = high - low
-    moving = change >= np.percentile(change, MOVING_PERCENTILE)
     if not change.any():
         return np.zeros(len(frames))
-    dark, bright = np.percentile(low[moving], 50), np.percentile(high[moving], 50)
+    moving = change >= np.percentile(change, MOVING_PERCENTILE)
+    dark, bright = np.median(low[moving]), np.median(high[moving])
     threshold = dark + BLOOD * (bright - dark)
-    return np.array([np.mean(frame.array[moving] > threshold) for frame in frames])
+    counts = moving.sum(axis=(1, 2))
+    kept = counts >= counts.mean() / 2
+    bright_counts = np.array(
+        [np.sum(moving & (a > threshold), axis=(1, 2)) for a in arrays]
+    )  # (F,N)
+    pool: NDArray[np.float64] = np.median(bright_counts[:, kept] / counts[kept], axis=1)
+    return pool

@@ -11,10 +11,13 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,7 +41,7 @@ from MambaSynthLib.volume import Volume
 
 READABLE = (".nii", ".nii.gz", ".nrrd")
 TABLE = "frames.tsv"  # in a folder of frames: file, time_ms, acquired
-CHUNK = 2**22
+CHUNK = 2**20  # bytes handled at once
 
 
 def read_cine(
@@ -58,7 +61,7 @@ def read_cine(
     VolumeError: fewer than two frames, on one grid, at growing times.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # as Path.is_dir, but an impossible name is no error
         if holds_dicom(path):
             return read_series(path, allow_synthetic=allow_synthetic)
         return _read_folder(path, prefer, nan_as_zero, allow_synthetic)
@@ -238,9 +241,10 @@ class _Writer:
             shape = (self._count, *first.shape[::-1])
             scratch.flush()
             gathered = np.memmap(scratch, "<f4", "r", shape=shape)  # (F,K,J,I)
+            rows = max(1, CHUNK // (4 * self._count * shape[3]))
             with _packing(stream, True) as packed:
-                for k in range(shape[1]):
-                    data = np.moveaxis(gathered[:, k], 0, -1).tobytes()  # (J,I,F)
+                for k, j in product(range(shape[1]), range(0, shape[2], rows)):
+                    data = np.moveaxis(gathered[:, k, j : j + rows], 0, -1).tobytes()  # (J,I,F)
                     self._digest.update(data)
                     packed.write(data)
             del gathered
@@ -306,26 +310,24 @@ class _Open:
 
 def _write_folder(frames: Iterable[Volume], path: Path, provenance: Provenance) -> list[Path]:
     """One file a frame and a table of their times, renamed into place at the end."""
-    from dataclasses import replace
-
     with telling(path):
         staging = Path(tempfile.mkdtemp(prefix=f".{printable(path.name)}-", dir=path.parent))
     try:
         rows = io.StringIO()
         table = csv.writer(rows, delimiter="\t", lineterminator="\n")
         table.writerow(("file", "time_ms", "acquired"))
-        number = 0
+        number, count = 0, len(provenance.times_ms)
         for number, frame in enumerate(frames, start=1):
+            if number > count:
+                raise FileError(f"{shown(path)}: more than {count} frames came.")
             acquired = number in provenance.acquired
             time = provenance.times_ms[number - 1]
             file = staging / f"frame-{number:04}.nii.gz"
             of_frame = replace(provenance, times_ms=(time,), acquired=())
             write_volume(frame, file, provenance=None if acquired else of_frame)
             table.writerow((file.name, f"{time:.10g}", "yes" if acquired else "no"))
-        if number != len(provenance.times_ms):
-            raise FileError(
-                f"{shown(path)}: {number} frames came instead of {len(provenance.times_ms)}."
-            )
+        if number != count:
+            raise FileError(f"{shown(path)}: {number} frames came instead of {count}.")
         with telling(path):
             (staging / TABLE).write_text(rows.getvalue(), encoding="utf-8")
             staging.chmod(0o755)

@@ -144,6 +144,8 @@ def _read(path: Path) -> Slice:
     try:
         with warnings.catch_warnings(action="ignore"):  # oddities that do not concern the image
             dataset = pydicom.dcmread(path)
+            for keyword in ("SeriesInstanceUID", "Modality", *AGREED):
+                dataset.get(keyword)  # values are parsed, and complained of, at first use
             place = np.array([float(part) for part in dataset.ImagePositionPatient])
             direction = [float(part) for part in dataset.ImageOrientationPatient]
             spacing = [float(part) for part in dataset.PixelSpacing]
@@ -291,7 +293,7 @@ def _step(dataset: Any, places: NDArray[np.float64], name: str) -> NDArray[np.fl
         return thick
     steps = np.diff(places, axis=0)
     lengths = np.linalg.norm(steps, axis=1)
-    usual = float(np.median(lengths))
+    usual = float(np.sort(lengths)[(len(lengths) - 1) // 2])  # the lower median
     for n, length in enumerate(lengths):
         if abs(length - usual) > UNEVEN_MM:
             remedy = "resample the series to even slices first"

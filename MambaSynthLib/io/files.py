@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.io import mha, nifti, nrrd
 from MambaSynthLib.io.atomic import commit, commit_pair, staged
 from MambaSynthLib.io.decoded import Decoded, Frame
+from MambaSynthLib.io.dicom_series import holds_dicom, read_dicom_volume
 from MambaSynthLib.io.geometry import Affine, check_affine
 from MambaSynthLib.io.marks import (
     SyntheticMark,
@@ -65,7 +67,8 @@ def read_volume(
 
     Parameters
     ----------
-    path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd, in any case of letters.
+    path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd, in any case of letters; or a folder with one
+        DICOM series.
     prefer: which form of a NIfTI header to believe where sform and qform disagree.
     nan_as_zero: replace NaN and infinite values by 0 instead of refusing them.
     allow_synthetic: False refuses a file that is marked as synthetic.
@@ -77,6 +80,8 @@ def read_volume(
     """
     path = Path(path)
     name = shown(path)
+    if os.path.isdir(path) and holds_dicom(path):
+        return read_dicom_volume(path, allow_synthetic=allow_synthetic)
     with np.errstate(over="ignore", invalid="ignore"):  # headers hold any number; all are checked
         decoded = _decode(path, suffix_of(path), prefer)
         affine = flipped(decoded.affine, decoded.frame)

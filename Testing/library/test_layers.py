@@ -237,7 +237,7 @@ assert code == 0
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["synthesize", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["synthesize", "--help"], ["cine", "--help"]])
 def test_help_loads_nothing_heavy(arguments):
     assert not loaded_after(COMMAND, *arguments) & set(HEAVY)
 
