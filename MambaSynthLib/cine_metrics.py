@@ -108,8 +108,11 @@ def dice(labels: ArrayLike, reference: ArrayLike, label: int) -> float:
     return 2 * int(np.sum(a & b)) / total if total else math.nan
 
 
-def frame_scores(frame: ArrayLike, reference: ArrayLike) -> FrameScores:
+def frame_scores(frame: ArrayLike, reference: ArrayLike, *, rescale: bool = True) -> FrameScores:
     """The uvi-protocol for one frame (D,H,W) in [0,1] against a reference in any unit.
+
+    Without ``rescale`` the reference is taken as it is: where ED, ES and the frames between them
+    share one scale, another one for each frame would count as an error of the method.
 
     Raises VolumeError where shapes differ, a value is not finite, or the reference is constant.
     """
@@ -118,7 +121,7 @@ def frame_scores(frame: ArrayLike, reference: ArrayLike) -> FrameScores:
         raise VolumeError(f"a frame has {y.shape} voxels but its reference {r.shape}.")
     if not (np.all(np.isfinite(y)) and np.all(np.isfinite(r))):
         raise VolumeError("a frame to be scored holds NaN or infinite values.")
-    return _scores(np.clip(y, 0, 1), scaled(r))
+    return _scores(np.clip(y, 0, 1), scaled(r) if rescale else r)
 
 
 def cine_scores(

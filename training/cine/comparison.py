@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.cine.rows import row
-from training.cine.score import METRICS, read_scores, runs_of
+from training.cine.run_state import cpu_minutes, run_folder
+from training.cine.score import METRICS, read_scores, scored_of
 
 Array = NDArray[np.float64]
 FRAME_COLUMNS = (*METRICS, *(f"{metric}_unpadded" for metric in METRICS))
@@ -27,12 +28,16 @@ TESTED = ("psnr", "ssim")
 
 @dataclass(frozen=True)
 class RowScores:
-    """``values[column]`` is (seeds, subjects); NaN where a method has none."""
+    """``values[column]`` is (seeds, subjects); NaN where a method has none.
+
+    Draws of noise count as seeds. ``cpu_minutes`` are those of one training; NaN on a GPU.
+    """
 
     name: str
     title: str
     subjects: tuple[str, ...]
     values: Mapping[str, Array]
+    cpu_minutes: float = math.nan
 
     def mean(self, column: str) -> float:
         return float(self.values[column].mean())
@@ -50,15 +55,16 @@ def _spread(values: Array) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else math.nan
 
 
-def row_scores(name: str, runs: Path, seeds: int) -> RowScores:
+def row_scores(name: str, runs: Path, seeds: int, draws: int = 1) -> RowScores:
     """Raises FileError where a run of the row is not scored."""
-    records = [read_scores(run) for run in runs_of(name, runs, seeds)]
+    records = [read_scores(run) for run in scored_of(name, runs, seeds, draws)]
     subjects = tuple(records[0])
     values = {
         column: np.array([[_of(one[subject], column) for subject in subjects] for one in records])
         for column in (*FRAME_COLUMNS, *SUBJECT_COLUMNS)
     }
-    return RowScores(name, row(name).title, subjects, values)
+    minutes = cpu_minutes(run_folder(runs, name, 0))
+    return RowScores(name, row(name).title, subjects, values, minutes)
 
 
 def _of(record: dict[str, Any], column: str) -> float:

@@ -8,6 +8,8 @@ RUNS/ROW/seed-S/last.pt              everything that changes while training; to 
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +30,15 @@ def run_folder(runs: Path, name: str, seed: int) -> Path:
     return runs / name / f"seed-{seed}"
 
 
+def cpu_minutes(run: Path) -> float:
+    """What the training took; NaN where nothing was trained, or not on a CPU."""
+    try:
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except OSError:
+        return math.nan
+    return float(record["cpu_seconds"]) / 60 if record["device"] == "cpu" else math.nan
+
+
 @dataclass
 class RunState:
     """Random draws are functions of (seed, iteration), so that no generator has to be kept."""
@@ -36,6 +47,7 @@ class RunState:
     optimizers: dict[str, torch.optim.Optimizer]
     iteration: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     rates: dict[str, float] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
@@ -45,6 +57,7 @@ class RunState:
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "iteration": self.iteration,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
         }
         temporary = path.with_suffix(".part")
         with open(temporary, "wb") as file:
@@ -62,6 +75,7 @@ class RunState:
                 optimizer.load_state_dict(checkpoint["optimizers"][name])
             self.iteration = int(checkpoint["iteration"])
             self.seconds = float(checkpoint["seconds"])
+            self.cpu_seconds = float(checkpoint["cpu_seconds"])
         except Exception as error:  # torch raises half a dozen kinds for a damaged file
             raise FileError(
                 f"{path}: is no checkpoint of this row ({type(error).__name__}: "

@@ -3,13 +3,15 @@
     python -m training.cine.score DATA RUNS [--rows ROW ...] [--seeds 5] [--device cuda]
 
 The frames strictly between ED and ES are compared with the acquired ones by the library's
-uvi-protocol, over the whole volume and without its zero padding. Where a method has fields, the
-labels of ED are carried to ES by the one at gamma = 1 (nearest label) and their Dice is taken,
-and folding is counted: the share of voxels whose Jacobian determinant is not positive, inside the
-acquired box, mean over the frames. Needs torch, numpy, safetensors, scikit-image, and MONAI for
-the rows cgan and voxelmorph.
+uvi-protocol, over the whole volume and without its zero padding, in the data set's own scale.
+Where a method has fields, the labels of ED are carried to ES by the one at gamma = 1 (nearest
+label) and their Dice is taken, and folding is counted: the share of voxels whose Jacobian
+determinant is not positive, inside the acquired box, mean over the frames. Needs torch, numpy,
+safetensors, scikit-image, and MONAI for the rows cgan and voxelmorph.
 
-Each run gets ``scores.json``; ``example.npy`` are the frames of the first subject, (F,D,H,W).
+Where DATA has its test subjects in several draws of noise (``redraw_noise``), ``--draws`` scores
+each run on all of them. Each run gets ``scores.json``, in ``noise-K`` for the further draws;
+``example.npy`` are the frames of the first subject, (F,D,H,W).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from MambaSynthLib.layers.warp import jacobian_determinant, warp
 from training.cine.frame_model import FrameModel, Prediction
 from training.cine.rows import ROWS, row
 from training.cine.run_state import WEIGHTS, read_weights, run_folder
+from training.data.beating_heart_set import noise_folder
 from training.data.heart_cine import BACKGROUND, HeartCine, read_split, read_subject, write_json
 
 SCORES = "scores.json"
@@ -62,8 +65,9 @@ def score_subject(model: FrameModel, cine: HeartCine) -> tuple[dict[str, Any], P
     seconds = time.monotonic() - began
     frames = []
     for image, index, fraction in zip(made.images, between, fractions, strict=False):
-        whole = frame_scores(image, cine.frames[index])
-        inside = frame_scores(image[cine.box], cine.frames[index][cine.box])
+        whole = frame_scores(image, cine.frames[index], rescale=False)
+        reference = cine.frames[index][cine.box]
+        inside = frame_scores(image[cine.box], reference, rescale=False)
         frames.append(
             {"frame": index, "fraction": fraction}
             | {metric: getattr(whole, metric) for metric in METRICS}
@@ -94,11 +98,12 @@ def folding(field: NDArray[np.float32], cine: HeartCine) -> float:
     return 100 * float(np.mean(determinant[cine.box] <= 0))
 
 
-def score_run(name: str, data: Path, run: Path, device: str = "cpu") -> None:
+def score_run(name: str, data: Path, run: Path, device: str = "cpu", draw: int = 0) -> None:
     """Score one run on all test subjects and write its files, unless they are up to date."""
-    if _is_scored(run):
+    weights, data, run = run / WEIGHTS, noise_folder(data, draw), noise_folder(run, draw)
+    if _is_scored(run, weights):
         return
-    model = load(name, run, device)
+    model = load(name, weights.parent, device)
     records: dict[str, Any] = {}
     for subject in read_split(data, "test"):
         records[subject], made = score_subject(model, read_subject(data, subject))
@@ -110,11 +115,10 @@ def score_run(name: str, data: Path, run: Path, device: str = "cpu") -> None:
     write_json(run / SCORES, {"row": name, "device": device, "subjects": records})
 
 
-def _is_scored(run: Path) -> bool:
+def _is_scored(run: Path, weights: Path) -> bool:
     """Scores newer than the weights, where there are any of both."""
     if not (run / SCORES).exists():
         return False
-    weights = run / WEIGHTS
     return not weights.exists() or weights.stat().st_mtime <= (run / SCORES).stat().st_mtime
 
 
@@ -135,11 +139,19 @@ def runs_of(name: str, runs: Path, seeds: int) -> list[Path]:
     return [run_folder(runs, name, seed) for seed in range(count)]
 
 
-def score_all(data: Path, runs: Path, names: Sequence[str], seeds: int, device: str) -> None:
+def scored_of(name: str, runs: Path, seeds: int, draws: int) -> list[Path]:
+    """The folders with a row's scores: every run, on every draw of noise."""
+    return [noise_folder(run, draw) for run in runs_of(name, runs, seeds) for draw in range(draws)]
+
+
+def score_all(
+    data: Path, runs: Path, names: Sequence[str], seeds: int, device: str, draws: int = 1
+) -> None:
     for name in names:
         for run in runs_of(name, runs, seeds):
             began = time.monotonic()
-            score_run(name, data, run, device)
+            for draw in range(draws):
+                score_run(name, data, run, device, draw)
             print(f"{name}, {run.name}: scored in {time.monotonic() - began:.0f} s", flush=True)
 
 
@@ -149,11 +161,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", type=Path, help="folder that training.cine.train wrote")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=1, help="of the test images' noise")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     options = parser.parse_args(arguments)
     torch.set_flush_denormal(True)
     try:
-        score_all(options.data, options.runs, options.rows, options.seeds, options.device)
+        score_all(options.data, options.runs, options.rows, options.seeds, options.device,
+                  options.draws)  # fmt: skip
     except MambaSynthError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -24,7 +24,7 @@ from scipy import ndimage
 from MambaSynthLib.errors import RequestError
 from training.data.heart_cine import LEFT_POOL, MYOCARDIUM, HeartCine
 from training.data.heart_motion import Motion, contraction, draw_motion, pull_coordinates
-from training.data.heart_signal import Signal, acquire, draw_signal, min_max, tissue_signal
+from training.data.heart_signal import Signal, acquire, draw_signal, scaled_by, tissue_signal
 from training.data.heart_stacks import Anatomy, Grid, Stack, place
 from training.data.heart_wall import Wall, wall_of
 
@@ -58,20 +58,25 @@ def beating_heart(
     seed: int = 0,
     frames: int = 16,
     grid: Grid | None = None,
+    noise: int = 0,
 ) -> HeartCine:
     """One heart cycle of one patient, ``frames`` equally spaced frames, ED first.
 
     End-systole is the frame of greatest contraction. The same (seed, subject) gives the same
-    cine. Raises RequestError for fewer than 8 frames.
+    cine; another ``noise`` draws the noise and gain of the images again, and nothing else.
+    Raises RequestError for fewer than 8 frames.
     """
     if frames < FEWEST_FRAMES:
         raise RequestError(
             f"beating heart: {frames} frames are too few; ask for {FEWEST_FRAMES} or more."
         )
     draw_rng, noise_rng = np.random.default_rng([seed, subject]).spawn(2)
+    if noise:
+        noise_rng = np.random.default_rng([seed, subject, noise])
     heart = draw_heart(stack, draw_rng, grid or Grid())
     phases = np.arange(frames) / frames
     contractions = contraction(heart.motion, phases)
+    es = int(contractions.argmax())
     made = [
         _frame(heart, float(s), rng)
         for s, rng in zip(contractions, noise_rng.spawn(frames), strict=True)
@@ -79,13 +84,13 @@ def beating_heart(
     images, labels, fields = (np.stack(parts) for parts in zip(*made, strict=True))
     return HeartCine(
         name=f"heart-{subject:02d}",
-        frames=images,
+        frames=scaled_by(images, [0, es], heart.anatomy.valid),
         times_ms=tuple(float(t) for t in phases * heart.motion.period_ms),
         labels=labels,
         labelled=tuple(range(frames)),
         spacing_mm=heart.grid.spacing_mm,
         ed=0,
-        es=int(contractions.argmax()),
+        es=es,
         valid=heart.anatomy.valid,
         fields=fields,
     )
@@ -94,7 +99,7 @@ def beating_heart(
 def _frame(
     heart: Heart, s: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]:
-    """Image in [0,1], labels and pull field of the frame at contraction ``s``."""
+    """Image, labels and pull field of the frame at contraction ``s``."""
     covered = tuple(slice(*ends) for ends in heart.anatomy.valid)
     where = pull_coordinates(heart.wall, heart.anatomy, heart.grid, heart.motion, s)
     field = pull_field(where, heart.grid)
@@ -102,7 +107,7 @@ def _frame(
     labels = labels_at(heart.wall, where)
     labels[_outside(labels.shape, covered)] = 0
     frame = acquire(moved, labels == LEFT_POOL, s, heart.signal, rng)
-    return min_max(frame, covered), labels, field
+    return frame, labels, field
 
 
 def pull_field(where: Coordinates, grid: Grid) -> NDArray[np.float32]:

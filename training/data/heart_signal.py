@@ -1,7 +1,8 @@
-"""What a scanner adds to a moving heart: inflowing blood, gain, noise, and one scale per frame."""
+"""What a scanner adds to a moving heart: inflowing blood, gain, noise, and a scale."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +54,14 @@ def acquire(
     return np.hypot(seen + real, imaginary, dtype=np.float32)
 
 
-def min_max(frame: Image, covered: tuple[slice, ...]) -> Image:
-    """The frame scaled to [0, 1] by its own extremes where the stack is, 0 around it; (D,H,W)."""
-    inside = frame[covered]
-    low, high = inside.min(), inside.max()
-    scaled = np.zeros_like(frame)
-    scaled[covered] = (inside - low) / (high - low)
+def scaled_by(frames: Image, ends: Sequence[int], valid: Sequence[tuple[int, int]]) -> Image:
+    """(F,D,H,W) in [0,1]: the extremes of the frames ``ends`` together become 0 and 1, as in use.
+
+    Clipped, because a frame between may be brighter. 0 around the box ``valid`` that was acquired.
+    """
+    covered = (slice(None), *(slice(*sides) for sides in valid))
+    inside = frames[covered]
+    low, high = inside[ends].min(), inside[ends].max()
+    scaled = np.zeros_like(frames)
+    scaled[covered] = np.clip((inside - low) / (high - low), 0, 1)
     return scaled

@@ -15,6 +15,7 @@ from MambaSynthLib.methods.mstg.config import SIZE_MULTIPLE
 from training.data.heart_cine import HeartCine
 
 TARGETS = ("ends", "all")
+Size = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,41 @@ class Beats:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def draw(self, size: int, gamma_spread: float, rng: np.random.Generator) -> Batch:
+    def draw(
+        self,
+        size: int,
+        gamma_spread: float,
+        rng: np.random.Generator,
+        crop: Size | None = None,
+    ) -> Batch:
         """A batch of random subjects and frames, augmented; a function of ``rng``'s state.
 
         Mirrored along H and W and transposed, each with probability 1/2 and ED, ES and frame
-        alike; brightness is raised to a random power up to exp(+-``gamma_spread``).
+        alike; brightness is raised to a random power up to exp(+-``gamma_spread``). ``crop``
+        cuts a box of that size at a random place, the same for the whole batch.
         """
         subjects = rng.integers(len(self._frames), size=size).tolist()
         chosen = [int(rng.integers(1, len(self._gammas[n]))) for n in subjects]
         picked = zip(subjects, chosen, strict=True)
         images = torch.stack([self._frames[n][[0, -1, index]] for n, index in picked])
         gammas = [self._gammas[n][index] for n, index in zip(subjects, chosen, strict=True)]
+        if crop is not None:
+            images = _cut(images, crop, rng)
         images = _mirrored(images, rng.random(3) < 0.5)
         if gamma_spread:
             images = images ** float(np.exp(rng.uniform(-gamma_spread, gamma_spread)))
         ed, es, frame = images.split(1, dim=1)  # (B,1,D,H,W) each
         gamma = torch.tensor(gammas, dtype=torch.float32)
         return Batch(ed, es, frame, gamma.to(images.device, non_blocking=True))
+
+
+def _cut(images: Tensor, crop: Size, rng: np.random.Generator) -> Tensor:
+    """(B,3,D,H,W) -> the same of the size of ``crop``, or of the images where they are smaller."""
+    for axis, size in zip((2, 3, 4), crop, strict=True):
+        spare = max(images.shape[axis] - size, 0)
+        start = int(rng.integers(spare + 1))
+        images = images.narrow(axis, start, images.shape[axis] - spare)
+    return images
 
 
 def _mirrored(images: Tensor, coins: NDArray[np.bool_]) -> Tensor:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.errors import FileError, MambaSynthError, RequestError
 from MambaSynthLib.methods.mstg.network import MSTG
 from MambaSynthLib.package import ModelPackage, write_package
+from training.mstg.recipe import Recipe
 from training.mstg.record import read_record
 from training.mstg.state import trained_network
 
@@ -63,7 +64,19 @@ def export(
         raise RequestError(f"{run}: has no scores; score it first.")
     record, recipe = read_record(run)
     network = trained_network(run, recipe)
-    card = {
+    card = card_of(record, recipe, network, description, scores)
+    return write_package(folder, card, half_weights(network, run), readme_of(card))
+
+
+def card_of(
+    record: dict[str, Any],
+    recipe: Recipe,
+    network: MSTG,
+    description: Description,
+    scores: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """``model.json`` without the files, which ``write_package`` adds."""
+    return {
         "format": 1,
         "id": description.id,
         "version": description.version,
@@ -91,7 +104,6 @@ def export(
         "training": record,
         "scores": scores,
     }
-    return write_package(folder, card, half_weights(network, run), _readme(card))
 
 
 def half_weights(network: MSTG, run: Path) -> dict[str, NDArray[np.float16]]:
@@ -105,7 +117,8 @@ def half_weights(network: MSTG, run: Path) -> dict[str, NDArray[np.float16]]:
     return weights
 
 
-def _readme(card: dict[str, Any]) -> str:
+def readme_of(card: dict[str, Any]) -> str:
+    """The package's README.md: what its card says, for people."""
     training, recipe = card["training"], card["training"]["recipe"]
     tables = "\n\n".join(_table(score) for score in card["scores"])
     attribution = "\n".join(f"* {line}" for line in card["attribution"])

@@ -59,6 +59,8 @@ class Recipe:
             raise ValueError(f"targets is {self.targets!r}, but must be {' or '.join(TARGETS)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; write '32' or bf16")
+        if self.network.coarse and self.weights.lambda_eps > 0:
+            raise ValueError("lambda_eps needs a code of the images' size; set it or coarse to 0")
         if self.network.mode == "image" and self.weights.lambda_eps <= 0:
             raise ValueError("mode image trains with lambda_eps alone; give it a weight")
 

@@ -48,14 +48,14 @@ class MSTGTraining:
 
     def iteration(self, batch: Batch, generator: torch.Generator) -> Iterator[Phase]:
         """All randomness comes from ``generator``, on the CPU."""
-        image = self._network.config.mode == "image"
+        image = self.network.config.mode == "image"
         terms = self._image_terms(batch, generator) if image else self._terms(batch, generator)
         total = sum((weight * value for weight, value in terms.values()), torch.zeros(()))
         values = {name: value.detach() for name, (_, value) in terms.items()}
         yield Phase(self.exported, total, {"total": total.detach(), **values})
 
     @property
-    def _network(self) -> MSTG:
+    def network(self) -> MSTG:
         network = self.networks[self.exported]
         assert isinstance(network, MSTG)
         return network
@@ -69,7 +69,7 @@ class MSTGTraining:
 
     def _terms(self, batch: Batch, generator: torch.Generator) -> dict[str, tuple[float, Tensor]]:
         """Name -> weight and value of each loss."""
-        network, w = self._network, self.weights
+        network, w = self.network, self.weights
         terms, code = {}, None
         if w.lambda_eps:
             noisy, t, noise = self._noised(batch.es, generator)
@@ -83,7 +83,9 @@ class MSTGTraining:
 
     def _end_terms(self, motion: Motion) -> dict[str, tuple[float, Tensor]]:
         """ED carried all the way to ES, and ES to ED; and the smoothness of both fields."""
-        network, w = self._network, self.weights
+        network, w = self.network, self.weights
+        if not w.lambda_ncc and motion.there is not None:  # nothing has to be warped for it
+            return {"smooth": (w.lambda_smooth, losses.smooth_loss(motion.there))}
         ones = motion.ed.new_ones(len(motion.ed))
         moved, field = network.from_ed(motion, ones)
         ncc = losses.ncc_loss(moved, motion.es)
@@ -96,7 +98,7 @@ class MSTGTraining:
 
     def _frame_terms(self, motion: Motion, batch: Batch) -> dict[str, tuple[float, Tensor]]:
         w = self.weights
-        frame = self._network.frame(motion, batch.gamma)
+        frame = self.network.frame(motion, batch.gamma)
         warped = [image for image in (frame.from_ed, frame.from_es) if image is not None]
         apart = torch.stack([losses.frame_loss(image, batch.frame) for image in warped]).mean()
         return {
@@ -110,5 +112,5 @@ class MSTGTraining:
     ) -> dict[str, tuple[float, Tensor]]:
         """Mode "image": the noise in the frame at gamma, nothing else."""
         noisy, t, noise = self._noised(batch.frame, generator)
-        code = self._network.code(batch.ed, batch.es, noisy, t, batch.gamma)
+        code = self.network.code(batch.ed, batch.es, noisy, t, batch.gamma)
         return {"eps": (self.weights.lambda_eps, losses.noise_loss(code, noise))}

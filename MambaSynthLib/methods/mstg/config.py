@@ -20,7 +20,9 @@ CHOICES = {
     "scan": ("forward", "bidirectional", "none"),
     "mode": ("deformation", "image"),
 }
-SWITCHES = ("decoder_mamba", "exact_ends", "velocity", "bidirectional", "refine", "time_warp")
+SWITCHES = (
+    "decoder_mamba", "exact_ends", "velocity", "bidirectional", "refine", "time_warp", "coarse"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class MSTGConfig:
     bidirectional: bool = False  # frames from ED and from ES, blended by time
     refine: bool = False  # a small network corrects the intensities between the ends
     time_warp: bool = False  # motion follows a learned monotone curve of time
+    coarse: bool = False  # both networks see images of half the size: an eighth of the tokens
+
+    @property
+    def size_multiple(self) -> int:
+        """What the sizes D, H and W of the images must be multiples of."""
+        return SIZE_MULTIPLE * (2 if self.coarse else 1)
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -48,6 +56,8 @@ class MSTGConfig:
         for name in SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, but must be true or false")
+        if self.coarse and not (self.velocity and self.exact_ends):
+            raise ValueError("coarse is true, but velocity or exact_ends is not; turn them on")
         if len(self.channels) < 2 or any(n < 4 or n % 4 for n in self.channels):
             raise ValueError(f"channels is {self.channels}, but must be two or more multiples of 4")
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from MambaSynthLib.layers.refinement import Refinement, TimeCurve
@@ -39,7 +40,8 @@ class Motion:
     es: Tensor
     code: Tensor  # of ED to ES
     code_back: Tensor | None = None  # of ES to ED
-    there: Tensor | None = None  # (B,3,D,H,W) how ES looks into ED: a field, or a velocity
+    # (B,3,D,H,W) how ES looks into ED: a field, or a velocity; in the sizes of the networks
+    there: Tensor | None = None
     back: Tensor | None = None  # how ED looks into ES
     missed: Tensor | None = None  # ES less the warped ED, where only ED is warped
 
@@ -109,13 +111,14 @@ class MSTG(nn.Module):
         if config.mode == "image":
             return Motion(ed, es, torch.zeros_like(ed))
         if not config.bidirectional:
-            found = Motion(ed, es, self.code(ed, es) if code is None else code)
+            small, other = self._seen(ed), self._seen(es)
+            found = Motion(ed, es, self.code(small, other) if code is None else code)
             if not config.exact_ends:
                 return found
-            found = replace(found, there=self._field(ed, found.code))
+            found = replace(found, there=self._field(small, found.code))
             whole, _ = self.from_ed(found, ed.new_ones(len(ed)))
             return replace(found, missed=es - whole)
-        both, other = torch.cat([ed, es]), torch.cat([es, ed])
+        both, other = self._seen(torch.cat([ed, es])), self._seen(torch.cat([es, ed]))
         codes = self.code(both, other)
         forth, back = (codes if code is None else torch.cat([code, codes[len(ed) :]])).chunk(2)
         if not config.exact_ends:
@@ -160,7 +163,7 @@ class MSTG(nn.Module):
         if not self.config.velocity:
             return None
         part = self._part(motion.ed, motion.code, motion.there, self._course(gamma))
-        return exponential(-part)
+        return self._reached(-part)
 
     def _course(self, gamma: Tensor) -> Tensor:
         return self.curve(gamma) if self.config.time_warp else gamma
@@ -176,7 +179,14 @@ class MSTG(nn.Module):
         return self._field(source, share * code) if whole is None else share * whole
 
     def _reached(self, part: Tensor) -> Tensor:
-        return exponential(part) if self.config.velocity else part
+        field = exponential(part) if self.config.velocity else part
+        if self.config.coarse:  # from voxels of the half size to voxels of the whole one
+            field = 2 * F.interpolate(field, scale_factor=2.0, mode="trilinear")
+        return field
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """What the two networks see of images (B,1,D,H,W)."""
+        return F.avg_pool3d(images, 2) if self.config.coarse else images
 
     # ---- mode "image"
 

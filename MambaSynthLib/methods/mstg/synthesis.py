@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.methods.mstg.config import SIZE_MULTIPLE, MSTGConfig
+from MambaSynthLib.methods.mstg.config import MSTGConfig
 
 Array = NDArray[np.float32]
 
@@ -44,7 +44,7 @@ class Frames:
 
 
 class Network(Protocol):
-    """What a backend provides. Sizes are multiples of ``SIZE_MULTIPLE``."""
+    """What a backend provides. Sizes are multiples of ``config.size_multiple``."""
 
     config: MSTGConfig
 
@@ -81,7 +81,7 @@ def iterate_frames(
         invertible = still if network.config.velocity else None
         yield from (Frame(ed.copy(), still, invertible) for _ in fractions)
         return
-    margins = [(0, -n % SIZE_MULTIPLE) for n in ed.shape]
+    margins = [(0, -n % network.config.size_multiple) for n in ed.shape]
     motion = network.motion(*(np.pad(image, margins, mode="edge") for image in (ed, es)))
     acquired = {0.0: ed, 1.0: es} if exact else {}
     for fraction in fractions:
