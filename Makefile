@@ -4,7 +4,8 @@
 # make bench  scan, network and volume against floors and others: tables, CSV, plots in out/bench
 #
 # make tables-cine  train and score the cine methods side by side: table, CSV, picture in OUT;
-#             STACKS=scd_lvsegs.npz, DEVICE=cuda; training/cine/README.md
+#             STACKS=scd_lvsegs.npz; on a CPU the small setting, DEVICE=cuda the full one;
+#             training/cine/README.md
 #
 # All make their own environments in .venv and .venv-slicer and install what they need into them: the
 # demo ONNX Runtime, the tests PyTorch besides.
@@ -37,8 +38,9 @@ bench: $(VENV)/test.done
 	$(INSTALL) --no-deps mambapy
 	$(IN_VENV) for what in scan network volume; do python -m Testing.benchmarks.$$what || exit; done
 
-STACKS ?= scd_lvsegs.npz
+STACKS ?= $(firstword $(wildcard ../shared/data/heart_sax/scd_lvsegs.npz) scd_lvsegs.npz)
 DEVICE ?= cpu
+CINE ?= $(if $(filter cpu,$(DEVICE)),--small --jobs 2)
 OUT ?= out/tables-cine
 
 tables-cine: $(VENV)/test.done

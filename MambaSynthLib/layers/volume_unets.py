@@ -25,7 +25,7 @@ class DiffusionUNet(nn.Module):
 
     MSTG: one MSTG block per stage on either side. With ``scan="none"`` it is DDM's network: plain
     residual blocks, two per stage in the decoder because stem and down-sampling have skip
-    connections too, and attention in the middle.
+    connections too, and attention in the middle. Stages before ``first_scan`` have plain blocks.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class DiffusionUNet(nn.Module):
         down: str = "pool",
         scan: str = "forward",
         decoder_mamba: bool = True,
+        first_scan: int = 0,
     ) -> None:
         super().__init__()
         width, last = channels[0], channels[-1]
@@ -48,7 +49,10 @@ class DiffusionUNet(nn.Module):
         self.embedding = StepEmbedding(width)
         self.stem = nn.Conv3d(3, width, 3, padding=1)
         inputs = [width, *channels[:-1]]
-        self.encoder = nn.ModuleList(block(i, c) for i, c in zip(inputs, channels, strict=True))
+        self.encoder = nn.ModuleList(
+            block(i, c, level >= first_scan)
+            for level, (i, c) in enumerate(zip(inputs, channels, strict=True))
+        )
         self.down = nn.ModuleList(
             nn.Conv3d(c, c, 3, stride=2, padding=1) if strided else nn.MaxPool3d(2)
             for c in channels[:-1]
@@ -61,7 +65,8 @@ class DiffusionUNet(nn.Module):
             out = channels[level]
             skips = [out, inputs[level]] if self.plain else [out]
             for skip in skips:
-                self.decoder.append(block(current + skip, out, decoder_mamba))
+                mamba = decoder_mamba and level >= first_scan
+                self.decoder.append(block(current + skip, out, mamba))
                 current = out
             if level:
                 self.up.append(nn.Conv3d(out, out, 3, padding=1))

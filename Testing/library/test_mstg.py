@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from MambaSynthLib.errors import ModelError, RequestError
+from MambaSynthLib.layers.mamba import Mamba
 from MambaSynthLib.layers.refinement import Refinement, TimeCurve
 from MambaSynthLib.layers.volume_unets import DeformationUNet, DiffusionUNet
 from MambaSynthLib.layers.warp import compose, jacobian_determinant, warp
 from MambaSynthLib.methods.mstg.config import MSTGConfig, config_of_card
 from MambaSynthLib.methods.mstg.inference import TorchNetwork
-from MambaSynthLib.methods.mstg.network import MSTG, build
+from MambaSynthLib.methods.mstg.network import MSTG, Motion, build
 from MambaSynthLib.methods.mstg.schedule import LinearSchedule
 from MambaSynthLib.methods.mstg.synthesis import iterate_frames, synthesize
 
@@ -166,6 +168,43 @@ def test_the_fields_of_mstg_plus_invert_each_other_and_do_not_fold():
     inside = (slice(None), slice(None), *(slice(2, -2) for _ in range(3)))
     assert compose(fields, inverses)[inside].abs().max() < 0.1
     assert (jacobian_determinant(fields) > 0).float().mean() > 0.999
+
+
+def test_coarse_networks_see_an_eighth_of_the_voxels_and_move_the_whole_image(monkeypatch):
+    network, seen = lively(replace(PLUS, coarse=True)), []
+    forward = DiffusionUNet.forward
+
+    def spy(self, images, *rest):
+        seen.append(tuple(images.shape[2:]))
+        return forward(self, images, *rest)
+
+    monkeypatch.setattr(DiffusionUNet, "forward", spy)
+    ed, es = two_images((32, 64, 32))
+    found = synthesize(network, ed, es, [0.5])
+    assert set(seen) == {(16, 32, 16)}
+    field = torch.from_numpy(found.fields)
+    assert field.abs().max() > 0.3
+    assert jacobian_determinant(field).min() > 0
+    back = compose(field, torch.from_numpy(found.inverses))  # linear between coarse voxels
+    assert back[..., 6:-6, 6:-6, 6:-6].abs().mean() < 0.2 * field.abs().mean()
+
+
+def test_a_coarse_field_is_in_voxels_of_the_whole_image():
+    """A velocity of (0, 0, 1) half-size voxels everywhere moves the image by two voxels."""
+    network = MSTG(replace(PLUS, coarse=True, refine=False, time_warp=False))
+    ed, es = (torch.from_numpy(image)[None, None] for image in two_images((32, 32, 32)))
+    velocity = torch.zeros(1, 3, 16, 16, 16)
+    velocity[:, 2] = 1
+    moved, _ = network.from_ed(Motion(ed, es, ed, there=velocity), torch.ones(1))
+    torch.testing.assert_close(moved[..., :-2], ed[..., 2:], atol=1e-5, rtol=0)
+
+
+def test_stages_before_the_first_scan_have_no_mamba():
+    def scanned(first: int) -> int:
+        network = DiffusionUNet(CHANNELS, first_scan=first)
+        return sum(isinstance(module, Mamba) for module in network.modules())
+
+    assert [scanned(first) for first in range(5)] == [9, 7, 5, 3, 1]
 
 
 def test_any_number_of_frames_takes_two_field_computations(monkeypatch):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from MambaSynthLib.cine_metrics import frame_scores
 from MambaSynthLib.errors import FileError
 from training.cine import score, tables
 from training.cine.comparison import holm, p_values, row_scores
@@ -97,6 +99,21 @@ def test_scores_are_made_once_and_again_for_new_weights(data, tmp_path):
     (tmp_path / "scores.json").write_text("{}")
     with pytest.raises(FileError, match="score the run again"):
         score.read_scores(tmp_path)
+
+
+def test_each_draw_of_noise_is_scored_with_the_weights_of_the_one_training(data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    shutil.copytree(data, tmp_path / "data/noise-1")
+    score.score_all(tmp_path / "data", tmp_path, ["blend"], 1, "cpu", draws=2)
+    folders = score.scored_of("blend", tmp_path, 1, 2)
+    assert [folder.name for folder in folders] == ["seed-0", "noise-1"]
+    assert row_scores("blend", tmp_path, 1, 2).values["psnr"].shape[0] == 2
+
+
+def test_a_reference_frame_is_scored_in_the_data_sets_own_scale():
+    frame = np.linspace(0.1, 0.6, 12**3).reshape(12, 12, 12)
+    assert frame_scores(frame, frame, rescale=False).nmse == 0
+    assert frame_scores(frame, frame).nmse > 0
 
 
 def _runs(folder, psnr: dict[str, list[list[float]]]) -> None:

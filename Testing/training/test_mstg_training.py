@@ -19,6 +19,7 @@ from MambaSynthLib.methods.mstg.inference import TorchNetwork
 from MambaSynthLib.methods.mstg.network import MSTG
 from MambaSynthLib.methods.mstg.synthesis import synthesize
 from MambaSynthLib.package import read_package
+from training.cine.rows import row
 from training.data.heart_cine import HeartCine, write_json, write_subject
 from training.mstg import losses, train
 from training.mstg import state as state_module
@@ -152,6 +153,19 @@ def test_mirrors_and_brightness_change_all_three_images_alike():
     assert np.exp(-0.5) <= power <= np.exp(0.5) and power != 1
 
 
+def test_a_crop_cuts_the_same_box_of_all_three_images():
+    ramp = np.arange(16.0**3, dtype=np.float32).reshape(16, 16, 16)
+    cine = replace(shrinking("a"), frames=np.stack([ramp + 10_000 * n for n in range(5)]))
+    beats = Beats([cine], "ends", "cpu")
+    starts = set()
+    for seed in range(20):
+        batch = beats.draw(1, 0, np.random.default_rng(seed), (8, 8, 32))
+        assert batch.ed.shape == (1, 1, 8, 8, 16) or batch.ed.shape == (1, 1, 8, 16, 8)
+        torch.testing.assert_close(batch.es - batch.ed, torch.full_like(batch.ed, 30_000))
+        starts.add(float(batch.ed.min()))
+    assert len(starts) > 5
+
+
 def test_data_that_do_not_fit_the_network_are_refused():
     odd = replace(shrinking("a"), frames=np.zeros((5, 12, 16, 16), np.float32))
     with pytest.raises(RequestError, match=r"a: .*\(12, 16, 16\).*multiples of 16"):
@@ -264,6 +278,13 @@ def test_the_papers_recipe_has_its_settings_and_the_ablations_differ_in_one_swit
         assert read_recipe(RECIPES / f"minus_{name}.yaml") == replace(plus, network=changed)
 
 
+def test_the_small_row_of_the_table_is_what_the_compact_recipe_says():
+    recipe, small = read_recipe(RECIPES / "mstg_plus_compact.yaml"), row("mstg+compact")
+    assert recipe.network.coarse and recipe.weights.lambda_eps == 0
+    assert (recipe.iterations, recipe.batch) == (small.small, small.batch)
+    assert (recipe.targets, recipe.gamma_spread) == (small.targets, small.gamma_spread)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -277,6 +298,8 @@ def test_the_papers_recipe_has_its_settings_and_the_ablations_differ_in_one_swit
         (TINY.replace("iterations: 4", "iterations: 0"), "iterations is 0"),
         (TINY.replace("[4, 8]", "[4, 6]"), "multiples of 4"),
         (TINY.replace("refine: true", "mode: image"), "lambda_eps alone"),
+        (TINY.replace("velocity: true", "coarse: true"), "velocity or exact_ends is not"),
+        (TINY.replace("refine: true", "first_scan: 3"), "first_scan is 3"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, text, message):

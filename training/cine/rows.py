@@ -100,12 +100,12 @@ def _recipe(name: str) -> Callable[[], CineTraining]:
 ROWS = {
     "no-motion": Row("no motion", trivial=_no_motion),
     "blend": Row("linear blend", trivial=_blend),
-    "cgan": Row("CGAN (3-D pix2pix)", _cgan, small=5500),
-    "ukan": Row("U-KAN diffusion", _ukan, iterations=3000, small=900, crop=None),
-    "r2net": Row("R2Net", _r2net, targets="ends", small=1400, small_lr=FAST),
-    "voxelmorph": Row("VoxelMorph", _voxelmorph, targets="ends", small=1150, small_lr=FAST),
+    "cgan": Row("CGAN (3-D pix2pix)", _cgan, small=3500),
+    "ukan": Row("U-KAN diffusion", _ukan, iterations=3000, small=500, crop=None),
+    "r2net": Row("R2Net", _r2net, targets="ends", small=900, small_lr=FAST),
+    "voxelmorph": Row("VoxelMorph", _voxelmorph, targets="ends", small=800, small_lr=FAST),
     "ddm": Row(
-        "DDM", _recipe("ddm"), targets="ends", batch=1, gamma_spread=0, small=1100, small_lr=FAST
+        "DDM", _recipe("ddm"), targets="ends", batch=1, gamma_spread=0, small=700, small_lr=FAST
     ),
     "mstg": Row(
         "MSTG", _recipe("mstg"), targets="ends", batch=1, gamma_spread=0, small=500, small_lr=FAST
@@ -116,7 +116,7 @@ ROWS = {
 # What the small setting has in the place of mstg+: its networks see images of half the size.
 COMPACT = {
     "mstg+compact": Row(
-        "MSTG+ compact (ours)", _recipe("mstg_plus_compact"), batch=1, small=400, crop=None
+        "MSTG+ compact (ours)", _recipe("mstg_plus_compact"), batch=1, small=550, crop=None
     )
 }
 

@@ -17,6 +17,7 @@ import argparse
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -207,7 +208,9 @@ def _side_by_side(
     jobs: int,
     small: bool,
 ) -> None:
-    """A process per run, ``jobs`` at once."""
+    """A process per run, ``jobs`` at once, which share the cores."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     waiting, running = list(todo), {}
     while waiting or running:
         while waiting and len(running) < jobs:
@@ -215,7 +218,7 @@ def _side_by_side(
             command = [sys.executable, "-m", "training.cine.train", str(data), "--out", str(runs)]
             command += ["--rows", name, "--only-seed", str(seed), "--device", device]
             command += ["--share", str(share), *(["--small"] if small else [])]
-            running[name, seed] = subprocess.Popen(command)
+            running[name, seed] = subprocess.Popen(command, env=environment)
         time.sleep(0.2)
         for run, process in list(running.items()):
             if process.poll() is None:

@@ -40,6 +40,7 @@ class MSTGConfig:
     bidirectional: bool = False  # frames from ED and from ES, blended by time
     refine: bool = False  # a small network corrects the intensities between the ends
     time_warp: bool = False  # motion follows a learned monotone curve of time
+    first_scan: int = 0  # the stage from which on tokens are scanned; plain blocks before it
     coarse: bool = False  # both networks see images of half the size: an eighth of the tokens
 
     @property
@@ -56,6 +57,9 @@ class MSTGConfig:
         for name in SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, but must be true or false")
+        stages = range(len(self.channels) + 1)
+        if isinstance(self.first_scan, bool) or self.first_scan not in stages:
+            raise ValueError(f"first_scan is {self.first_scan!r}, but must be in {stages}")
         if self.coarse and not (self.velocity and self.exact_ends):
             raise ValueError("coarse is true, but velocity or exact_ends is not; turn them on")
         if len(self.channels) < 2 or any(n < 4 or n % 4 for n in self.channels):

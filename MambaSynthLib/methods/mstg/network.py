@@ -69,7 +69,7 @@ class MSTG(nn.Module):
         self.config = config = config or MSTGConfig()
         self.schedule = LinearSchedule()
         self.diffusion = DiffusionUNet(
-            config.channels, config.down, config.scan, config.decoder_mamba
+            config.channels, config.down, config.scan, config.decoder_mamba, config.first_scan
         )
         if config.mode == "image":
             width = config.channels[0]
