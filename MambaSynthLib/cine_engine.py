@@ -216,14 +216,20 @@ class _Pair:
 def _beyond_motion(image: Array, ed: Array, field: Array) -> Array | None:
     """(D,H,W) the part of ``image`` that moving ``ed`` does not explain; None where there is none.
 
-    Zero where the field points out of the canvas: there it is not known what was moved.
+    Where the field points out of the canvas it is not known what was moved: there it is that of
+    the nearest voxel where it is, so that no edge shows.
     """
-    from scipy.ndimage import map_coordinates
+    from scipy.ndimage import distance_transform_edt, map_coordinates
 
     places = field + np.stack(np.meshgrid(*map(np.arange, ed.shape), indexing="ij"))
     last = np.array(ed.shape).reshape(3, 1, 1, 1) - 1
     inside = np.all((places >= 0) & (places <= last), axis=0)
-    change = np.where(inside, image - map_coordinates(ed, places, order=1, mode="nearest"), 0)
+    if not inside.any():
+        return None
+    change = image - map_coordinates(ed, places, order=1, mode="nearest")
+    if not inside.all():
+        nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)
+        change = change[tuple(nearest)]
     return change.astype(np.float32) if np.abs(change).max() > NO_CHANGE else None
 
 

@@ -11,7 +11,7 @@ from MambaSynthLib import cine_engine
 from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.card import CineCard, CineGridSpec
 from MambaSynthLib.cine import Cine
-from MambaSynthLib.cine_engine import CineEngine
+from MambaSynthLib.cine_engine import CineEngine, _beyond_motion
 from MambaSynthLib.cine_preparation import prepare_cine, short_axis
 from MambaSynthLib.cine_upsampling import plan, provenance_of, upsample
 from MambaSynthLib.engine import Engine
@@ -317,3 +317,13 @@ def test_the_child_process_says_in_one_sentence_what_it_refuses(engine_with, tmp
     for sources, said in ((files, "frames is 2"), (files[:1], "1 frame"), ([], "0 frames")):
         (event,) = served([{**request, "sources": sources}], engine)[-1:]
         assert event["event"] == "failed" and said in event["message"] and not event["details"]
+
+
+def test_what_was_changed_beyond_motion_shows_no_edge_where_the_field_leaves_the_canvas():
+    ed = np.zeros((4, 6, 8), np.float32)
+    field = np.zeros((3, 4, 6, 8), np.float32)
+    field[2] = 3  # the last three columns look out of the canvas
+    image = np.broadcast_to(np.arange(1.0, 9, dtype=np.float32), ed.shape)
+    change = _beyond_motion(image, ed, field)
+    assert np.array_equal(change[0, 0], [1, 2, 3, 4, 5, 5, 5, 5])
+    assert _beyond_motion(image, ed, field + 20) is None
