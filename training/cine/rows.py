@@ -101,8 +101,8 @@ ROWS = {
     "no-motion": Row("no motion", trivial=_no_motion),
     "blend": Row("linear blend", trivial=_blend),
     "cgan": Row("CGAN (3-D pix2pix)", _cgan, small=3500),
-    "ukan": Row("U-KAN diffusion", _ukan, iterations=3000, small=500, crop=None),
-    "r2net": Row("R2Net", _r2net, targets="ends", small=900, small_lr=FAST),
+    "ukan": Row("U-KAN diffusion", _ukan, iterations=3000, small=300, crop=None),
+    "r2net": Row("R2Net", _r2net, targets="ends", small=400, small_lr=FAST),
     "voxelmorph": Row("VoxelMorph", _voxelmorph, targets="ends", small=800, small_lr=FAST),
     "ddm": Row(
         "DDM", _recipe("ddm"), targets="ends", batch=1, gamma_spread=0, small=700, small_lr=FAST
