@@ -229,6 +229,7 @@ def test_noised_images_have_the_schedules_mean_and_variance():
     assert abs(float(noise.mean())) < 0.05
 
 
+@pytest.mark.slow  # the fast one: the scores on the card of the shipped cine model
 def test_mstg_plus_learns_to_shrink_a_ball_better_than_a_blend_does():
     torch.manual_seed(0)
     cine = shrinking("a")
