@@ -38,6 +38,13 @@ ATTRIBUTION = (
     "MIDAS Journal (2009), doi:10.54294/g80ruo (Sunnybrook Cardiac Data, CC0-1.0)."
 )
 AXIS_CODES = "LPS"
+LIMITS = (
+    "Trained on made-up motion of real stacks, not on patients' heartbeats; the right ventricle and "
+    "the atria hardly move in it. All rows of the table were trained for minutes on a CPU, so it "
+    "ranks them at that cost only. The scores reward the averaging of two noisy images as well as "
+    "motion; for carrying labels from ED to ES look at the Dice, where registration without "
+    "frames between may be better."
+)
 
 
 def package(data: Path, out: Path, folder: Path) -> ModelPackage:
@@ -52,6 +59,7 @@ def package(data: Path, out: Path, folder: Path) -> ModelPackage:
     record["minutes"] = round(rows[-1].cpu_minutes, 2)
     description = Description(ID, VERSION, TITLE, TRAINED_ON, (ATTRIBUTION,), AXIS_CODES)
     card = card_of(record, recipe, method.network, description, [scores_of(rows)])
+    card["limits"] = f"{card['limits']} {LIMITS}"
     return write_package(folder, card, half_weights(method.network, run), readme_of(card))
 
 
