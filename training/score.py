@@ -21,8 +21,8 @@ import numpy as np
 
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import MambaSynthError
+from MambaSynthLib.evaluation import Row, evaluate
 from MambaSynthLib.io.files import read_volume
-from MambaSynthLib.metrics import Row, evaluate
 from MambaSynthLib.volume import Volume
 from training.export import draft
 

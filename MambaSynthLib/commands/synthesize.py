@@ -148,7 +148,7 @@ def _check_uncertainty(options: argparse.Namespace, package: ModelPackage) -> No
 def _read(options: argparse.Namespace) -> tuple[Volume, Volume | None]:
     """The source, and the reference if there is one, on the same grid."""
     from MambaSynthLib.io.files import read_volume
-    from MambaSynthLib.metrics import check_same_grid
+    from MambaSynthLib.volume import check_same_grid
 
     source = read_volume(
         options.input,

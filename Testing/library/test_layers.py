@@ -23,7 +23,7 @@ LIBRARY = [name for name in FILES if name.startswith("MambaSynthLib/")]
 GROUPS = (
     ("__init__", "errors", "volume", "provenance", "diffusion", "card"),
     ("grid", "intensity", "metrics"),
-    ("preparation", "report", "io"),
+    ("preparation", "evaluation", "report", "io"),
     ("layers", "methods"),
     ("package", "registry", "unpacking"),
     ("backends",),

@@ -13,7 +13,7 @@ import torch
 
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import FileError, ModelError, RequestError
-from MambaSynthLib.metrics import evaluate
+from MambaSynthLib.evaluation import evaluate
 from MambaSynthLib.package import read_package
 from MambaSynthLib.volume import Volume
 from training import export as export_module
