@@ -12,9 +12,9 @@ A method is plain PyTorch. It knows nothing of devices, processes, precision, ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
@@ -43,6 +43,7 @@ class TrainingMethod(Protocol):
     exported: str  # key of the network that synthesizes source -> target; the engine averages it
     objectives: ClassVar[tuple[str, ...]] = ("all",)
     objective: str = "all"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # name -> values of a recipe
 
     @classmethod
     def build(cls, recipe: Recipe) -> Self:
