@@ -28,6 +28,7 @@ GROUPS = (
     ("package", "registry", "unpacking"),
     ("backends",),
     ("importing", "engine"),
+    ("cohort", "workers"),
     ("console", "commands", "serve"),
     ("cli", "__main__"),
 )
