@@ -13,6 +13,7 @@ from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.methods.cravim.network import SIZE_MULTIPLE, CRAViMConfig
 from training.cravim.losses import Weights
 from training.cravim.step import WIRINGS, Wiring
+from training.data.augmentation import Augmentation
 from training.data.phantom_slices import Phantoms
 
 OBJECTIVES = ("cycle", "paired")
@@ -65,7 +66,7 @@ class Recipe:
     optimization: Optimization
     stages: tuple[Stage, ...]
     phantoms: Phantoms
-    gamma_spread: float
+    augmentation: Augmentation
     grid: GridSpec
     intensity: IntensitySpec
     schedule: Schedule
@@ -139,7 +140,7 @@ def _recipe(data: dict[str, Any]) -> Recipe:
         optimization=Optimization(**{**optimization, "betas": tuple(optimization["betas"])}),
         stages=tuple(Stage(**{**stage, "crop": tuple(stage["crop"])}) for stage in data["stages"]),
         phantoms=Phantoms(**data["phantoms"]),
-        gamma_spread=data["gamma_spread"],
+        augmentation=Augmentation(**data["augmentation"]),
         grid=GridSpec(**{**grid, "size": tuple(grid["size"])}),
         intensity=IntensitySpec(**{**intensity, "target_range": tuple(intensity["target_range"])}),
         schedule=_schedule(**data["schedule"]),
