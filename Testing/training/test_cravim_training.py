@@ -13,6 +13,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from training.cravim.recipe import Recipe, Stage, read_recipe
+from training.cravim.record import new_record
+from training.cravim.state import State
 
 from MambaSynthLib.card import GridSpec, IntensitySpec
 from MambaSynthLib.diffusion import Schedule
@@ -23,9 +26,6 @@ from training.cravim import losses, train
 from training.cravim import state as state_module
 from training.cravim.discriminator import MultiScaleDiscriminator
 from training.cravim.losses import Weights
-from training.cravim.recipe import Recipe, Stage, read_recipe
-from training.cravim.record import new_record
-from training.cravim.state import State
 from training.cravim.step import OFFICIAL, PAPER, Draw, Terms, draw_noise, noised, paired_pass
 from training.data import phantom_slices as phantoms
 from training.data.augmentation import Augmentation
