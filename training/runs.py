@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MambaSynthLib.errors import FileError
-from training.record import read_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from training.method import TrainingMethod
 
 EXPORTABLE = ("cravim",)  # methods whose exported network the library can run
+RUN = "run.json"
 
 
 @dataclass(frozen=True)
@@ -41,32 +42,9 @@ class TrainedRun:
     def exportable(self) -> bool:
         return self.method in EXPORTABLE
 
-    def weights(self) -> dict[str, Tensor]:
-        """The averaged weights of the exported network, by name.
-
-        Raises FileError: there is no readable checkpoint.
-        """
-        from training.engine.checkpoint import LAST, read_checkpoint
-
-        weights: dict[str, Tensor] = self._of(read_checkpoint(self.folder / LAST), "averaged")
-        return weights
-
-    @contextmanager
-    def trained(self) -> Iterator[TrainingMethod]:
-        """The method with the averaged weights, in eval mode, on the CPU."""
-        from training.engine.checkpoint import LAST, read_checkpoint
-
-        state = self._state()
-        content = read_checkpoint(self.folder / LAST)
-        try:
-            state.load(content)
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise FileError(
-                f"{self.folder / LAST}: is no checkpoint of its own run.json "
-                f"({str(error).partition(chr(10))[0]}); train again."
-            ) from error
-        with state.as_exported() as method:
-            yield method
+    @property
+    def contrasts(self) -> tuple[str, str]:
+        return self.record["source_contrast"], self.record["target_contrast"]
 
     def network(self) -> dict[str, int]:
         """The sizes of CRAViM's network, defaults included."""
@@ -75,6 +53,28 @@ class TrainedRun:
 
         return asdict(settings(CRAViMConfig, self.record["recipe"]["network"], "network"))
 
+    def weights(self) -> dict[str, Tensor]:
+        """The averaged weights of the exported network, by name, on the CPU.
+
+        Raises FileError: there is no readable checkpoint.
+        """
+        weights: dict[str, Tensor] = self._checkpoint()["averaged"]
+        return weights
+
+    @contextmanager
+    def trained(self) -> Iterator[TrainingMethod]:
+        """The method with the averaged weights, in eval mode, on the CPU."""
+        state = self._state()
+        try:
+            state.load(self._checkpoint())
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise FileError(
+                f"{self.folder}: its checkpoint does not fit its {RUN} "
+                f"({str(error).partition(chr(10))[0]}); train again."
+            ) from error
+        with state.as_exported() as method:
+            yield method
+
     def about(self) -> dict[str, Any]:
         """For the tables: parameters of the exported network, iterations, minutes, machine."""
         count = sum(value.numel() for value in self.weights().values() if value.is_floating_point())
@@ -82,10 +82,9 @@ class TrainedRun:
             "method": self.method,
             "recipe": self.record["recipe_file"],
             "parameters": count,
-            "iterations": self.record.get("iterations", 0),
+            "iterations": self.record["iterations"],
             "minutes": self.record["minutes"],
             "machine": self.record["machine"],
-            "finished": self.record.get("finished", True),
         }
 
     def _state(self) -> State:
@@ -96,22 +95,41 @@ class TrainedRun:
             return State(recipe_of(self.record["recipe"]))
         except (TypeError, ValueError) as error:
             raise FileError(
-                f"{self.folder}: run.json holds no recipe of this version ({error}); train again."
+                f"{self.folder / RUN}: holds no recipe of this version ({error}); train again."
             ) from error
 
-    def _of(self, content: dict[str, Any], key: str) -> Any:
-        if key not in content:
-            raise FileError(f"{self.folder}: its checkpoint lacks {key!r}; train again.")
-        return content[key]
+    def _checkpoint(self) -> dict[str, Any]:
+        from training.engine.checkpoint import LAST, read_checkpoint
+
+        content = read_checkpoint(self.folder / LAST)
+        if "averaged" not in content:
+            raise FileError(f"{self.folder / LAST}: holds no averaged weights; train again.")
+        return content
 
 
 def open_run(folder: Path) -> TrainedRun:
-    """The run in ``folder``. Raises FileError when it is none."""
-    record = read_record(folder)
+    """The finished run in ``folder``.
+
+    Raises FileError when there is none, or when its last iteration is still to come.
+    """
+    from training.former_runs import FormerRun, former_record, is_former
+
+    path = folder / RUN
     try:
-        _ = record["recipe"]["method"], record["recipe_file"], record["machine"]
-    except (KeyError, TypeError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        former = is_former(folder)
+        run = FormerRun(folder, former_record(record)) if former else TrainedRun(folder, record)
+        record = run.record
+        _ = run.method, run.name, run.contrasts, record["machine"]
+        minutes, finished = float(record["minutes"]), record["finished"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(
-            f"{folder}: its run.json lacks {error}; train again with this version."
+            f"{path}: is no record of a training run ({type(error).__name__}: {error}); name the "
+            "folder that 'mambasynth train' wrote."
         ) from error
-    return TrainedRun(folder, record)
+    if not finished:
+        raise FileError(
+            f"{folder}: its training is not finished after {minutes:.1f} minutes; give the same "
+            "'mambasynth train' again, it goes on."
+        )
+    return run

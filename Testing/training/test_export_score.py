@@ -13,6 +13,7 @@ import torch
 from training.cravim.recipe import read_recipe
 from training.cravim.record import new_record, write_record
 from training.cravim.state import State
+from training.score import score, setting
 
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import FileError, ModelError, RequestError
@@ -23,7 +24,6 @@ from training import export as export_module
 from training import score as score_module
 from training.cravim import train
 from training.export import Description, averaged_weights, draft, export
-from training.score import score, setting
 
 DESCRIPTION = Description(
     id="tiny",

@@ -25,7 +25,7 @@ from MambaSynthLib.preparation import scaling_of
 from MambaSynthLib.volume import Volume, check_finite, check_same_grid
 from training.data.prepared import PreparedData
 from training.evaluation.candidates import Candidate, Pair
-from training.evaluation.lpips import find_lpips
+from training.evaluation.lpips import NOT_COMPUTED, find_lpips
 from training.evaluation.measures import MEASURES, PAPER, Lpips, slice_measures
 from training.evaluation.results import write_csv
 
@@ -239,9 +239,7 @@ def summary(record: dict[str, Any]) -> str:
     parts = []
     for measure in MEASURES:
         if measure.name in (*PAPER, "psnr"):
-            value = means.get(measure.name)
-            text = (
-                "not computed" if value is None else f"{value * measure.scale:.{measure.digits}f}"
-            )
+            value, digits = means.get(measure.name), measure.digits
+            text = NOT_COMPUTED if value is None else f"{value * measure.scale:.{digits}f}"
             parts.append(f"{measure.title} {text}")
     return f"{record['name']}: {', '.join(parts)}"

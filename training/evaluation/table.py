@@ -124,9 +124,8 @@ def write_table(folder: Path, results: Sequence[Result], main: Result) -> str:
     with staged(folder / "table.md", text.encode("utf-8")) as temporary:
         commit(temporary, folder / "table.md")
     columns = ["row", "n_subjects", "n_seeds", "parameters", "minutes"]
-    for measure in MEASURES:
-        columns += [f"{measure.name}{suffix}" for suffix in
-                    ("", "_std_subjects", "_std_seeds", "_mean_slices", "_p", "_p_holm")]  # fmt: skip
+    endings = ("", "_std_subjects", "_std_seeds", "_mean_slices", "_p", "_p_holm")
+    columns += [f"{measure.name}{ending}" for measure in MEASURES for ending in endings]
     write_csv(folder / "table.csv", columns, _records(results, main))
     return text
 
