@@ -27,8 +27,8 @@ def result(record: Mapping[str, Any], lines: list[str], as_json: bool) -> None:
 
 
 @contextmanager
-def progress(title: str, unit: str) -> Iterator[Progress]:
-    """A bar with ``unit`` done and time left; where stderr is no terminal, a line every tenth."""
+def slice_progress(title: str, unit: str = "slices") -> Iterator[Progress]:
+    """A bar with units done and time left; where stderr is no terminal, a line every tenth."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

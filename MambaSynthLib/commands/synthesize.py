@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         console.note(f"warning: {source.name}: {warning}")
     engine = Engine(package, options.device, options.backend)
     started = time.monotonic()
-    with console.progress(f"synthesizing {options.to}", "slices") as progress:
+    with console.slice_progress(f"synthesizing {options.to}") as progress:
         synthesis = engine.synthesize(
             {package.card.source_contrasts[0]: source},
             steps=options.steps,

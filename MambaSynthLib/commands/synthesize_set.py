@@ -122,7 +122,7 @@ def _with_progress(found: Iterator[Outcome], total: int) -> Iterator[Outcome]:
     """Pass outcomes on; a bar with time left, or a line per file where there is no terminal."""
     from MambaSynthLib import console
 
-    with console.progress("synthesizing", "files") as progress:
+    with console.slice_progress("synthesizing", "files") as progress:
         progress(0, total)
         for done, outcome in enumerate(found, start=1):
             if outcome.status == "failed":

@@ -60,7 +60,7 @@ def _score(
     from MambaSynthLib import console
     from training.evaluation.scoring import score, summary, write_scores
 
-    with console.progress(f"scoring {candidate.name}", "volumes") as progress:
+    with console.slice_progress(f"scoring {candidate.name}", "volumes") as progress:
         rows, examples, about_lpips = score(
             candidate, data, options.split, range(options.seeds), progress
         )
