@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from MambaSynthLib.methods.cravim.network import ResidualBlock
+from MambaSynthLib.methods.cravim.network import ResidualBlock, norm_relu
 
 Undo = Callable[[Tensor], Tensor]
 
@@ -120,9 +120,7 @@ def _decoder(width: int, out: int, kernel: int) -> nn.Sequential:
     """Two doublings and the last convolution. (B,4 width,H/4,W/4) -> (B,out,H,W)."""
 
     def doubling(channels: int) -> nn.ConvTranspose2d:
-        return nn.ConvTranspose2d(
-            channels, channels // 2, 3, stride=2, padding=1, output_padding=1
-        )
+        return nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1)
 
     return nn.Sequential(
         *_normalized(doubling(4 * width)),
@@ -133,7 +131,12 @@ def _decoder(width: int, out: int, kernel: int) -> nn.Sequential:
 
 
 def _normalized(conv: nn.Module) -> tuple[nn.Module, ...]:
-    return conv, nn.InstanceNorm2d(0), nn.ReLU()
+    return conv, _NormReLU()
+
+
+class _NormReLU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return norm_relu(x)
 
 
 def normal_init(network: nn.Module) -> None:

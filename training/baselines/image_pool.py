@@ -1,4 +1,4 @@
-"""The pool of earlier synthetic images that a discriminator sees (Shrivastava et al., CVPR 2017)."""
+"""Earlier synthetic images, for a discriminator to see again (Shrivastava et al., CVPR 2017)."""
 
 from __future__ import annotations
 
