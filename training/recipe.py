@@ -12,12 +12,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import torch
 from torch.nn import Parameter
 from torch.optim import Adam
 
 from MambaSynthLib.card import GridSpec, IntensitySpec
 from MambaSynthLib.diffusion import Schedule
-from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.errors import FileError, MambaSynthError, RequestError
+from training.data.augmentation import Augmentation
 from training.data.phantom_slices import Phantoms
 from training.methods import method_class
 
@@ -101,7 +103,7 @@ class Recipe:
     options: dict[str, Any] = field(default_factory=dict)  # the method's own switches
     schedule: Schedule = Schedule()
     same_slice: bool = True  # False: source and target are slices of independent draws
-    gamma_spread: float = 0.0  # of the source's gamma, for scanners whose contrast differs
+    augmentation: Augmentation = Augmentation()
     shards: int = 1  # parts that an iteration's batch is worked off in; more save memory
     precision: str = "32"
     every: Every = Every()
@@ -146,8 +148,11 @@ class Recipe:
         return self.stages[-1]
 
     def resolved(self) -> dict[str, Any]:
-        """Every value, preset and defaults included, as JSON types."""
-        return asdict(self)
+        """Every value, preset and defaults included."""
+        values = asdict(self)
+        for stage in values["stages"]:
+            stage["objective"] = stage["objective"] or method_class(self.method).objectives[0]
+        return values
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -168,8 +173,11 @@ def read_recipe(path: Path) -> Recipe:
         reason = " ".join(str(error).split())
         raise FileError(f"{path}: is no YAML ({reason}); correct that line.") from error
     try:
-        return recipe_of(data)
-    except (TypeError, ValueError) as error:
+        recipe = recipe_of(data)
+        with torch.device("meta"):  # the method checks its part; nothing is allocated
+            method_class(recipe.method).build(recipe).optimizers()
+        return recipe
+    except (TypeError, ValueError, MambaSynthError) as error:
         raise RequestError(f"{path}: {error}; compare the files in training/recipes.") from error
 
 
@@ -231,7 +239,8 @@ def _fit(wanted: Any, value: Any, where: str) -> Any:
     if wanted is str and isinstance(value, int):
         return str(value)  # precision: 32
     plain = origin or wanted
-    if plain is not Any and (not isinstance(value, plain) or (plain is int and value is True)):
+    yes_as_number = plain is int and isinstance(value, bool)
+    if plain is not Any and (yes_as_number or not isinstance(value, plain)):
         raise ValueError(f"{where} is {value!r}, not of the type {plain.__name__}")
     return value
 

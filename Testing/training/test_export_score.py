@@ -10,6 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from training.cravim.recipe import read_recipe
+from training.cravim.record import new_record, write_record
+from training.cravim.state import State
 
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import FileError, ModelError, RequestError
@@ -19,9 +22,6 @@ from MambaSynthLib.volume import Volume
 from training import export as export_module
 from training import score as score_module
 from training.cravim import train
-from training.cravim.recipe import read_recipe
-from training.cravim.record import new_record, write_record
-from training.cravim.state import State
 from training.export import Description, averaged_weights, draft, export
 from training.score import score, setting
 
@@ -63,7 +63,9 @@ def run(tmp_path_factory) -> Path:
         for parameter in state.averaged.parameters():
             parameter.add_(0.01)
     state.save(folder / "last.pt")
-    write_record(folder, {**new_record(recipe, Path("tiny.toml")), "minutes": 41.6})
+    write_record(
+        folder, {**new_record(recipe, Path("tiny.toml"), torch.device("cpu")), "minutes": 41.6}
+    )
     return folder
 
 

@@ -48,6 +48,10 @@ class Networks:
     of_a: nn.Module
     of_b: nn.Module
 
+    def to(self, device: torch.device | str) -> Networks:
+        """All four on ``device``."""
+        return Networks(**{name: network.to(device) for name, network in vars(self).items()})
+
     def generator_parameters(self) -> Iterable[nn.Parameter]:
         return [*self.a_to_b.parameters(), *self.b_to_a.parameters()]
 
@@ -121,6 +125,8 @@ class Terms:
     cyc_b: Tensor
     paired_ab: Tensor
     paired_ba: Tensor
+    edge_ab: Tensor
+    edge_ba: Tensor
 
     def total(self, weights: Weights) -> Tensor:
         """Eq. 5."""
@@ -131,10 +137,14 @@ class Terms:
             + weights.lambda_trans * (self.trans_backward_ab + self.trans_backward_ba)
             + weights.lambda_cyc * (self.cyc_a + self.cyc_b)
             + weights.lambda_paired * (self.paired_ab + self.paired_ba)
+            + weights.lambda_edge * (self.edge_ab + self.edge_ba)
         )
 
     def values(self) -> dict[str, float]:
-        return {field.name: float(getattr(self, field.name).detach()) for field in fields(self)}
+        return {name: float(value) for name, value in self.detached().items()}
+
+    def detached(self) -> dict[str, Tensor]:
+        return {field.name: getattr(self, field.name).detach() for field in fields(self)}
 
 
 def generator_pass(
@@ -176,6 +186,8 @@ def generator_pass(
         cyc_b=losses.cycle_loss(back_b, b),
         paired_ab=losses.paired_loss(ab, b),
         paired_ba=losses.paired_loss(ba, a),
+        edge_ab=losses.edge_loss(ab, a),
+        edge_ba=losses.edge_loss(ba, b),
     )
     return terms, ab, ba
 
@@ -187,8 +199,9 @@ def paired_pass(
     noise: IterationNoise,
     from_noise: Tensor,
     schedule: Schedule,
-) -> tuple[Tensor, Tensor]:
-    """Paired and transport loss of one generator, for registered pairs; not in the paper.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Paired, structural and transport loss of one generator, for registered pairs; not in the
+    paper.
 
     ``from_noise`` (B,) says which samples start from pure noise, as in one-step sampling; the
     others see the acquired target at a random noise level, as in the later steps.
@@ -196,7 +209,11 @@ def paired_pass(
     noisy_target = noised(b, noise.denoise_ab, schedule)
     noisy = torch.where(from_noise.view(-1, 1, 1, 1), noise.start_a, noisy_target)
     carried, target = generator(torch.cat([a, noisy], dim=1)).split(1, dim=1)
-    return losses.paired_loss(target, b), losses.transport_loss(carried, a)
+    return (
+        losses.paired_loss(target, b),
+        losses.structural_loss(target, b),
+        losses.transport_loss(carried, a),
+    )
 
 
 def discriminator_pass(networks: Networks, a: Tensor, b: Tensor, ab: Tensor, ba: Tensor) -> Tensor:
