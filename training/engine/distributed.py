@@ -55,6 +55,12 @@ def launcher_size() -> tuple[int, int]:
     return 1, 1
 
 
+def is_first_process() -> bool:
+    """Whether this process writes; known before any of them has found the others."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+    return all(int(os.environ.get(name) or 0) == 0 for name in ranks)
+
+
 def strategy(processes: int) -> Any:
     """Lightning's strategy for so many processes altogether."""
     return Processes() if processes > 1 else "auto"
