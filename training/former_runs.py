@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from MambaSynthLib.errors import FileError
 from training.runs import TrainedRun
 
-CHECKPOINT = "last.pt"
 PREFIX = "a_to_b.module."  # of the averaged generator, among the keys of the averaged networks
 
 
@@ -20,10 +19,12 @@ PREFIX = "a_to_b.module."  # of the averaged generator, among the keys of the av
 class FormerRun(TrainedRun):
     """A finished run of ``training.cravim.train``."""
 
+    checkpoint: ClassVar[str] = "last.pt"
+
     def _checkpoint(self) -> dict[str, Any]:
         import torch
 
-        path = self.folder / CHECKPOINT
+        path = self.folder / self.checkpoint
         try:
             averaged = torch.load(path, map_location="cpu", weights_only=True)["averaged"]
         except Exception as error:  # torch raises half a dozen kinds for a damaged file
@@ -50,4 +51,4 @@ def former_record(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_former(folder: Path) -> bool:
-    return (folder / CHECKPOINT).is_file()
+    return (folder / FormerRun.checkpoint).is_file()

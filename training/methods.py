@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 METHODS = {
     "cravim": "training.cravim.method:CRAViMTraining",
+    "cycle-denoise": "training.baselines.cycle_denoise:CycleDenoise",
     "cyclegan": "training.baselines.cyclegan:CycleGAN",
     "attentiongan": "training.baselines.attentiongan:AttentionGAN",
     "reggan": "training.baselines.reggan:RegGAN",

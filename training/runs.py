@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from MambaSynthLib.errors import FileError
 
@@ -27,6 +28,7 @@ class TrainedRun:
 
     folder: Path
     record: dict[str, Any]
+    checkpoint: ClassVar[str] = "last.ckpt"
 
     @property
     def name(self) -> str:
@@ -75,6 +77,12 @@ class TrainedRun:
         with state.as_exported() as method:
             yield method
 
+    @property
+    def checkpoint_sha256(self) -> str:
+        """Of the file that the weights are in."""
+        with open(self.folder / self.checkpoint, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def about(self) -> dict[str, Any]:
         """For the tables: parameters of the exported network, iterations, minutes, machine."""
         count = sum(value.numel() for value in self.weights().values() if value.is_floating_point())
@@ -85,6 +93,7 @@ class TrainedRun:
             "iterations": self.record["iterations"],
             "minutes": self.record["minutes"],
             "machine": self.record["machine"],
+            "checkpoint_sha256": self.checkpoint_sha256,
         }
 
     def _state(self) -> State:
@@ -99,11 +108,13 @@ class TrainedRun:
             ) from error
 
     def _checkpoint(self) -> dict[str, Any]:
-        from training.engine.checkpoint import LAST, read_checkpoint
+        from training.engine.checkpoint import read_checkpoint
 
-        content = read_checkpoint(self.folder / LAST)
+        content = read_checkpoint(self.folder / self.checkpoint)
         if "averaged" not in content:
-            raise FileError(f"{self.folder / LAST}: holds no averaged weights; train again.")
+            raise FileError(
+                f"{self.folder / self.checkpoint}: holds no averaged weights; train again."
+            )
         return content
 
 

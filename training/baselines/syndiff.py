@@ -172,8 +172,8 @@ class SynDiff(Baseline):
             real = n[f"of_step_{c}"](at_t, step.noisy, step.t)
             fake = n[f"of_step_{c}"](step.synthetic, step.noisy, step.t)
             terms[f"of_step_{c}"] = (w.lambda_adv, non_saturating_discriminator(fake, real))
-            if penalized:
-                terms[f"r1_{c}"] = (1.0, r1_penalty(real, at_t, w.r1_gamma))
+            r1 = r1_penalty(real, at_t, w.r1_gamma) if penalized else y_0.new_zeros(())
+            terms[f"r1_{c}"] = (1.0, r1)
             other = n[f"of_{OTHER[c]}"]
             loss = non_saturating_discriminator(other(guide), other(acquired[OTHER[c]]))
             terms[f"of_{OTHER[c]}"] = (w.lambda_adv, loss)

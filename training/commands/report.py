@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from training.evaluation.results import Result
 
 
 def add_parser(commands: Any) -> None:
@@ -20,26 +24,34 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    print(report(options.scores, options.out, options.main))
+    from training.evaluation.results import read_results
+
+    print(write_report(read_results(options.scores), options.out, options.main))
     return 0
 
 
-def report(scores: list[Path], out: Path, main: str | None = None) -> str:
-    """Write ``table.md``, ``table.csv`` and the pictures; returns the Markdown."""
+def write_report(
+    results: Sequence[Result],
+    out: Path,
+    main: str | None = None,
+    paper: Mapping[str, str] | None = None,
+) -> str:
+    """Write ``table.md``, ``table.csv`` and the pictures; returns the Markdown.
+
+    ``paper`` is what the paper prints for a row, where it has one.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
 
     from MambaSynthLib.io.atomic import telling
     from training.evaluation.pictures import draw_best_and_worst, draw_examples, draw_table
-    from training.evaluation.results import read_results
     from training.evaluation.table import main_row, write_table
 
-    results = read_results(scores)
     chosen = main_row(results, main)
     with telling(out):
         out.mkdir(parents=True, exist_ok=True)
     draw_table(results, out / "table.png")
     draw_examples(results, out / "examples.png")
     draw_best_and_worst(results, out / "best_and_worst.png")
-    return write_table(out, results, chosen)
+    return write_table(out, results, chosen, paper or {})

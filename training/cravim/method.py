@@ -6,7 +6,7 @@ generator alone on registered pairs, which is ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -56,7 +56,7 @@ class CRAViMTraining(TrainingMethod):
 
     def __init__(
         self,
-        config: CRAViMConfig,
+        new_generator: Callable[[], nn.Module],
         weights: Weights,
         options: Options,
         optimization: Optimization,
@@ -67,8 +67,8 @@ class CRAViMTraining(TrainingMethod):
         width, spectral = options.discriminator_width, options.spectral_norm
         self.networks = nn.ModuleDict(
             {
-                "a_to_b": CRAViM(config),
-                "b_to_a": CRAViM(config),
+                "a_to_b": new_generator(),
+                "b_to_a": new_generator(),
                 "of_a": MultiScaleDiscriminator(width, spectral_norm=spectral),
                 "of_b": MultiScaleDiscriminator(width, spectral_norm=spectral),
             }
@@ -77,8 +77,9 @@ class CRAViMTraining(TrainingMethod):
 
     @classmethod
     def build(cls, recipe: Recipe) -> Self:
+        config = settings(CRAViMConfig, recipe.network, "network")
         return cls(
-            settings(CRAViMConfig, recipe.network, "network"),
+            lambda: CRAViM(config),
             settings(Weights, recipe.weights, "weights"),
             settings(Options, recipe.options, "options"),
             recipe.optimization,

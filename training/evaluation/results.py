@@ -100,7 +100,7 @@ def read_results(folders: Sequence[Path]) -> list[Result]:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise RequestError(f"{twice}: names two results; give one of them another --name.")
-    return results
+    return sorted(results, key=lambda result: result.record["about"].get("trivial", -1))
 
 
 def _result_folders(folder: Path) -> list[Path]:

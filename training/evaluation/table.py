@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,20 @@ def comparisons(results: Sequence[Result], main: Result, measure: str) -> dict[s
     }
 
 
-def to_markdown(results: Sequence[Result], main: Result) -> str:
+def to_markdown(
+    results: Sequence[Result], main: Result, paper: Mapping[str, str] | None = None
+) -> str:
     """The table, and beneath it everything that a reader needs to judge it."""
     tested = {name: comparisons(results, main, name) for name in ("ssim", "mse")}
-    header = ["row", *(BY_NAME[name].title for name in SHOWN), "p (SSIM)", "p (MSE)",
-              "parameters", "minutes"]  # fmt: skip
+    header = [
+        "row",
+        *(BY_NAME[name].title for name in SHOWN),
+        "p (SSIM)",
+        "p (MSE)",
+        "parameters",
+        "minutes",
+    ]
+    header += ["paper's SSIM %"] if paper else []
     lines = [header]
     for result in results:
         about = result.record["about"]
@@ -63,6 +72,7 @@ def to_markdown(results: Sequence[Result], main: Result) -> str:
         size = f"{about['parameters']:,}" if "parameters" in about else "-"
         minutes = f"{about['minutes']:.1f}" if "minutes" in about else "-"
         lines.append([result.name, *cells, *ps, size, minutes])
+        lines[-1] += [paper.get(result.name, "-")] if paper else []
     return "\n".join([*markdown(lines), "", *_notes(results, main), ""])
 
 
@@ -116,11 +126,13 @@ def _span(seeds: Sequence[int]) -> str:
     return f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
 
 
-def write_table(folder: Path, results: Sequence[Result], main: Result) -> str:
+def write_table(
+    folder: Path, results: Sequence[Result], main: Result, paper: Mapping[str, str] | None = None
+) -> str:
     """``table.md`` and ``table.csv``; returns the Markdown."""
     from MambaSynthLib.io.atomic import commit, staged
 
-    text = to_markdown(results, main)
+    text = to_markdown(results, main, paper)
     with staged(folder / "table.md", text.encode("utf-8")) as temporary:
         commit(temporary, folder / "table.md")
     columns = ["row", "n_subjects", "n_seeds", "parameters", "minutes"]

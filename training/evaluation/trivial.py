@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.metrics import foreground
+from MambaSynthLib.intensity import background
 from MambaSynthLib.preparation import EMPTY, prepare, scaling_of
 from MambaSynthLib.volume import Volume, array_axis
 from training.data.prepared import PreparedData
@@ -42,7 +42,7 @@ class Source:
         scaled = scaling_of(pair.source, self.data.intensity).apply(pair.source.array)
         image = np.clip(scaled, -1, 1)
         if self.inverted:
-            image = np.where(foreground(pair.source.array), -image, EMPTY)
+            image = np.where(background(pair.source.array), EMPTY, -image)
         return pair.source.with_array(image)
 
 
@@ -113,9 +113,12 @@ def centered(image: NDArray[np.floating[Any]], size: tuple[int, ...]) -> NDArray
 
 def trivial_candidates(data: PreparedData) -> list[Candidate]:
     """In the order of the table."""
-    return [
+    candidates: list[Candidate] = [
         Source(data, inverted=False),
         Source(data, inverted=True),
         MeanTarget(data),
         *(Shifted(data, pixels) for pixels in SHIFTS),
     ]
+    for n, candidate in enumerate(candidates):
+        candidate.about["trivial"] = n  # a table puts them last, in this order
+    return candidates
