@@ -1,6 +1,8 @@
 # make demo   a real T1w head -> its synthetic T2w volume, picture and scores in out/demo
 # make test   all tests, lint and types; needs nothing but Python 3.11 or newer
 # make slicer the tests of the 3D Slicer module, on Slicer's MRML library; part of make test
+# make tables Tables 1 and 2 of CRAViM in miniature, into out/tables and training/README.md; it goes on
+#             where it was stopped. Needs label maps and two registered patients, see training/README.md
 # make bench  scan, network and volume against floors and others: tables, CSV, plots in out/bench
 #
 # All make their own environments in .venv and .venv-slicer and install what they need into them: the
@@ -19,7 +21,7 @@ SLICER_LIBRARIES := cmake make libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libgl
 SLICER_CHECK := $(IN_SLICER_VENV) python -c 'import PySide6.QtWidgets, slicer, shutil; \
   assert shutil.which("cmake"), "cmake is missing"'
 
-.PHONY: demo test test-slow lint slicer bench clean
+.PHONY: demo test test-slow lint slicer bench tables clean
 
 demo: $(VENV)/demo.done
 	$(IN_VENV) mambasynth demo
@@ -33,6 +35,18 @@ test-slow: $(VENV)/test.done
 bench: $(VENV)/test.done
 	$(INSTALL) --no-deps mambapy
 	$(IN_VENV) for what in scan network volume; do python -m Testing.benchmarks.$$what || exit; done
+
+# Folders of label maps and of two patients with T1_MNI.nii.gz and T2_MNI.nii.gz (the second is tested on)
+LABELS ?= ../shared/data/brain_labels/training_label_maps
+PATIENTS ?= $(addprefix ../shared/data/brain_t1_t2/registered_1mm/patient,07 19)
+THREADS ?= 2
+
+tables: $(VENV)/test.done
+	$(IN_VENV) mambasynth miniature --labels $(LABELS) --out out/tables \
+	  $(foreach p,$(PATIENTS),--acquired $(p)/T1_MNI.nii.gz $(p)/T2_MNI.nii.gz)
+	$(IN_VENV) mambasynth reproduce training/recipes/table1 training/recipes/table2 --small \
+	  --data out/tables/data --out out/tables --accelerator cpu --threads $(THREADS) \
+	  --readme training/README.md
 
 lint: $(VENV)/test.done
 	$(IN_VENV) ruff check . && ruff format --check . && mypy

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 EXPORTABLE = ("cravim",)  # methods whose exported network the library can run
 RUN = "run.json"
+STATISTICS = ("running_mean", "running_var")  # of batch normalization: no parameters
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,11 @@ class TrainedRun:
 
     def about(self) -> dict[str, Any]:
         """For the tables: parameters of the exported network, iterations, minutes, machine."""
-        count = sum(value.numel() for value in self.weights().values() if value.is_floating_point())
+        count = sum(
+            value.numel()
+            for name, value in self.weights().items()
+            if value.is_floating_point() and not name.endswith(STATISTICS)
+        )
         return {
             "method": self.method,
             "recipe": self.record["recipe_file"],
