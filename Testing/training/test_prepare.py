@@ -8,12 +8,14 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from made_up_heads import LAS, SHAPE, head, save, tissues
 from PIL import Image
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.preparation import prepare as to_network
 from MambaSynthLib.volume import Volume
+from training.data.orientation import oriented
 from training.data.prepared import open_prepared
 
 CANVAS = ["--size", "48", "44", "--tissue", "0.1", "--jobs", "1"]
@@ -242,6 +244,38 @@ def test_phantoms_of_one_label_map_never_meet_in_two_splits(tmp_path):
     assert prepare("phantom", *options, "--out", tmp_path / "out") == 0
     again = open_prepared(tmp_path / "out")
     assert before == {one.id: one.sha256 for split in again.splits for one in again.subjects(split)}
+
+
+def write_dicom(folder, volume):
+    """One file per slice, as a scanner would; ``volume`` has axial slices in LPS order."""
+    folder.mkdir(parents=True)
+    for k in range(volume.shape[2]):
+        plane = sitk.GetImageFromArray(volume.array[:, :, k].T.astype(np.int16)[None])
+        plane.SetSpacing(volume.spacing.tolist())
+        x, y, z = (volume.affine @ [0, 0, k, 1])[:3]
+        tags = {"0008|0060": "MR", "0020|000e": "1.2.3.4", "0020|000d": "1.2.3",
+                "0020|0032": f"{-x}\\{-y}\\{z}", "0020|0037": "1\\0\\0\\0\\1\\0",
+                "0008|0018": f"1.2.3.4.{k + 1}", "0020|0013": str(k + 1)}  # fmt: skip
+        for tag, value in tags.items():
+            plane.SetMetaData(tag, value)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(folder / f"{99 - k}.dcm"))  # names in the wrong order
+        writer.Execute(plane)
+
+
+def test_a_dicom_folder_is_a_volume(tmp_path):
+    volume = oriented(head("T1w", 0, True), "LPS")
+    write_dicom(tmp_path / "in/a/T1w", volume)
+    save(head("T2w", 0, True), tmp_path / "in/a/T2w.nii.gz")
+    options = ["--t1", f"{tmp_path}/in/*/T1w", "--t2", f"{tmp_path}/in/*/T2w.nii.gz"]
+    options += ["--register", "none", "--split", "train", "--out", tmp_path / "out"]
+    assert prepare("paired", *options) == 0
+    (subject,) = open_prepared(tmp_path / "out").subjects("train")
+    stored = subject.volume("T1w")
+    np.testing.assert_allclose(stored.affine, volume.affine, atol=1e-3)
+    all_equal(stored.array, volume.array.astype(np.int16))
+    assert subject.attributes["paired"] and len(subject.attributes["sources"]) == 33
 
 
 # Masks, resuming, processes

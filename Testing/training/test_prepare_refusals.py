@@ -272,4 +272,16 @@ def test_a_split_file_naming_strangers_is_refused(tmp_path):
     rule = tmp_path / "split.json"
     rule.write_text('{"train": [{"subject": "a"}], "validation": [], "test": ["ghost"]}')
     with pytest.raises(FileError, match="names ghost, of which there are no images"):
-        from_file(rule, ["a", "b"])
+        from_file(rule, {"a": "a", "b": "b"})
+
+
+def test_a_split_file_may_name_sessions_and_splits_people(tmp_path):
+    patient_of = {"a_1": "a", "a_2": "a", "b_1": "b", "a": "a", "b": "b"}
+    rule = tmp_path / "split.json"
+    rule.write_text(
+        '{"train": [{"subject": "a_1"}, {"subject": "a_2"}], "validation": [], "test": ["b"]}'
+    )
+    assert from_file(rule, patient_of) == {"train": ["a"], "validation": [], "test": ["b"]}
+    rule.write_text('{"train": ["a_1"], "validation": [], "test": ["a_2"]}')
+    with pytest.raises(RequestError, match="a: is in the splits train and test"):
+        from_file(rule, patient_of)

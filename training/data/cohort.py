@@ -183,7 +183,8 @@ def _split(found: Sequence[Found], request: Request) -> dict[str, str]:
         sites = {one.patient: one.site for one in found} if request.by_site else None
         split = at_random(sorted(whole), request.seed, sites)
     else:
-        split = from_file(Path(request.split), sorted(whole | partial))
+        patient_of = {key: one.patient for one in found for key in (one.id, one.patient)}
+        split = from_file(Path(request.split), patient_of)
         partial = set()
     if request.split in ("first40", "random"):
         split["train"] = [*split["train"], *sorted(partial)]

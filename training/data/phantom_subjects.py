@@ -13,6 +13,7 @@ from MambaSynthLib.volume import Volume
 from training.data.found import Layout, Reading
 from training.data.phantom import phantom_subject, read_label_map
 from training.data.phantom_config import PhantomConfig
+from training.data.signal_equations import CONTRASTS
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ def find(
     maps = sorted(folder.glob("*.nii*"))
     if not maps:
         raise RequestError(f"{folder}: holds no label map (*.nii, *.nii.gz); name another folder.")
+    if unknown := [contrast for contrast in contrasts if contrast not in CONTRASTS]:
+        raise RequestError(
+            f"phantoms have no {', '.join(unknown)}; choose among {', '.join(CONTRASTS)}."
+        )
     if subjects < 1 or not 0 <= skull <= 1:
         raise RequestError(
             f"{subjects} phantoms with a share of {skull:g} skulls make no sense; give at least 1 "

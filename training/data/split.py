@@ -70,11 +70,11 @@ def _sizes(count: int) -> tuple[int, int, int]:
     return count - validation - test, validation, test
 
 
-def from_file(path: Path, patients: Sequence[str]) -> Split:
+def from_file(path: Path, patient_of: Mapping[str, str]) -> Split:
     """The split in a JSON file {"train": [...], "validation": [...], "test": [...]}.
 
-    Entries are patients, or what ``splits.json`` of another prepared data set holds. Patients that
-    it does not name are left out.
+    Entries are patients or subjects (``patient_of`` knows both), or what ``splits.json`` of another
+    prepared data set holds. Patients that it does not name are left out.
 
     Raises
     ------
@@ -92,12 +92,16 @@ def from_file(path: Path, patients: Sequence[str]) -> Split:
             f"{path}: is no split (JSON with the lists train, validation, test; {error}); correct "
             "it or use --split first40, random, train, validation or test."
         ) from error
-    strangers = sorted({one for named in split.values() for one in named} - set(patients))
+    strangers = sorted({one for named in split.values() for one in named} - set(patient_of))
     if strangers:
         raise FileError(
             f"{path}: names {', '.join(strangers[:5])}, of which there are no images; correct the "
             "split or name another folder of images."
         )
+    split = {
+        name: list(dict.fromkeys(patient_of[one] for one in named))  # two sessions, one patient
+        for name, named in split.items()
+    }
     check_disjoint(split)
     return split
 
