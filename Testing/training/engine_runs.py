@@ -33,7 +33,7 @@ TINY: dict[str, Any] = {
     "seed": 11,
     "options": {"discriminator_width": 2},
     "network": {"ngf": 4, "n_blocks": 1, "n_attentions": 2},
-    "weights": {"lambda_paired": 25.0, "lambda_structure": 2.0},
+    "weights": {"lambda_paired": 25.0},
     "optimization": {
         "learning_rates": {"generators": 1e-3, "discriminators": 1e-4},
         "decay": "cosine",
@@ -44,7 +44,15 @@ TINY: dict[str, Any] = {
     "stages": [
         {"iterations": 3, "batch": 2, "crop": [64, 64]},
         {"iterations": 2, "batch": 2, "crop": [68, 64]},
-        {"iterations": 3, "batch": 2, "crop": [64, 64], "objective": "paired", "restart": True},
+        {
+            "iterations": 3,
+            "batch": 2,
+            "crop": [64, 64],
+            "objective": "paired",
+            "restart": True,
+            "weights": {"lambda_structure": 2.0},
+            "augmentation": {"gamma": 0.1, "noise": 0.02},
+        },  # fmt: skip
     ],
     "every": {"log": 1, "save": 2, "validate": 4},
 }

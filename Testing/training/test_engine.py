@@ -123,6 +123,16 @@ def test_a_paired_stage_changes_the_exported_generator_alone():
     assert found["generators"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_stage_has_weights_and_augmentation_of_its_own():
+    recipe = tiny_recipe()
+    first, last = recipe.stages[0], recipe.stages[-1]
+    assert recipe.augmentation_of(first).gamma == 0.2 and recipe.augmentation_of(last).noise == 0.02
+    method = State(recipe).method
+    for stage, structure in ((first, 0.0), (last, 2.0), (first, 0.0)):
+        method.begin(stage)
+        assert (method.weights.lambda_structure, method.weights.lambda_paired) == (structure, 25.0)
+
+
 def test_the_generators_step_leaves_no_gradient_in_the_discriminators_step():
     """However strong the adversarial loss is, the discriminators move by their own loss alone."""
 
@@ -169,6 +179,9 @@ class Sum:
     def __init__(self, scale: float = 1.0) -> None:
         self.networks = torch.nn.ModuleDict({"w": torch.nn.Linear(1, 1, bias=False)})
         self.scale = scale
+
+    def begin(self, stage):
+        self.stage = stage
 
     def iteration(self, source, target, generator):
         loss = self.scale * self.networks["w"].weight.sum() * source.mean()
