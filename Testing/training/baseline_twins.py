@@ -16,6 +16,8 @@ TWINS = {
     "attentiongan": dict(width=8, blocks=2, n_attentions=4, discriminator_width=8),
     "reggan": dict(width=8, blocks=2, discriminator_width=8, registration_widths=[8, 16]),
     "pix2pix": dict(width=8, levels=4, discriminator_width=8),
+    "cycle-denoise-resnet": dict(generator="resnet", width=4, blocks=2),
+    "cycle-denoise-attention": dict(generator="attention", width=4, blocks=2, n_attentions=3),
     "syndiff": dict(diffusive=NCSNPP, width=8, blocks=1, discriminator_width=4, halvings=3),
 }
 RATES = {"generators": 2e-3, "discriminators": 1e-3}
@@ -24,18 +26,21 @@ RATES = {"generators": 2e-3, "discriminators": 1e-3}
 def twin(name: str, **changes: object) -> TrainingMethod:
     """The small twin of a method, with its preset's settings but for higher learning rates."""
     torch.manual_seed(3)
+    by_denoising = name.startswith("cycle-denoise")
+    if by_denoising:
+        changes = {"options": {"discriminator_width": 4, "steps": 1}, **changes}
     recipe = recipe_of(
         {
-            "method": name,
+            "method": "cycle-denoise" if by_denoising else name,
             "preset": "paper",
             "seed": 3,
             "stages": [{"iterations": 1, "batch": 1, "crop": [64, 64]}],
-            "network": TWINS[name],
+            "network": TWINS.get(name),
             "optimization": {"learning_rates": RATES},
             **changes,
         }
     )
-    return method_class(name).build(recipe)
+    return method_class(recipe.method).build(recipe)
 
 
 def toy_pair(count: int, seed: int, size: int = 32) -> tuple[Tensor, Tensor]:

@@ -79,7 +79,7 @@ def _add_common(parser: argparse.ArgumentParser, layout: str) -> None:
         add("--by-site", action="store_true", help="spread each site over the splits")
         make = layout == "phantom"
         add("--subjects", type=int, default=8 if make else 0, metavar="N",
-            help="how many to make (default: 8)" if make else "use the first N (default: all)")  # fmt: skip
+            help="make N (default: 8)" if make else "use the first N (default: all)")  # fmt: skip
         add("--seed", type=int, default=0, metavar="S", help="of everything random (default: 0)")
     add("--size", type=int, nargs=2, default=(256, 256), metavar=("ROWS", "COLUMNS"),
         help="canvas, by padding and cropping (default: 256 256)")  # fmt: skip

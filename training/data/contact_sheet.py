@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.io.atomic import commit, staged
+from training.data.stacks import VISIBLE
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,6 +20,7 @@ Floats = NDArray[np.float32]
 COLUMNS = 6
 TILES = 8  # per side of the checkerboard
 LINE = 16  # pixels of a line of text
+MARGIN = 4  # pixels around the tissue
 
 
 def write_sheet(path: Path, title: str, stacks: Mapping[str, Floats], paired: bool) -> None:
@@ -26,7 +28,8 @@ def write_sheet(path: Path, title: str, stacks: Mapping[str, Floats], paired: bo
 
     Where the two contrasts do not fit, edges break at the borders of the fields.
     """
-    rows = [(contrast, _chosen(stack)) for contrast, stack in stacks.items()]
+    boxes = [_box(stack) for stack in stacks.values()]
+    rows = [(contrast, _chosen(stack)[:, *_around(boxes)]) for contrast, stack in stacks.items()]
     if paired and len(rows) > 1:
         one, other = rows[0][1], rows[1][1]
         board = np.where(_checkerboard(one.shape[1:]), one, other)
@@ -40,6 +43,18 @@ def write_sheet(path: Path, title: str, stacks: Mapping[str, Floats], paired: bo
 def _chosen(stack: Floats) -> Floats:
     """(COLUMNS,H,W): slices evenly spread over the stack."""
     return stack[np.linspace(0, len(stack) - 1, COLUMNS).round().astype(int)]
+
+
+def _box(stack: Floats) -> NDArray[np.intp]:
+    """(2,2) first and last row, first and last column with tissue in any slice."""
+    seen = (stack > VISIBLE).any(axis=0)
+    return np.array([np.flatnonzero(seen.any(axis=1 - axis))[[0, -1]] for axis in (0, 1)])
+
+
+def _around(boxes: Sequence[NDArray[np.intp]]) -> tuple[slice, slice]:
+    first = np.maximum(np.min(boxes, axis=0)[:, 0] - MARGIN, 0)
+    last = np.max(boxes, axis=0)[:, 1] + MARGIN + 1
+    return slice(first[0], last[0]), slice(first[1], last[1])
 
 
 def _checkerboard(shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -94,5 +94,5 @@ def ssim_torchmetrics(image: Slice, reference: Slice, data_range: float) -> floa
     import torch
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    y, r = (torch.from_numpy(np.ascontiguousarray(x))[None, None] for x in (image, reference))
+    y, r = (torch.from_numpy(np.float32(x))[None, None] for x in (image, reference))
     return float(structural_similarity_index_measure(y, r, data_range=data_range))
