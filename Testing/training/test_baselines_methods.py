@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from training.baselines.cycle_denoise import Sizes as CycleDenoiseSizes
 from training.baselines.pix2pix import Sizes as Pix2PixSizes
+from training.engine.memory import recompute_activations
 from training.method import TrainingMethod
 
 BASELINES = [name for name in TWINS if not name.startswith("cycle-denoise")]
@@ -70,6 +71,22 @@ def test_each_phase_reaches_all_networks_of_its_optimizer_and_no_other(name, cha
             assert any(p.grad.abs().max() > 0 for p in method.networks[key].parameters()), key
         steps.append(phase.optimizer)
     assert sorted(steps) == ["discriminators", "generators"]
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_recomputed_activations_give_the_same_gradients(name):
+    def gradients(recompute: bool) -> list[Tensor]:
+        method, found = twin(name), []
+        if recompute:
+            assert recompute_activations(method.networks) > 0
+        for phase in method.iteration(*toy_pair(2, 1), seeded()):
+            method.networks.zero_grad()
+            phase.loss.backward()
+            found += [p.grad.clone() for p in method.networks.parameters() if p.grad is not None]
+        return found
+
+    for kept, recomputed in zip(gradients(False), gradients(True), strict=True):
+        torch.testing.assert_close(recomputed, kept)
 
 
 @pytest.mark.parametrize("name", TWINS)
