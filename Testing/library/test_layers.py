@@ -23,11 +23,12 @@ LIBRARY = [name for name in FILES if name.startswith("MambaSynthLib/")]
 GROUPS = (
     ("__init__", "errors", "volume", "provenance", "diffusion", "card"),
     ("grid", "intensity", "metrics"),
-    ("preparation", "report", "io"),
+    ("preparation", "evaluation", "report", "io"),
     ("layers", "methods"),
     ("package", "registry", "unpacking"),
     ("backends",),
     ("importing", "engine"),
+    ("cohort", "workers"),
     ("console", "commands", "serve"),
     ("cli", "__main__"),
 )

@@ -13,17 +13,17 @@ import torch
 from training.cravim.recipe import read_recipe
 from training.cravim.record import new_record, write_record
 from training.cravim.state import State
+from training.score import score, setting
 
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import FileError, ModelError, RequestError
-from MambaSynthLib.metrics import evaluate
+from MambaSynthLib.evaluation import evaluate
 from MambaSynthLib.package import read_package
 from MambaSynthLib.volume import Volume
 from training import export as export_module
 from training import score as score_module
 from training.cravim import train
 from training.export import Description, averaged_weights, draft, export
-from training.score import score, setting
 
 DESCRIPTION = Description(
     id="tiny",

@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
     from MambaSynthLib.errors import RequestError
     from training.data.sources import prepared_data, volume_data
+    from training.engine.distributed import is_first_process
     from training.engine.fit import Hardware, fit
     from training.recipe import read_recipe
 
@@ -57,5 +58,6 @@ def run(options: argparse.Namespace) -> int:
         options.gradient_checkpointing, sys.stderr.isatty(),
     )  # fmt: skip
     state = fit(recipe, options.recipe, data, options.out, hardware)
-    print(f"{options.out}: {state.iteration} iterations done")
+    if is_first_process():
+        print(f"{options.out}: {state.iteration} iterations done")
     return 0

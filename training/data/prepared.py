@@ -119,7 +119,7 @@ def open_prepared(folder: str | Path) -> PreparedData:
     FileError: it is none, or not complete, or one subject (by name or by content) is in two splits.
     """
     folder = Path(folder)
-    data, splits = (_read_json(folder / name) for name in (DATASET, SPLITS_FILE))
+    data, splits = (read_json(folder / name) for name in (DATASET, SPLITS_FILE))
     if data.get("format") != FORMAT:
         raise FileError(
             f"{DATASET}: has the format {data.get('format')!r}, not {FORMAT}; prepare it again "
@@ -269,7 +269,8 @@ def _written(folder: Path, subject: str) -> PreparedSubject:
     return PreparedSubject(folder, subject, bare.attributes["sha256"])
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a prepared data set. Raises FileError where there is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -50,7 +50,7 @@ class StoredSlices(Sequence[Image]):
 
     def __init__(self, stacks: Sequence[Any]) -> None:
         self.stacks = stacks
-        self.ends = np.cumsum([len(stack) for stack in stacks])
+        self.ends = np.cumsum([stack.shape[0] for stack in stacks])
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
@@ -60,7 +60,7 @@ class StoredSlices(Sequence[Image]):
             raise IndexError(n)
         which = int(np.searchsorted(self.ends, n, side="right"))
         stack = self.stacks[which]
-        return np.asarray(stack[n - int(self.ends[which]) + len(stack)], dtype=np.float32)
+        return np.asarray(stack[n - int(self.ends[which]) + stack.shape[0]], dtype=np.float32)
 
 
 def slices_of(

@@ -58,7 +58,7 @@ def _stored(data: PreparedData, subjects: Sequence[PreparedSubject]) -> SlicePai
     names = [
         f"{subject.id}, slice {n}"
         for subject in subjects
-        for n in range(len(subject.slices(source)))
+        for n in range(subject.slices(source).shape[0])
     ]
     a, b = (
         StoredSlices([subject.slices(contrast) for subject in subjects])

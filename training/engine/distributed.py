@@ -34,13 +34,18 @@ def add_up(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(piece.view_as(tensor))
 
 
-def average_buffers(networks: nn.Module) -> None:
-    """Batch normalization saw different slices in each process; all continue from the mean."""
+def average_statistics(networks: nn.Module) -> None:
+    """Batch normalization saw different slices in each process; all continue from the mean.
+
+    Other buffers stay each process's own; a checkpoint holds the first process's.
+    """
     if dist.is_initialized():
-        buffers = [buffer for buffer in networks.buffers() if buffer.is_floating_point()]
-        add_up(buffers)
-        for buffer in buffers:
-            buffer /= dist.get_world_size()
+        norms = [m for m in networks.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        statistics = [x for norm in norms for x in (norm.running_mean, norm.running_var)]
+        statistics = [tensor for tensor in statistics if tensor is not None]
+        add_up(statistics)
+        for tensor in statistics:
+            tensor /= dist.get_world_size()
 
 
 def launcher_size() -> tuple[int, int]:
@@ -53,6 +58,12 @@ def launcher_size() -> tuple[int, int]:
         nodes = int(environment.get("SLURM_NNODES", "1"))
         return int(environment["SLURM_NTASKS"]) // nodes, nodes
     return 1, 1
+
+
+def is_first_process() -> bool:
+    """Whether this process writes; known before any of them has found the others."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+    return all(int(os.environ.get(name) or 0) == 0 for name in ranks)
 
 
 def strategy(processes: int) -> Any:

@@ -11,19 +11,21 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.atomic import telling
 from training.data.batches import shard_count
 from training.data.sources import TrainingData
 from training.engine.checkpoint import latest_checkpoint
-from training.engine.distributed import launcher_size, plugins, strategy
+from training.engine.distributed import is_first_process, launcher_size, plugins, strategy
 from training.engine.lock import locked
 from training.engine.module import Bookkeeping, Training
 from training.engine.state import State
 from training.recipe import Recipe
 from training.record import RUN, new_record, read_record, write_record
+
+TERMINATED = 128 + 15  # exit code of a process that SIGTERM ended
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def fit(
     shard_count(recipe, devices * nodes)
     with telling(run):
         run.mkdir(parents=True, exist_ok=True)
-    with locked(run) if rank_zero_only.rank == 0 else nullcontext():
+    with locked(run) if is_first_process() else nullcontext():
         content = latest_checkpoint(run)
         trainer = _trainer(recipe, run, hardware, devices, nodes)
         machine = {"precision": trainer.precision, "processes": devices * nodes, "nodes": nodes}
@@ -117,6 +119,8 @@ def _trainer(recipe: Recipe, run: Path, hardware: Hardware, devices: int, nodes:
 def _fit(trainer: pl.Trainer, module: Training) -> None:
     try:
         trainer.fit(module)
+    except SIGTERMException:
+        raise SystemExit(TERMINATED) from None
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from None
     if trainer.interrupted:
@@ -125,6 +129,8 @@ def _fit(trainer: pl.Trainer, module: Training) -> None:
 
 def _quiet() -> None:
     """Lightning's remarks on hardware and workers are for other programs than this one."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")

@@ -15,7 +15,7 @@ from MambaSynthLib.errors import FileError, RequestError
 from training.data.batches import Batches, Shard
 from training.data.sources import TrainingData
 from training.engine.checkpoint import BEST, LAST, write_checkpoint
-from training.engine.distributed import add_up, average_buffers
+from training.engine.distributed import add_up, average_statistics
 from training.engine.iteration import Machine, run_iteration
 from training.engine.logs import Logs
 from training.engine.memory import recompute_activations
@@ -78,7 +78,7 @@ class Training(pl.LightningModule):
                 f"{len(shards[0].source)} slices of {tuple(shards[0].source.shape[2:])} at a time; "
                 "use --precision bf16-mixed, --gradient-checkpointing or more shards in the recipe."
             ) from error
-        average_buffers(self.networks)
+        average_statistics(self.networks)
         state.advance()
 
 
