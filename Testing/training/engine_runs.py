@@ -88,14 +88,17 @@ def train(recipe: Recipe, run: Path, hardware: Hardware = CPU, data: Any = None)
     return fit(recipe, Path("tiny.yaml"), data or some_data(), run, hardware)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def in_processes(
     count: int, recipe: Recipe, run: Path, hardware: Hardware = CPU
 ) -> list[multiprocessing.Process]:
     """Start the run as torchrun would with so many processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    found = []
+    port, found = free_port(), []
     for rank in range(count):
         environment = {
             "RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": count,
