@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 if TYPE_CHECKING:
-    from training.recipe import Recipe
+    from training.recipe import Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class Phase:
 class TrainingMethod(Protocol):
     """Inherit from it, and ``training/methods.py`` names the class.
 
-    ``objective`` is set by the engine when a stage of the recipe asks for another than the first
-    of ``objectives``; most methods have one only and need not mention either.
+    Most methods have one objective only and need not mention it.
     """
 
     networks: nn.ModuleDict  # everything that is trained
@@ -53,6 +52,19 @@ class TrainingMethod(Protocol):
         torch's global seed is set before. Raises ValueError for a value that does not fit.
         """
         ...
+
+    def begin(self, stage: Stage) -> None:
+        """The iterations that follow belong to that stage of the recipe.
+
+        Raises ValueError when the method cannot do what the stage asks for.
+        """
+        self.objective = stage.objective or self.objectives[0]
+        if self.objective not in self.objectives:
+            raise ValueError(
+                f"the objective {self.objective!r} is none of {', '.join(self.objectives)}"
+            )
+        if stage.weights:
+            raise ValueError("this method's stages have no weights of their own")
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Called once, after the networks have moved to their device. The learning rates given

@@ -38,6 +38,8 @@ class Stage:
     crop: tuple[int, int]
     objective: str = ""  # one of the method's; empty: its first
     restart: bool = False  # let the learning rates begin anew
+    weights: dict[str, float] = field(default_factory=dict)  # in this stage, over the recipe's
+    augmentation: Augmentation | None = None  # in this stage instead of the recipe's
 
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.batch < 1:
@@ -94,9 +96,9 @@ class Recipe:
     """See the comments in ``training/recipes``."""
 
     method: str
-    seed: int
     optimization: Optimization
     stages: tuple[Stage, ...]
+    seed: int = 1024  # of the published program
     preset: str = ""  # of the method; its values hold where the file says nothing
     network: dict[str, Any] = field(default_factory=dict)  # sizes, read by the method
     weights: dict[str, float] = field(default_factory=dict)  # of the losses, read by the method
@@ -119,10 +121,6 @@ class Recipe:
             raise ValueError(f"the precision {self.precision!r} is none of '32', bf16-mixed")
         if self.shards < 1 or any(stage.batch % self.shards for stage in self.stages):
             raise ValueError(f"a batch cannot be worked off in {self.shards} equal shards")
-        known = method_class(self.method).objectives
-        for stage in self.stages:
-            if stage.objective and stage.objective not in known:
-                raise ValueError(f"the objective {stage.objective!r} is none of {', '.join(known)}")
 
     @property
     def iterations(self) -> int:
@@ -146,6 +144,10 @@ class Recipe:
                 return stage
             iteration -= stage.iterations
         return self.stages[-1]
+
+    def augmentation_of(self, stage: Stage) -> Augmentation:
+        """What the slices of a stage are changed by."""
+        return self.augmentation if stage.augmentation is None else stage.augmentation
 
     def resolved(self) -> dict[str, Any]:
         """Every value, preset and defaults included."""
@@ -175,7 +177,10 @@ def read_recipe(path: Path) -> Recipe:
     try:
         recipe = recipe_of(data)
         with torch.device("meta"):  # the method checks its part; nothing is allocated
-            method_class(recipe.method).build(recipe).optimizers()
+            method = method_class(recipe.method).build(recipe)
+            method.optimizers()
+            for stage in recipe.stages:
+                method.begin(stage)
         return recipe
     except (TypeError, ValueError, MambaSynthError) as error:
         raise RequestError(f"{path}: {error}; compare the files in training/recipes.") from error

@@ -20,6 +20,15 @@ TWINS = {
     "cycle-denoise-attention": dict(generator="attention", width=4, blocks=2, n_attentions=3),
     "syndiff": dict(diffusive=NCSNPP, width=8, blocks=1, discriminator_width=4, halvings=3),
 }
+FALLING = {  # terms that fall from the start, whatever the adversaries do
+    "cyclegan": ["cyc_source", "cyc_target", "idt_source", "idt_target"],
+    "attentiongan": ["cyc_source", "cyc_target", "idt_source", "idt_target"],
+    "reggan": ["corr"],
+    "pix2pix": ["l1"],
+    "cycle-denoise-resnet": ["trans_forward_a", "cyc_a", "cyc_b"],
+    "cycle-denoise-attention": ["trans_forward_a", "cyc_a", "cyc_b"],
+    "syndiff": ["diffusive_source", "diffusive_target", "cyc_source", "cyc_target"],
+}
 RATES = {"generators": 2e-3, "discriminators": 1e-3}
 
 

@@ -33,7 +33,7 @@ TINY: dict[str, Any] = {
     "seed": 11,
     "options": {"discriminator_width": 2},
     "network": {"ngf": 4, "n_blocks": 1, "n_attentions": 2},
-    "weights": {"lambda_paired": 25.0, "lambda_structure": 2.0},
+    "weights": {"lambda_paired": 25.0},
     "optimization": {
         "learning_rates": {"generators": 1e-3, "discriminators": 1e-4},
         "decay": "cosine",
@@ -44,7 +44,15 @@ TINY: dict[str, Any] = {
     "stages": [
         {"iterations": 3, "batch": 2, "crop": [64, 64]},
         {"iterations": 2, "batch": 2, "crop": [68, 64]},
-        {"iterations": 3, "batch": 2, "crop": [64, 64], "objective": "paired", "restart": True},
+        {
+            "iterations": 3,
+            "batch": 2,
+            "crop": [64, 64],
+            "objective": "paired",
+            "restart": True,
+            "weights": {"lambda_structure": 2.0},
+            "augmentation": {"gamma": 0.1, "noise": 0.02},
+        },  # fmt: skip
     ],
     "every": {"log": 1, "save": 2, "validate": 4},
 }
@@ -80,14 +88,17 @@ def train(recipe: Recipe, run: Path, hardware: Hardware = CPU, data: Any = None)
     return fit(recipe, Path("tiny.yaml"), data or some_data(), run, hardware)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def in_processes(
     count: int, recipe: Recipe, run: Path, hardware: Hardware = CPU
 ) -> list[multiprocessing.Process]:
     """Start the run as torchrun would with so many processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    found = []
+    port, found = free_port(), []
     for rank in range(count):
         environment = {
             "RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": count,

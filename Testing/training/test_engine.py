@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +16,9 @@ import torch
 from engine_runs import (
     CPU,
     FORK,
+    in_processes,
+    logged,
+    longer,
     rows,
     some_data,
     some_slices,
@@ -21,11 +27,14 @@ from engine_runs import (
     weights_hash,
 )
 
+import training
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.layers import evss
 from training.data.batches import Batches, shard_count
+from training.data.prepared import write_dataset, write_subject
 from training.data.slices import SlicePairs
+from training.data.sources import prepared_data
 from training.engine import checkpoint as checkpoint_module
 from training.engine import module as module_module
 from training.engine.checkpoint import (
@@ -123,6 +132,16 @@ def test_a_paired_stage_changes_the_exported_generator_alone():
     assert found["generators"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_stage_has_weights_and_augmentation_of_its_own():
+    recipe = tiny_recipe()
+    first, last = recipe.stages[0], recipe.stages[-1]
+    assert recipe.augmentation_of(first).gamma == 0.2 and recipe.augmentation_of(last).noise == 0.02
+    method = State(recipe).method
+    for stage, structure in ((first, 0.0), (last, 2.0), (first, 0.0)):
+        method.begin(stage)
+        assert (method.weights.lambda_structure, method.weights.lambda_paired) == (structure, 25.0)
+
+
 def test_the_generators_step_leaves_no_gradient_in_the_discriminators_step():
     """However strong the adversarial loss is, the discriminators move by their own loss alone."""
 
@@ -169,6 +188,9 @@ class Sum:
     def __init__(self, scale: float = 1.0) -> None:
         self.networks = torch.nn.ModuleDict({"w": torch.nn.Linear(1, 1, bias=False)})
         self.scale = scale
+
+    def begin(self, stage):
+        self.stage = stage
 
     def iteration(self, source, target, generator):
         loss = self.scale * self.networks["w"].weight.sum() * source.mean()
@@ -221,6 +243,31 @@ def test_the_batches_are_a_function_of_seed_iteration_and_shard():
     assert len({shard.seed for k in range(8) for shard in whole[k]}) == 16
     other = Batches(replace(recipe, seed=12), data)[3][0]
     assert not torch.equal(other.source, whole[3][0].source)
+
+
+def test_prepared_data_give_training_and_validation_slices_with_names_and_hashes(tmp_path):
+    data, stacks = some_data(), {}
+    for n, subject in enumerate(("IXI002", "IXI012", "IXI013")):
+        slices = np.random.default_rng(n).uniform(-1, 1, (2, n + 1, 64, 60)).astype(np.float32)
+        stacks[subject] = dict(zip(("T1w", "T2w"), slices, strict=True))
+        write_subject(tmp_path, subject, stacks[subject], {}, {"paired": True})
+    splits = {"train": ["IXI002", "IXI012"], "validation": ["IXI013"]}
+    options = ("small", ("T1w", "T2w"), data.grid, data.intensity, {}, splits)
+    write_dataset(tmp_path, *options)
+    found = prepared_data(tmp_path)
+    (group,), held_out = found.groups, found.validation
+    assert [len(group), len(held_out)] == [3, 3] and found.contrasts == ("T1w", "T2w")
+    assert np.array_equal(group.b[2], stacks["IXI012"]["T2w"][1])
+    assert np.array_equal(held_out.a[1], stacks["IXI013"]["T1w"][1])
+    assert (group.name(0), held_out.name(2)) == ("IXI002, slice 0", "IXI013, slice 2")
+    digest = hashlib.sha256((tmp_path / "splits.json").read_bytes()).hexdigest()
+    assert found.sha256["splits.json"] == digest and "dataset.json" in found.sha256
+    assert found.grid == data.grid
+
+
+def test_data_without_a_slice_are_refused():
+    with pytest.raises(RequestError, match="hold no slice with tissue"):
+        replace(some_data(), groups=[SlicePairs([], [])], shares=[1.0])
 
 
 def test_batches_that_cannot_be_shared_evenly_are_refused():
@@ -440,6 +487,29 @@ def test_gradient_checkpointing_changes_no_number():
         assert torch.equal(value, saving.method.networks.state_dict()[name]), name
     averaged = saving.averaged.module.resnet_blocks[0]
     assert averaged.conv1.weight is not saving.exported.resnet_blocks[0].conv1.weight
+
+
+def test_a_terminated_run_exits_with_the_systems_code_and_can_go_on(tmp_path):
+    recipe = longer(tiny_recipe(), 20)
+    (process,) = in_processes(1, recipe, tmp_path)
+    while process.is_alive() and logged(tmp_path) < 3:
+        time.sleep(0.01)
+    process.terminate()
+    process.join(120)
+    assert process.exitcode == 143
+    assert latest_checkpoint(tmp_path)["iteration"] < recipe.iterations
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_only_the_engine_imports_lightning_and_commands_import_nothing_heavy():
+    package = Path(training.__file__).parent
+    heavy = re.compile(r"^(?:import|from) (torch|lightning|zarr|training\.engine)", re.MULTILINE)
+    for path in package.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if path.parent.name != "engine":
+            assert not re.search(r"^\s*(import|from) lightning", text, re.MULTILINE), path
+        if path.parent.name == "commands":
+            assert not heavy.search(text), path
 
 
 def test_the_command_wants_one_kind_of_data(tmp_path, capsys):

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -16,6 +18,7 @@ import pytest
 import torch
 from engine_runs import (
     finish,
+    free_port,
     in_processes,
     kill_after,
     logged,
@@ -52,6 +55,7 @@ def test_a_run_killed_twice_at_random_moments_ends_bit_equal_to_an_uninterrupted
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_killed_ten_times_at_random_moments_ends_bit_equal(tmp_path):
     recipe = longer(tiny_recipe(), 5)
     train(recipe, tmp_path / "whole")
@@ -111,7 +115,18 @@ def test_two_processes_end_with_the_weights_of_one_that_takes_the_same_shards(tm
     assert read_record(tmp_path / "two")["processes"] == 2
 
 
+@contextmanager
+def ended(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
+    """torchrun ends its processes when it is asked to; a failed test must not leave them."""
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_torchrun_restarts_a_run_whose_second_process_was_killed(tmp_path):
     rng = np.random.default_rng(0)
     source = np.zeros((80, 76, 8), dtype=np.float32)
@@ -126,20 +141,19 @@ def test_torchrun_restarts_a_run_whose_second_process_was_killed(tmp_path):
         root = Path(__file__).resolve().parents[2]
         return subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-             "--max-restarts", "1", "--master-port", "0", "-m", "MambaSynthLib", "train",
+             "--max-restarts", "1", "--master-port", str(free_port()), "-m", "MambaSynthLib", "train",
              str(recipe), "--pair", str(tmp_path / "s.nii.gz"), str(tmp_path / "t.nii.gz"),
              "--accelerator", "cpu", "--out", str(tmp_path / out)],
             cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    whole = torchrun("whole")
-    assert whole.wait(280) == 0, whole.stderr.read()
-    killed = torchrun("killed")
-    while killed.poll() is None and logged(tmp_path / "killed") < 5:
-        time.sleep(0.01)
-    victim = process_of_rank(1, killed.pid)
-    os.kill(victim, signal.SIGKILL)
-    assert killed.wait(280) == 0, killed.stderr.read()
+    with ended(torchrun("whole")) as whole:
+        assert whole.wait(400) == 0, whole.stderr.read()
+    with ended(torchrun("killed")) as killed:
+        while killed.poll() is None and logged(tmp_path / "killed") < 5:
+            time.sleep(0.01)
+        os.kill(process_of_rank(1, killed.pid), signal.SIGKILL)
+        assert killed.wait(400) == 0, killed.stderr.read()
     assert weights_hash(tmp_path / "killed") == weights_hash(tmp_path / "whole")
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
 

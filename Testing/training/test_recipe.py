@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,14 @@ def test_every_preset_is_a_recipe_that_needs_only_stages(preset):
     assert (weights == printed) == (preset != "plus")
 
 
+@pytest.mark.parametrize("path", [COMPACT, None], ids=["compact", "tiny"])
+def test_the_record_of_a_recipe_is_that_recipe_again(path):
+    recipe = read_recipe(path) if path else recipe_of(TINY)
+    again = recipe_of(json.loads(json.dumps(recipe.resolved())))
+    stages = [replace(stage, objective=stage.objective or "cycle") for stage in recipe.stages]
+    assert again == replace(recipe, stages=tuple(stages))
+
+
 def test_the_stages_follow_one_another():
     recipe = recipe_of(TINY)
     assert recipe.iterations == 8
@@ -103,6 +113,8 @@ def test_the_stages_follow_one_another():
         ({"stages__0__batch": 0}, "3 iterations of 0 slices"),
         ({"stages__0__batch": None}, r"stages\[0\] lacks batch"),
         ({"stages__0__objective": "pared"}, "'pared' is none of cycle, paired"),
+        ({"stages__1__weights": {"lambda_cycle": 1.0}}, "weights has the unknown key"),
+        ({"stages__1__augmentation": {"gama": 1.0}}, r"stages\[1\].augmentation .*meant gamma"),
         ({"stages": []}, "no stages"),
         ({"seed": True}, "seed is True"),
         ({"seed": "eleven"}, "seed is 'eleven'"),

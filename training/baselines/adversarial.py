@@ -48,7 +48,10 @@ def r1_penalty(score_of_real: Tensor, real: Tensor, gamma: float) -> Tensor:
 
 @contextmanager
 def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Graphs built inside pass gradients through the networks, but none to their parameters."""
+    """Graphs built inside pass gradients through the networks, but none to their parameters.
+
+    Yield a phase inside, so that activations recomputed in its backward pass see the same.
+    """
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)

@@ -114,7 +114,8 @@ class CycleGAN(Baseline):
     def iteration(self, source: Tensor, target: Tensor, generator: Generator) -> Iterator[Phase]:
         n = self.networks
         fake_target, fake_source = n["source_to_target"](source), n["target_to_source"](target)
-        yield self._generators(source, target, fake_source, fake_target)
+        with frozen(n["of_source"], n["of_target"]):
+            yield self._generators(source, target, fake_source, fake_target)
         pooled_source = n["pool_of_source"].exchange(fake_source, generator)
         pooled_target = n["pool_of_target"].exchange(fake_target, generator)
         yield weighted_phase(
@@ -133,11 +134,6 @@ class CycleGAN(Baseline):
         self, source: Tensor, target: Tensor, fake_source: Tensor, fake_target: Tensor
     ) -> Phase:
         n, w = self.networks, self.weights
-        with frozen(n["of_source"], n["of_target"]):
-            score_of_source, score_of_target = (
-                n["of_source"](fake_source),
-                n["of_target"](fake_target),
-            )
         back_source, back_target = (
             n["target_to_source"](fake_target),
             n["source_to_target"](fake_source),
@@ -145,8 +141,8 @@ class CycleGAN(Baseline):
         same_source, same_target = n["target_to_source"](source), n["source_to_target"](target)
         return weighted_phase(
             "generators",
-            adv_source=(w.lambda_adv, least_squares_generator(score_of_source)),
-            adv_target=(w.lambda_adv, least_squares_generator(score_of_target)),
+            adv_source=(w.lambda_adv, least_squares_generator(n["of_source"](fake_source))),
+            adv_target=(w.lambda_adv, least_squares_generator(n["of_target"](fake_target))),
             cyc_source=(w.lambda_cyc, cycle_loss(back_source, source)),
             cyc_target=(w.lambda_cyc, cycle_loss(back_target, target)),
             idt_source=(w.lambda_idt * w.lambda_cyc, identity_loss(same_source, source)),

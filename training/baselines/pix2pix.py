@@ -109,9 +109,8 @@ class Pix2Pix(Baseline):
         loss = non_saturating_discriminator(score(synthetic.detach()), score(target))
         yield weighted_phase("discriminators", of_pairs=(0.5, loss))  # 1/2: Sec. 3.3
         with frozen(n["of_pairs"]):
-            score_of_synthetic = score(synthetic)
-        yield weighted_phase(
-            "generators",
-            adv=(w.lambda_adv, non_saturating_generator(score_of_synthetic)),
-            l1=(w.lambda_l1, reconstruction_loss(synthetic, target)),
-        )
+            yield weighted_phase(
+                "generators",
+                adv=(w.lambda_adv, non_saturating_generator(score(synthetic))),
+                l1=(w.lambda_l1, reconstruction_loss(synthetic, target)),
+            )

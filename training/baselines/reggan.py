@@ -131,7 +131,8 @@ class RegGAN(Baseline):
         if self.options.bidirect:
             synthetic["source"] = n["target_to_source"](target)
         acquired = {"source": source, "target": target}
-        yield self._generators(acquired, synthetic)
+        with frozen(*(n[key] for key in self.groups["discriminators"])):
+            yield self._generators(acquired, synthetic)
         yield weighted_phase(
             "discriminators",
             **{
@@ -154,8 +155,7 @@ class RegGAN(Baseline):
             "smooth": (w.lambda_smooth, smoothness_loss(flow)),
         }
         for contrast, fake in synthetic.items():
-            with frozen(n[f"of_{contrast}"]):
-                score = n[f"of_{contrast}"](fake)
+            score = n[f"of_{contrast}"](fake)
             terms[f"adv_{contrast}"] = (w.lambda_adv, least_squares_generator(score))
         if self.options.bidirect:
             back_source = n["target_to_source"](synthetic["target"])

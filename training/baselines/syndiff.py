@@ -147,7 +147,8 @@ class SynDiff(Baseline):
     def iteration(self, source: Tensor, target: Tensor, generator: Generator) -> Iterator[Phase]:
         acquired = {"source": source, "target": target}
         yield self._discriminators(acquired, generator)
-        yield self._generators(acquired, generator)
+        with frozen(*(self.networks[key] for key in self.groups["discriminators"])):
+            yield self._generators(acquired, generator)
 
     def _step(self, contrast: str, y_0: Tensor, guide: Tensor, generator: Generator) -> Step:
         """A step at a random level of each sample of ``y_0`` (B,1,H,W)."""
@@ -186,9 +187,8 @@ class SynDiff(Baseline):
             guide = n[f"translate_to_{OTHER[c]}"](y_0)
             back = n[f"translate_to_{c}"](guide)
             step = self._step(c, y_0, guide, generator)
-            with frozen(n[f"of_step_{c}"], n[f"of_{OTHER[c]}"]):
-                score_of_step = n[f"of_step_{c}"](step.synthetic, step.noisy, step.t)
-                score_of_guide = n[f"of_{OTHER[c]}"](guide)
+            score_of_step = n[f"of_step_{c}"](step.synthetic, step.noisy, step.t)
+            score_of_guide = n[f"of_{OTHER[c]}"](guide)
             terms[f"adv_step_{c}"] = (w.lambda_adv, non_saturating_generator(score_of_step))
             terms[f"adv_{OTHER[c]}"] = (w.lambda_adv, non_saturating_generator(score_of_guide))
             terms[f"diffusive_{c}"] = (w.lambda_diffusive, diffusive_loss(step.estimate, y_0))

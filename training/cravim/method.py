@@ -7,7 +7,7 @@ generator alone on registered pairs, which is ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, Self
 
 import torch
@@ -29,7 +29,7 @@ from training.cravim.step import (
     paired_pass,
 )
 from training.method import Phase, TrainingMethod
-from training.recipe import Optimization, Recipe, settings
+from training.recipe import Optimization, Recipe, Stage, settings
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class CRAViMTraining(TrainingMethod):
         optimization: Optimization,
         schedule: Schedule,
     ) -> None:
-        self.weights, self.options, self.schedule = weights, options, schedule
+        self.usual, self.options, self.schedule = weights, options, schedule
+        self.weights = weights  # those of the current stage
         self.optimization = optimization
         width, spectral = options.discriminator_width, options.spectral_norm
         self.networks = nn.ModuleDict(
@@ -85,6 +86,10 @@ class CRAViMTraining(TrainingMethod):
             recipe.optimization,
             recipe.schedule,
         )
+
+    def begin(self, stage: Stage) -> None:
+        super().begin(replace(stage, weights={}))
+        self.weights = settings(Weights, {**asdict(self.usual), **stage.weights}, "weights")
 
     @property
     def parts(self) -> Networks:

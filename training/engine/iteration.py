@@ -44,11 +44,13 @@ def run_iteration(
     ------
     RequestError: a loss or a gradient is NaN or infinite; the step of that phase is not made.
     """
-    method.objective = recipe.stage_at(iteration).objective or method.objectives[0]
+    stage = recipe.stage_at(iteration)
+    method.begin(stage)
+    spread = recipe.augmentation_of(stage)
     running = []
     for shard in shards:
         generator = torch.Generator().manual_seed(shard.seed)
-        source, target = augment(shard.source, shard.target, recipe.augmentation, generator)
+        source, target = augment(shard.source, shard.target, spread, generator)
         running.append(method.iteration(source, target, generator))
     share = 1 / (len(shards) * machine.processes)
     terms: dict[str, Tensor] = {}
