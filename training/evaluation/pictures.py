@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DRAWN = ("ssim", "nmi", "mse")
 MOST_SUBJECTS = 6  # in examples.png
-PANEL_INCHES, ROW_INCHES, DPI = 1.25, 0.3, 120
+PANEL_INCHES, ROW_INCHES, CAPTION_INCHES, DPI = 1.25, 0.3, 0.25, 120
 MARK = "SYNTHETIC unless titled source or acquired - not for diagnosis"
 TITLES = ("source", "synthetic", "acquired")
 
@@ -121,8 +121,9 @@ def _save(figure: Figure, path: Path, caption: str) -> None:
 
     from MambaSynthLib.io.atomic import commit, staged
 
-    figure.supxlabel(caption, fontsize=7)
-    figure.tight_layout(pad=0.4)
+    height = figure.get_size_inches()[1]
+    figure.text(0.5, 0.06 / height, caption, fontsize=7, ha="center", va="bottom")
+    figure.tight_layout(pad=0.4, rect=(0, CAPTION_INCHES / height, 1, 1))
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=DPI, metadata={"Software": None})
     plt.close(figure)
