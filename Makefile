@@ -5,6 +5,9 @@
 #             where it was stopped. Needs label maps and two registered patients, see training/README.md
 # make bench  scan, network and volume against floors and others: tables, CSV, plots in out/bench
 #
+# make tables-cine  train and score the cine methods side by side: table, CSV, picture in OUT;
+#             STACKS=scd_lvsegs.npz, DEVICE=cuda; training/cine/README.md
+#
 # All make their own environments in .venv and .venv-slicer and install what they need into them: the
 # demo ONNX Runtime, the tests PyTorch besides.
 
@@ -21,7 +24,7 @@ SLICER_LIBRARIES := cmake make libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libgl
 SLICER_CHECK := $(IN_SLICER_VENV) python -c 'import PySide6.QtWidgets, slicer, shutil; \
   assert shutil.which("cmake"), "cmake is missing"'
 
-.PHONY: demo test test-slow lint slicer bench tables clean
+.PHONY: demo test test-slow lint slicer bench tables tables-cine clean
 
 demo: $(VENV)/demo.done
 	$(IN_VENV) mambasynth demo
@@ -47,6 +50,13 @@ tables: $(VENV)/test.done
 	$(IN_VENV) mambasynth reproduce training/recipes/table1 training/recipes/table2 --small \
 	  --data out/tables/data --out out/tables --accelerator cpu --threads $(THREADS) \
 	  --readme training/README.md
+
+STACKS ?= scd_lvsegs.npz
+DEVICE ?= cpu
+OUT ?= out/tables-cine
+
+tables-cine: $(VENV)/test.done
+	$(IN_VENV) python -m training.cine.tables --out $(OUT) --stacks $(STACKS) --device $(DEVICE) $(CINE)
 
 lint: $(VENV)/test.done
 	$(IN_VENV) ruff check . && ruff format --check . && mypy

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from MambaSynthLib.diffusion import Schedule
 from MambaSynthLib.errors import ModelError
 
 WEIGHTS = "weights.safetensors"
+CINE_METHOD = "mstg"  # as in model.schema.json; its cards are CineCards
 MOST_SHOWN = 200  # characters of a schema error, which may quote the whole file
 
 
@@ -48,8 +49,29 @@ class SamplingSpec:
 
 
 @dataclass(frozen=True)
+class CineGridSpec:
+    """The grid of a network that sees whole volumes."""
+
+    axis_codes: str  # columns, rows, slices, as in GridSpec
+    spacing_mm: tuple[float, float, float] | None  # columns, rows, slices; None: the volume's own
+    size: tuple[int, int, int]  # field of view in voxels: slices, rows, columns
+
+
+@dataclass(frozen=True)
+class CineSamplingSpec:
+    """The linear noise schedule of the training: beta from ``beta_min`` to ``beta_max``."""
+
+    timesteps: int
+    beta_min: float
+    beta_max: float
+
+
+@dataclass(frozen=True)
 class ModelCard:
-    """A parsed ``model.json``. ``extra`` keeps what only people read: scores, training, data."""
+    """What every ``model.json`` says. ``extra`` keeps what only people read.
+
+    A card is one of two kinds: ``ContrastCard`` or ``CineCard``.
+    """
 
     id: str
     version: str
@@ -57,16 +79,14 @@ class ModelCard:
     method: str
     source_contrasts: tuple[str, ...]
     target_contrasts: tuple[str, ...]
-    network: dict[str, int]
-    grid: GridSpec
-    intensity: IntensitySpec
-    sampling: SamplingSpec
+    network: dict[str, Any]
     sha256: dict[str, str]
     license: str
     intended_use: str
     trained_on: str
-    scores: list[dict[str, Any]] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
+    scores: list[dict[str, Any]]
+    extra: dict[str, Any]
+    task: ClassVar[str] = ""
 
     @property
     def weights_sha256(self) -> str:
@@ -76,6 +96,28 @@ class ModelCard:
     def direction(self) -> str:
         """For people: 'T1w -> T2w'."""
         return f"{' + '.join(self.source_contrasts)} -> {' + '.join(self.target_contrasts)}"
+
+
+@dataclass(frozen=True)
+class ContrastCard(ModelCard):
+    """The card of a model that synthesizes a contrast, slice by slice."""
+
+    grid: GridSpec
+    intensity: IntensitySpec
+    sampling: SamplingSpec
+    task = "contrast"
+
+
+@dataclass(frozen=True)
+class CineCard(ModelCard):
+    """The card of a model that synthesizes the frames between ED and ES.
+
+    The only intensity rule is min-max: the lowest voxel of a volume is 0, the highest 1.
+    """
+
+    grid: CineGridSpec
+    sampling: CineSamplingSpec
+    task = "cine"
 
 
 def parse_card(text: str, schema: dict[str, Any], where: str) -> ModelCard:
@@ -132,6 +174,10 @@ def _check_schema(data: Any, schema: dict[str, Any], where: str) -> None:
 
 def _check_sense(card: ModelCard, where: str) -> None:
     """What a schema cannot say: relations between two values."""
+    if isinstance(card, CineCard) and card.sampling.beta_min > card.sampling.beta_max:
+        raise ModelError(f"{where}: sampling.beta_min is above beta_max; correct the file.")
+    if not isinstance(card, ContrastCard):
+        return
     low, high = card.intensity.target_range
     steps, most = card.sampling.default_steps, card.sampling.schedule.steps
     with np.errstate(invalid="ignore"):
@@ -148,20 +194,35 @@ def _check_sense(card: ModelCard, where: str) -> None:
 
 
 def _card(data: dict[str, Any]) -> ModelCard:
-    grid, intensity, sampling = data["grid"], data["intensity"], data["sampling"]
-    rows, columns = grid["size"]  # whole numbers, but JSON's 256.0 is one too
     known = {
         "format", "id", "version", "title", "method", "source_contrasts", "target_contrasts",
         "network", "grid", "intensity", "sampling", "files", "license", "intended_use",
         "trained_on", "scores",
     }  # fmt: skip
-    return ModelCard(
-        id=data["id"],
-        version=data["version"],
-        title=data["title"],
-        method=data["method"],
-        source_contrasts=tuple(data["source_contrasts"]),
-        target_contrasts=tuple(data["target_contrasts"]),
+    common = {
+        "id": data["id"],
+        "version": data["version"],
+        "title": data["title"],
+        "method": data["method"],
+        "source_contrasts": tuple(data["source_contrasts"]),
+        "target_contrasts": tuple(data["target_contrasts"]),
+        "sha256": {name: entry["sha256"] for name, entry in data["files"].items()},
+        "license": data["license"],
+        "intended_use": data["intended_use"],
+        "trained_on": data["trained_on"],
+        "scores": data["scores"],
+        "extra": {key: value for key, value in data.items() if key not in known},
+    }
+    if data["method"] == CINE_METHOD:  # the schema asks for other parts of these
+        return _cine_card(data, common)
+    return _contrast_card(data, common)
+
+
+def _contrast_card(data: dict[str, Any], common: dict[str, Any]) -> ContrastCard:
+    grid, intensity, sampling = data["grid"], data["intensity"], data["sampling"]
+    rows, columns = grid["size"]  # whole numbers, but JSON's 256.0 is one too
+    return ContrastCard(
+        **common,
         network={name: int(value) for name, value in data["network"].items()},
         grid=GridSpec(grid["axis_codes"], grid["in_plane_spacing_mm"], (int(rows), int(columns))),
         intensity=IntensitySpec(
@@ -172,10 +233,20 @@ def _card(data: dict[str, Any]) -> ModelCard:
             int(sampling["default_steps"]),
             int(sampling["default_samples"]),
         ),
-        sha256={name: entry["sha256"] for name, entry in data["files"].items()},
-        license=data["license"],
-        intended_use=data["intended_use"],
-        trained_on=data["trained_on"],
-        scores=data["scores"],
-        extra={key: value for key, value in data.items() if key not in known},
+    )
+
+
+def _cine_card(data: dict[str, Any], common: dict[str, Any]) -> CineCard:
+    grid, sampling = data["grid"], data["sampling"]
+    slices, rows, columns = (int(size) for size in grid["size"])
+    spacing = grid["spacing_mm"]
+    return CineCard(
+        **common,
+        network=data["network"],
+        grid=CineGridSpec(
+            grid["axis_codes"], spacing and tuple(map(float, spacing)), (slices, rows, columns)
+        ),
+        sampling=CineSamplingSpec(
+            int(sampling["timesteps"]), sampling["beta_min"], sampling["beta_max"]
+        ),
     )

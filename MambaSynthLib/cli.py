@@ -24,7 +24,17 @@ from MambaSynthLib import __version__
 from MambaSynthLib.errors import Cancelled, MambaSynthError
 from MambaSynthLib.io.payload import printable
 
-COMMANDS = ("synthesize", "synthesize-set", "models", "evaluate", "verify", "info", "demo", "serve")
+COMMANDS = (
+    "synthesize",
+    "synthesize-set",
+    "cine",
+    "models",
+    "evaluate",
+    "verify",
+    "info",
+    "demo",
+    "serve",
+)
 PLUG_INS = "mambasynth.commands"  # entry points that name a package of further command modules
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 MOST_SHOWN = 400  # characters of a complaint that may quote an argument of any length
@@ -63,8 +73,8 @@ def build_parser() -> Parser:
     """The parser of all commands. The command modules import nothing heavy at file scope."""
     parser = Parser(
         prog="mambasynth",
-        description="Synthesize MR contrasts that were not acquired. Research use, not for "
-        "diagnosis.",
+        description="Synthesize MR contrasts and cine frames that were not acquired. Research use, "
+        "not for diagnosis.",
     )
     parser.add_argument("--version", action="version", version=f"mambasynth {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.backends import choose_backend
+from MambaSynthLib.card import ContrastCard
 from MambaSynthLib.diffusion import levels
-from MambaSynthLib.errors import Cancelled, RequestError
+from MambaSynthLib.errors import Cancelled, ModelError, RequestError
 from MambaSynthLib.intensity import Scaling
 from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
@@ -84,12 +85,13 @@ class Engine:
 
     def __init__(self, package: ModelPackage, device: str = "auto", backend: str = "auto") -> None:
         self.package = package
+        self.card = contrast_card(package)
         runtime = choose_backend(backend, device)
         self.backend = runtime.NAME
         self.device = runtime.choose_device(device)
         self._default_batch = runtime.default_batch(self.device)
         self._network = runtime.load_network(package, self.device)
-        self.method = importlib.import_module(f"{METHODS[package.card.method].folder}.synthesis")
+        self.method = importlib.import_module(f"{METHODS[self.card.method].folder}.synthesis")
 
     def synthesize(
         self,
@@ -116,7 +118,7 @@ class Engine:
         VolumeError, RequestError: an unusable volume or option; nothing was computed.
         Cancelled: ``cancelled()`` was true.
         """
-        card = self.package.card
+        card = self.card
         request = Request(
             steps=steps if steps is not None else card.sampling.default_steps,
             samples=samples if samples is not None else card.sampling.default_samples,
@@ -167,12 +169,12 @@ class Engine:
                 raise Cancelled
             return self._network(images)
 
-        schedule = self.package.card.sampling.schedule
+        schedule = self.card.sampling.schedule
         noise = np.stack([slice_noise(request, int(n), slices.shape[1:]) for n in indices], axis=2)
         return [self.method.synthesize(network, slices, n, schedule) for n in noise]
 
     def _provenance(self, source: Volume, request: Request) -> Provenance:
-        card = self.package.card
+        card = self.card
         return Provenance(
             method=card.method,
             model_id=card.id,
@@ -191,6 +193,16 @@ class Engine:
             slices=request.slices,
             warnings=source.notes,
         )
+
+
+def contrast_card(package: ModelPackage) -> ContrastCard:
+    """The package's card. Raises ModelError for a model that does not synthesize a contrast."""
+    if not isinstance(package.card, ContrastCard):
+        raise ModelError(
+            f"the model {package.card.id} synthesizes {package.card.direction}, no contrast; use "
+            "it with 'mambasynth cine', or choose another with 'mambasynth models list'."
+        )
+    return package.card
 
 
 def slice_noise(request: Request, index: int, size: tuple[int, ...]) -> Stack:

@@ -65,7 +65,7 @@ def ssim(image: Array, reference: Array, data_range: float, mask: Mask | None = 
     """
     if min(image.shape) < SSIM_WINDOW:
         return math.nan
-    mean, similarity = _skimage_metrics().structural_similarity(
+    mean, similarity = skimage_metrics().structural_similarity(
         image, reference, win_size=SSIM_WINDOW, data_range=data_range, full=True
     )
     return float(mean if mask is None else similarity[mask].mean())
@@ -74,13 +74,13 @@ def ssim(image: Array, reference: Array, data_range: float, mask: Mask | None = 
 def psnr(image: Array, reference: Array, data_range: float) -> float:
     """Peak signal-to-noise ratio in dB for a stated ``data_range``; infinite for equal images."""
     with np.errstate(divide="ignore"):
-        ratio = _skimage_metrics().peak_signal_noise_ratio
+        ratio = skimage_metrics().peak_signal_noise_ratio
         return float(ratio(reference, image, data_range=data_range))
 
 
 def nmi(image: Array, reference: Array) -> float:
     """Normalized mutual information, 1..2, from a 100 x 100 histogram over both full ranges."""
-    information = _skimage_metrics().normalized_mutual_information
+    information = skimage_metrics().normalized_mutual_information
     return float(information(image, reference, bins=NMI_BINS))
 
 
@@ -150,7 +150,7 @@ def inverted(image: ArrayLike, mask: Mask) -> Array:
     return array
 
 
-def _skimage_metrics() -> ModuleType:
+def skimage_metrics() -> ModuleType:
     try:
         import skimage.metrics
     except ImportError as error:

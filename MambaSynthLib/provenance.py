@@ -33,12 +33,15 @@ BIDS_KEYS = {
     "backend": "Backend",
     "device": "Device",
     "slices": "Slices",
+    "times_ms": "TriggerTimesMs",
+    "acquired": "AcquiredFrames",
+    "phases": "Phases",
     "created": "Created",
     "warnings": "Warnings",
 }  # software and source_name have places of their own in BIDS: GeneratedBy and Sources
 NUMBERS = ("seed", "steps", "samples")
-LISTS = ("slices", "warnings")
-OPTIONAL = ("slices", "created", "warnings")
+LISTS = ("slices", "times_ms", "acquired", "warnings")
+OPTIONAL = ("slices", "times_ms", "acquired", "phases", "created", "warnings")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,9 @@ class Provenance:
     noise: ``per-slice`` or ``shared``.
     backend, device: where the networks ran, e.g. ``torch`` and ``cpu``.
     slices: first and one-past-last synthesized slice, where not the whole volume was.
+    times_ms: trigger time of each frame of a cine.
+    acquired: numbers, from 1, of the frames that are acquired; the others are synthetic.
+    phases: which acquired frames are ED and ES, and by which rule.
     created: ISO 8601 UTC, or None (the default) to keep files reproducible.
     warnings: named warnings of reading and synthesis.
     software: name and version of the program.
@@ -76,6 +82,9 @@ class Provenance:
     backend: str
     device: str
     slices: tuple[int, int] | None = None
+    times_ms: tuple[float, ...] = ()
+    acquired: tuple[int, ...] = ()
+    phases: str | None = None
     created: str | None = None
     warnings: tuple[str, ...] = ()
     software: str = f"MambaSynth {__version__}"
@@ -144,6 +153,13 @@ class Provenance:
         """The record in words, for a caption or ``mambasynth verify``."""
         steps = f"{self.steps} step{'s' * (self.steps != 1)}"
         samples = f"{self.samples} sample{'s' * (self.samples != 1)}"
+        if self.times_ms:
+            return (
+                f"{MARK}: cine of {len(self.times_ms)} frames from {self.source_name} by "
+                f"{self.software}, model {self.model_id} {self.model_version} ({self.method}); "
+                f"acquired: frames {', '.join(map(str, self.acquired)) or 'none'}; all others are "
+                "synthetic."
+            )
         part = f", slices {self.slices[0]} to {self.slices[1] - 1} only" if self.slices else ""
         return (
             f"{MARK}: {self.target_contrast} synthesized from {self.source_contrast} "
@@ -173,6 +189,10 @@ def _fits(field: str, value: Any) -> bool:
         return type(value) is int
     if field == "slices":
         return isinstance(value, list) and [type(item) for item in value] == [int, int]
+    if field == "times_ms":
+        return isinstance(value, list) and all(type(item) in (int, float) for item in value)
+    if field == "acquired":
+        return isinstance(value, list) and all(type(item) is int for item in value)
     if field == "warnings":
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     return isinstance(value, str)

@@ -78,9 +78,10 @@ def find_all() -> list[Found]:
     return found
 
 
-def list_models() -> list[ModelPackage]:
-    """The usable packages, each id once."""
-    return [found.package for found in find_all() if found.package]
+def list_models(task: str | None = None) -> list[ModelPackage]:
+    """The usable packages, each id once; only those for ``task`` (contrast, cine) if named."""
+    packages = [found.package for found in find_all() if found.package]
+    return [package for package in packages if task in (None, package.card.task)]
 
 
 def find_model(name: str | Path) -> ModelPackage:
@@ -112,7 +113,7 @@ def model_for(source: str | None, target: str) -> ModelPackage:
     ------
     ModelError: none does; the directions that exist are named.
     """
-    packages = list_models()
+    packages = list_models("contrast")
     for package in packages:
         card = package.card
         if target in card.target_contrasts and source in (None, *card.source_contrasts):
@@ -143,3 +144,14 @@ def choose_model(name: str | Path | None, source: str | None, target: str) -> Mo
             "'mambasynth models list'."
         )
     return package
+
+
+def cine_model() -> ModelPackage:
+    """The first package that synthesizes cine frames. Raises ModelError when there is none."""
+    packages = list_models("cine")
+    if not packages:
+        raise ModelError(
+            "no installed model synthesizes cine frames; import one with 'mambasynth models "
+            "import FOLDER', or name one with --model."
+        )
+    return packages[0]

@@ -11,6 +11,9 @@ Protocol version 1. Requests, each with a ``do``:
 |------------|----------------------------------------------------------------------------------|
 | synthesize | id, model (id or folder), device, sources {contrast: file}, folder for results,  |
 |            | steps, samples, seed, slices ([first, end] or null)                              |
+| cine       | id, model, device, sources [file, ...], times_ms [ms, ...] or null, frames (how  |
+|            | many to return), ed, es (frame numbers from 1, or null: found), only_phases,     |
+|            | seed, folder for results; see below                                              |
 | cancel     | id                                                                               |
 | devices    | -                                                                                |
 | stop       | -                                                                                |
@@ -21,12 +24,21 @@ Events, each with an ``event``:
 |-----------|-----------------------------------------------------------------------------------|
 | ready     | protocol, version; sent once, first                                               |
 | loading   | id: the model is being loaded                                                     |
-| progress  | id, done, total: slices times steps or whatever the method counts                 |
+| progress  | id, done, total: slices times steps or whatever the method counts; frames of cine |
 | done      | id, targets {contrast: file}, spread (file or null), provenance, seconds          |
+| done      | of cine: id, frames [file, ...], times_ms [ms, ...], acquired [number from 1 of   |
+|           | the source, or null where the frame is synthetic, ...], phases {ed, es, rule},    |
+|           | provenance (its Warnings are to be shown), seconds                                |
 | cancelled | id, exiting: answered within 1 s of ``cancel``; ``exiting`` is true where the     |
 |           | computation did not heed it in time and the process ends itself instead           |
 | failed    | id, message (one sentence for the user), details (a traceback, or empty)          |
 | devices   | devices [{id, title}]                                                             |
+
+``cine`` takes the acquired frames in the order of time. Two without ``times_ms`` are ED and ES (0
+and 300 ms are assumed, with a warning); of more, ED and ES are found unless numbered by ``ed`` and
+``es``. ``frames`` counts the acquired ones too, which come back as they went in, between as many
+synthetic ones, ordered by time: files ``frame-0000.npz`` and on in ``folder``. With ``only_phases``
+(default false) the cine runs from ED to ES and the other frames are not used.
 
 The process ends within seconds when stdin is closed, which is what happens when the parent dies,
 and removes DIR then.
@@ -52,9 +64,13 @@ from MambaSynthLib.errors import Cancelled, MambaSynthError, RequestError
 PROTOCOL = 1
 CANCEL_GRACE_S = 0.5  # how long a run may go on after ``cancel`` before the process exits instead
 STOP_GRACE_S = 2.0
+NEEDED = {  # keys of a request
+    "synthesize": {"id", "model", "sources", "folder"},
+    "cine": {"id", "model", "sources", "folder", "frames"},
+}
 
 Event = dict[str, Any]
-MakeEngine = Callable[[str, str], Any]  # (model id or folder, device) -> Engine
+MakeEngine = Callable[[str, str], Any]  # (model id or folder, device) -> Engine or CineEngine
 ListDevices = Callable[[], list[dict[str, str]]]  # each with id and title
 
 
@@ -62,10 +78,15 @@ class Server:
     """Runs one request at a time; ``cancel`` and the end of stdin are heard meanwhile."""
 
     def __init__(
-        self, send: Callable[[Event], None], make_engine: MakeEngine, list_devices: ListDevices
+        self,
+        send: Callable[[Event], None],
+        make_engine: MakeEngine,
+        list_devices: ListDevices,
+        make_cine_engine: MakeEngine,
     ) -> None:
         self._send = send
         self._make_engine = make_engine
+        self._make_cine_engine = make_cine_engine
         self._list_devices = list_devices
         self._engines: dict[tuple[str, str], Any] = {}
         self._requests: queue.Queue[Mapping[str, Any]] = queue.Queue()
@@ -135,6 +156,8 @@ class Server:
             return {"event": "devices", "devices": self._list_devices()}
         if request["do"] == "synthesize":
             return self._synthesize(request)
+        if request["do"] == "cine":
+            return self._cine(request)
         raise RequestError(f"The request {request['do']!r} is unknown to protocol {PROTOCOL}.")
 
     def _synthesize(self, request: Mapping[str, Any]) -> Event:
@@ -142,7 +165,8 @@ class Server:
 
         run_id = request["id"]
         started = time.monotonic()
-        engine = self._engine(run_id, request["model"], request.get("device") or "auto")
+        device = request.get("device") or "auto"
+        engine = self._engine(run_id, request["model"], device, self._make_engine)
         slices = request.get("slices")
         synthesis = engine.synthesize(
             {contrast: load_volume(file) for contrast, file in request["sources"].items()},
@@ -169,11 +193,53 @@ class Server:
             "seconds": round(time.monotonic() - started, 3),
         }
 
-    def _engine(self, run_id: Any, model: str, device: str) -> Any:
+    def _cine(self, request: Mapping[str, Any]) -> Event:
+        from MambaSynthLib.cine import of_frames
+        from MambaSynthLib.cine_upsampling import plan, provenance_of, upsample
+        from MambaSynthLib.io.exchange import load_volume, save_volume
+
+        run_id = request["id"]
+        started = time.monotonic()
+        volumes = [load_volume(file) for file in request["sources"]]
+        cine = of_frames(volumes, request.get("times_ms"))
+        timeline = plan(
+            cine,
+            request["frames"],
+            ed=request.get("ed"),
+            es=request.get("es"),
+            only_phases=bool(request.get("only_phases")),
+        )
+        device = request.get("device") or "auto"
+        engine = self._engine(run_id, request["model"], device, self._make_cine_engine)
+        provenance = provenance_of(engine, cine, timeline, seed=request.get("seed") or 0)
+        frames = upsample(
+            engine,
+            cine,
+            timeline,
+            progress=lambda done, total: self._progress(run_id, done, total),
+            cancelled=lambda: run_id in self._to_cancel,
+        )
+        folder = Path(request["folder"])
+        files = [
+            save_volume(frame, folder / f"frame-{number:04}.npz")
+            for number, frame in enumerate(frames)
+        ]
+        phases = timeline.phases
+        return {
+            "event": "done",
+            "frames": [str(file) for file in files],
+            "times_ms": list(timeline.times_ms),
+            "acquired": [None if frame is None else frame + 1 for frame in timeline.acquired],
+            "phases": {"ed": phases.ed + 1, "es": phases.es + 1, "rule": phases.rule},
+            "provenance": provenance.to_bids(),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+
+    def _engine(self, run_id: Any, model: str, device: str, make: MakeEngine) -> Any:
         if (model, device) not in self._engines:
             self._send({"event": "loading", "id": run_id})
             self._engines.clear()  # one model at a time: it holds the GPU's memory
-            self._engines[model, device] = self._make_engine(model, device)
+            self._engines[model, device] = make(model, device)
         return self._engines[model, device]
 
     def _progress(self, run_id: Any, done: int, total: int) -> None:
@@ -188,9 +254,11 @@ def checked(line: str) -> dict[str, Any]:
         raise RequestError(f"The line {line[:80]!r} is not JSON.") from error
     if not isinstance(request, dict) or not isinstance(request.get("do"), str):
         raise RequestError(f'The line {line[:80]!r} is not an object with a "do".')
-    missing = {"id", "model", "sources", "folder"} - request.keys()
-    if request["do"] == "synthesize" and missing:
+    missing = NEEDED.get(request["do"], set()) - request.keys()
+    if missing:
         raise RequestError(f"The request lacks {', '.join(sorted(missing))}.")
+    if request["do"] == "cine" and type(request["frames"]) is not int:
+        raise RequestError(f"frames is {request['frames']!r:.40}; give a whole number.")
     return request
 
 
@@ -200,6 +268,14 @@ def engine_for(model: str, device: str) -> Any:
     from MambaSynthLib.registry import find_model
 
     return Engine(find_model(model), device=device)
+
+
+def cine_engine_for(model: str, device: str) -> Any:
+    """As ``engine_for``, for cine models."""
+    from MambaSynthLib.cine_engine import CineEngine
+    from MambaSynthLib.registry import find_model
+
+    return CineEngine(find_model(model), device=device)
 
 
 def devices_here() -> list[dict[str, str]]:
@@ -231,6 +307,7 @@ def serve(
     folder: Path | None = None,
     make_engine: MakeEngine = engine_for,
     list_devices: ListDevices = devices_here,
+    make_cine_engine: MakeEngine = cine_engine_for,
 ) -> None:
     """Serve stdin until it closes, then remove ``folder``; does not return."""
 
@@ -240,5 +317,5 @@ def serve(
         os._exit(0)  # a computation that does not end must not keep the process
 
     requests = os.fdopen(os.dup(0), "r", encoding="utf-8")
-    Server(claim_stdout(), make_engine, list_devices).run(requests, leave)
+    Server(claim_stdout(), make_engine, list_devices, make_cine_engine).run(requests, leave)
     leave()

@@ -50,6 +50,11 @@ class ModelEntry:
         return self.card["target_contrasts"]
 
     @property
+    def task(self) -> str:
+        """``cine`` for the frames between ED and ES, ``contrast`` for another contrast."""
+        return "cine" if self.targets == ["cine"] else "contrast"
+
+    @property
     def axisCodes(self) -> str:
         return self.card["grid"]["axis_codes"]
 
@@ -59,15 +64,17 @@ class ModelEntry:
         return self.folder.parent == user_models()
 
 
-def available() -> list[ModelEntry]:
-    """Every readable card in the folders that the library searches, each id once."""
+def available(task: str = "contrast") -> list[ModelEntry]:
+    """Every readable card for a task (contrast, cine) in the folders that the library searches,
+    each id once.
+    """
     entries: dict[str, ModelEntry] = {}
     for root in model_folders():
         for path in sorted(root.glob(f"*/{CARD}")):
             entry = readEntry(path)
             if entry is not None:
                 entries.setdefault(entry.key, entry)
-    return list(entries.values())
+    return [entry for entry in entries.values() if entry.task == task]
 
 
 def readEntry(path: Path) -> ModelEntry | None:

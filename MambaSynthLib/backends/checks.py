@@ -50,7 +50,9 @@ def check_keys(expected: Mapping[str, tuple[int, ...]], weights: Weights, folder
 
 
 @contextmanager
-def telling_memory(device: str, shape: tuple[int, ...]) -> Iterator[None]:
+def telling_memory(
+    device: str, shape: tuple[int, ...], remedy: str = "--batch 1, or another --device"
+) -> Iterator[None]:
     """Turn a runtime's own words for exhausted memory into a RequestError with the remedy."""
     try:
         yield
@@ -59,6 +61,6 @@ def telling_memory(device: str, shape: tuple[int, ...]) -> Iterator[None]:
         if isinstance(error, MemoryError) or "allocat" in text or "out of memory" in text:
             raise RequestError(
                 f"the memory of {device} is not enough for {shape[0]} slices of {shape[2]} x "
-                f"{shape[3]} pixels at a time; use --batch 1, or another --device."
+                f"{shape[3]} pixels at a time; use {remedy}."
             ) from error
         raise

@@ -13,6 +13,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -92,10 +93,17 @@ def load_network(package: ModelPackage, device: str) -> Network:
     ------
     ModelError: the method is unknown, or the weights do not belong to the network that the card
         describes; names the first key that is missing, left over, of another shape or kind.
-    RequestError: ONNX Runtime opened another device than the wanted one.
+    RequestError: ONNX Runtime opened another device than the wanted one, or cannot compute this
+        method.
     """
     warn_of_two_packages()
-    graph = importlib.import_module(f"{method_folder(package)}.graph")
+    folder = method_folder(package)
+    if find_spec(f"{folder}.graph") is None:
+        raise RequestError(
+            f"{package.folder}: the method {package.card.method} runs on PyTorch only; run pip "
+            "install 'mambasynth[torch]' and use --backend torch."
+        )
+    graph = importlib.import_module(f"{folder}.graph")
     plain: onnx.ModelProto = graph.build(package.card.network)
     weights = package.read_weights()
     counters = {name: array.shape for name, array in weights.items() if name.endswith(COUNTER)}

@@ -6,6 +6,7 @@ import importlib
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.backends import Network
 from MambaSynthLib.backends.checks import check_keys, method_folder, telling_memory
 from MambaSynthLib.errors import ModelError, RequestError
+from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage, Weights
 
 NAME = "torch"
@@ -72,10 +74,11 @@ def default_batch(device: str) -> int:
     return torch.get_num_threads() if device == "cpu" else 8
 
 
-def load_network(package: ModelPackage, device: str) -> Network:
+def load_network(package: ModelPackage, device: str) -> Any:
     """The package's network on ``device``: images (B,C,H,W) float32 -> (B,C',H,W) float32.
 
-    The target estimate is the last of the C' channels; the others may be left out.
+    The target estimate is the last of the C' channels; the others may be left out. For a cine
+    method it is the ``Network`` that the method's ``synthesis.py`` describes instead.
 
     Raises
     ------
@@ -90,6 +93,9 @@ def load_network(package: ModelPackage, device: str) -> Network:
     check_keys(shapes, weights, package.folder)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     network.eval().requires_grad_(False).to(device)
+    if METHODS[card.method].task == "cine":
+        guard = partial(telling_memory, device, remedy="another --device, or a coarser grid")
+        return importlib.import_module(f"{folder}.inference").TorchNetwork(network, device, guard)
     prepared = _prepared(network, folder)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -52,7 +52,8 @@ def run_list(options: argparse.Namespace) -> int:
     packages = [item.package for item in found if item.package]
     record = {
         "models": [
-            {"id": p.card.id, "version": p.card.version, "direction": p.card.direction,
+            {"id": p.card.id, "version": p.card.version, "task": p.card.task,
+             "direction": p.card.direction,
              "title": p.card.title, "license": p.card.license, "folder": str(p.folder)}
             for p in packages
         ],

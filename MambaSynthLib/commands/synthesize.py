@@ -137,10 +137,12 @@ def _check_report(path: Path, overwrite: bool) -> None:
 
 
 def _check_uncertainty(options: argparse.Namespace, package: ModelPackage) -> None:
+    from MambaSynthLib.card import ContrastCard
+
     samples = options.samples
-    if samples is None:
+    if samples is None and isinstance(package.card, ContrastCard):
         samples = package.card.sampling.default_samples
-    if options.uncertainty and samples < 2:
+    if options.uncertainty and (samples is None or samples < 2):
         raise RequestError(
             "--uncertainty needs the spread over noise draws; add --samples 4, for example."
         )

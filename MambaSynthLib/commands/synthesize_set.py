@@ -86,11 +86,12 @@ def _model(options: argparse.Namespace, local: int | None) -> tuple[Model, tuple
     from MambaSynthLib.backends import choose_backend
     from MambaSynthLib.cohort import Settings
     from MambaSynthLib.diffusion import levels
+    from MambaSynthLib.engine import contrast_card
     from MambaSynthLib.registry import choose_model
     from MambaSynthLib.workers import Model
 
     package = choose_model(options.model, options.source, options.to)
-    sampling = package.card.sampling
+    sampling = contrast_card(package).sampling
     settings = Settings(
         sampling.default_steps if options.steps is None else options.steps,
         sampling.default_samples if options.samples is None else options.samples,

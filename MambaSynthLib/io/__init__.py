@@ -18,5 +18,9 @@ What reading does with a file that is not plain and sound:
 | detached header that names a file outside its folder         | refused                        |
 | marked as synthetic                                          | noted; refused where asked     |
 
+A cine is read by ``cine_files``: the same checks for 4-D files, and one frame is refused. A folder
+with one DICOM series is a volume where each slice is there once, and a cine where each is there at
+as many times; what does not form a full, straight, even grid is refused (``dicom_series``).
+
 Marks, provenance and the write-check-rename of outputs are in ``marks``, ``output`` and ``atomic``.
 """

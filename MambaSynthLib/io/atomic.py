@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.payload import shown
@@ -34,6 +35,22 @@ def staged(path: Path, data: bytes, check: Check | None = None) -> Iterator[Path
                     "check the disk."
                 )
         if check is not None:
+            check(temporary)
+        yield temporary
+    finally:
+        _remove(temporary)
+
+
+@contextmanager
+def staged_from(path: Path, write: Callable[[BinaryIO], None], check: Check) -> Iterator[Path]:
+    """As :func:`staged`, for data too large to hold: ``write`` puts them into a stream."""
+    temporary = path.with_name(f".mambasynth-{secrets.token_hex(8)}.part")
+    try:
+        with telling(path):
+            with _created(temporary) as stream:
+                write(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
             check(temporary)
         yield temporary
     finally:
@@ -87,11 +104,16 @@ def telling(path: Path) -> Iterator[None]:
 
 
 def _write_through(path: Path, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags, 0o666), "wb") as stream:  # 0o666: the umask decides
+    with _created(path) as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _created(path: Path) -> BinaryIO:
+    """A new file, open for writing."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "wb")  # 0o666: the umask decides
 
 
 def _remove(path: Path) -> None:

@@ -17,13 +17,15 @@ class Decoded:
 
     Parameters
     ----------
-    values: (I,J,K) real values, rescaled as the header says.
+    values: (I,J,K) real values, rescaled as the header says; (I,J,K,F) where frames were asked for.
     affine: (4,4) voxel index -> mm in ``frame``.
     frame: the directions of the world axes.
     notes: named warnings.
+    times_ms: of the frames, where the header states them.
     """
 
     values: NDArray[Any]
     affine: NDArray[np.float64]
     frame: Frame
     notes: tuple[str, ...] = field(default=())
+    times_ms: tuple[float, ...] | None = None

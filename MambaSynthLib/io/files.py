@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.io import mha, nifti, nrrd
 from MambaSynthLib.io.atomic import commit, commit_pair, staged
 from MambaSynthLib.io.decoded import Decoded, Frame
+from MambaSynthLib.io.dicom_series import holds_dicom, read_dicom_volume
 from MambaSynthLib.io.geometry import Affine, check_affine
 from MambaSynthLib.io.marks import (
     SyntheticMark,
@@ -65,7 +67,8 @@ def read_volume(
 
     Parameters
     ----------
-    path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd, in any case of letters.
+    path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd, in any case of letters; or a folder with one
+        DICOM series.
     prefer: which form of a NIfTI header to believe where sform and qform disagree.
     nan_as_zero: replace NaN and infinite values by 0 instead of refusing them.
     allow_synthetic: False refuses a file that is marked as synthetic.
@@ -77,11 +80,13 @@ def read_volume(
     """
     path = Path(path)
     name = shown(path)
+    if os.path.isdir(path) and holds_dicom(path):
+        return read_dicom_volume(path, allow_synthetic=allow_synthetic)
     with np.errstate(over="ignore", invalid="ignore"):  # headers hold any number; all are checked
         decoded = _decode(path, suffix_of(path), prefer)
-        affine = _flipped(decoded.affine, decoded.frame)
+        affine = flipped(decoded.affine, decoded.frame)
         notes = decoded.notes + check_affine(affine, name)
-        array, value_notes = _as_float32(decoded.values, name, nan_as_zero)
+        array, value_notes = as_float32(decoded.values, name, nan_as_zero)
     mark = read_marks(path)
     if mark is not None:
         if mark.certain and not allow_synthetic:
@@ -134,13 +139,13 @@ def _decode(path: Path, suffix: str, prefer: Prefer = None) -> Decoded:
     )
 
 
-def _flipped(affine: Affine, frame: Frame) -> Affine:
+def flipped(affine: Affine, frame: Frame) -> Affine:
     """``affine`` between ``frame`` and RAS; the flip is its own inverse."""
-    flipped: Affine = np.array(TO_RAS[frame])[:, None] * affine
-    return flipped
+    turned: Affine = np.array(TO_RAS[frame])[:, None] * affine
+    return turned
 
 
-def _as_float32(
+def as_float32(
     values: NDArray[Any], name: str, nan_as_zero: bool
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """(I,J,K) finite float32 values, and named warnings."""
@@ -199,9 +204,9 @@ def write_volume(
 def _encode(volume: Volume, suffix: str, provenance: Provenance | None) -> bytes:
     tags = provenance.to_tags() if provenance else {}
     if suffix == ".nrrd":
-        return nrrd.encode(volume.array, _flipped(volume.affine, "LPS"), tags)
+        return nrrd.encode(volume.array, flipped(volume.affine, "LPS"), tags)
     if suffix == ".mha":
-        return mha.encode(volume.array, _flipped(volume.affine, "LPS"), tags)
+        return mha.encode(volume.array, flipped(volume.affine, "LPS"), tags)
     image = nifti.encode(volume.array, volume.affine, provenance)
     return packed(image) if suffix == ".nii.gz" else image
 
@@ -209,7 +214,7 @@ def _encode(volume: Volume, suffix: str, provenance: Provenance | None) -> bytes
 def _check_written(written: Path, suffix: str, volume: Volume, name: str) -> None:
     try:
         decoded = _decode(written, suffix)
-        affine = _flipped(decoded.affine, decoded.frame)
+        affine = flipped(decoded.affine, decoded.frame)
         same_place = np.allclose(affine, volume.affine, rtol=1e-6, atol=1e-6)
         if same_place and np.array_equal(decoded.values, volume.array):
             return

@@ -7,6 +7,7 @@ makes any reader allocate, zero-fill or misplace. Source: the NIfTI-1.1 header, 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
 import struct
@@ -35,29 +36,34 @@ MAGIC = {348: (344, b"n+1\0", 352), 540: (4, b"n+2\0\r\n\x1a\n", 544)}  # place,
 REAL_TYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}  # NIfTI datatype codes
 OTHER_TYPES = {1: "binary", 32: "complex", 128: "RGB", 1536: "float128", 1792: "complex",
                2048: "complex", 2304: "RGBA"}  # fmt: skip
+TIME_UNITS = {8: 1e3, 16: 1.0, 24: 1e-3}  # xyzt_units & 0x38 -> ms
 COMMENT = 6  # extension code of plain text
 AUX_FILE = b"SYNTHETIC MambaSynth"  # at most 24 bytes
 MOST_EXTENSIONS = 2**24  # bytes
 MOST_ALONG_AXIS = 2**15 - 1
 
 
-def decode(path: Path, *, compressed: bool, prefer: Prefer = None) -> Decoded:
-    """Read ``path`` in RAS. Raises FileError for what the package docstring says."""
+def decode(path: Path, *, compressed: bool, prefer: Prefer = None, frames: bool = False) -> Decoded:
+    """Read ``path`` in RAS. Raises FileError for what the package docstring says.
+
+    With ``frames`` the fourth dimension is time; without, more than one volume is refused.
+    """
     name = shown(path)
     with opened(path) as file:
         held = path.stat().st_size
         stream = _uncompressed(file, name) if compressed else file
         header, start = read_header(stream, name)
-        shape, dtype = _layout(header, name)
+        shape, dtype = _layout(header, name, frames)
         offset = _voxel_offset(header, name)
         count = math.prod(shape) * dtype.itemsize
         check_room(offset + count, held, name, compressed=compressed)
         read_exactly(stream, offset - start, name)  # header extensions
-        data, data_notes = read_image(stream, count, count // shape[2], name)
+        data, data_notes = read_image(stream, count, count // math.prod(shape[2:]), name)
     stored: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order="F")
     values, notes = _rescaled(stored, header)
-    affine, geometry_notes = patient_affine(header, shape, prefer, name)
-    return Decoded(values, affine, "RAS", geometry_notes + notes + data_notes)
+    affine, geometry_notes = patient_affine(header, (shape[0], shape[1], shape[2]), prefer, name)
+    times = frame_times(header, shape[3]) if frames else None
+    return Decoded(values, affine, "RAS", geometry_notes + notes + data_notes, times)
 
 
 def read_header(stream: BinaryIO, name: str) -> tuple[Header, int]:
@@ -93,21 +99,32 @@ def _uncompressed(file: BinaryIO, name: str) -> BinaryIO:
     return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
 
 
-def _layout(header: Header, name: str) -> tuple[tuple[int, int, int], np.dtype[Any]]:
-    """Shape and stored type of the one volume that the header promises."""
+def frame_times(header: Header, count: int) -> tuple[float, ...] | None:
+    """Times in ms of ``count`` frames by pixdim[4], toffset and the unit; None if not stated."""
+    factor = TIME_UNITS.get(int(header["xyzt_units"]) & 0x38)
+    step, start = float(header["pixdim"][4]), float(header["toffset"])
+    if factor is None or not (math.isfinite(step) and step > 0):
+        return None
+    start = start if math.isfinite(start) else 0.0
+    return tuple((start + step * number) * factor for number in range(count))
+
+
+def _layout(header: Header, name: str, frames: bool) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape (I,J,K) or, with ``frames``, (I,J,K,F) and stored type of what the header promises."""
     sizes = [int(size) for size in header["dim"]]
     dimensions = sizes[0]
     if not 2 <= dimensions <= 7:
         raise FileError(f"{name}: states {dimensions} dimensions; a 3-D image is needed.")
     shape = tuple(sizes[1 : dimensions + 1])
     check_size(shape, name)
-    if any(size != 1 for size in shape[3:]):
+    kept = 4 if frames else 3
+    if any(size != 1 for size in shape[kept:]):
+        needed = "a cine of scalar frames" if frames else "one 3-D volume"
         raise FileError(
-            f"{name}: has {dimensions} dimensions {shape}, but one 3-D volume is needed; extract "
-            "a single volume first."
+            f"{name}: has {dimensions} dimensions {shape}, but {needed} is needed; extract a "
+            f"single {'component' if frames else 'volume'} first."
         )
-    i, j, k = (*shape, 1)[:3]
-    return (i, j, k), _stored_type(header, name)
+    return (*shape, 1, 1)[:kept], _stored_type(header, name)
 
 
 def _stored_type(header: Header, name: str) -> np.dtype[Any]:
@@ -162,25 +179,47 @@ def encode(values: np.ndarray[Any, Any], affine: Affine, provenance: Provenance 
     Both sform and qform are set (code 1, scanner), but the qform is left out where its float32
     quaternion cannot say the same as the sform to 1e-3 mm.
     """
+    return head(values.shape, affine, provenance) + values.astype("<f4").tobytes(order="F")
+
+
+def head(
+    shape: tuple[int, ...],
+    affine: Affine,
+    provenance: Provenance | None,
+    times_ms: tuple[float, ...] = (),
+) -> bytes:
+    """Everything before the voxels of a float32 image (I,J,K) or (I,J,K,F), see ``encode``.
+
+    The times of frames are stated as an even step; uneven ones are in the provenance only.
+    """
     import nibabel
 
-    if max(values.shape) > MOST_ALONG_AXIS:
+    if max(shape) > MOST_ALONG_AXIS:
         raise FileError(
-            f"An image of {values.shape} voxels does not fit NIfTI-1, which has at most "
+            f"An image of {shape} voxels does not fit NIfTI-1, which has at most "
             f"{MOST_ALONG_AXIS} along an axis; write it as .nrrd."
         )
-    image: Any = nibabel.Nifti1Image(values, affine)  # type: ignore[no-untyped-call]
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    if displacement(image.get_qform(), image.get_sform(), values.shape) > SAME_PLACE:
-        image.header["qform_code"] = 0
+    header: Any = nibabel.Nifti1Header(endianness="<")  # type: ignore[no-untyped-call]
+    header.set_data_dtype("<f4")
+    header.set_data_shape(shape)
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["magic"] = header.single_magic
+    header.set_sform(affine, code=1)
+    header.set_qform(affine, code=1)
+    header.set_xyzt_units("mm", "msec" if times_ms else None)
+    if times_ms:
+        header["pixdim"][4] = (times_ms[-1] - times_ms[0]) / max(len(times_ms) - 1, 1)
+        header["toffset"] = times_ms[0]
+    if displacement(header.get_qform(), header.get_sform(), shape[:3]) > SAME_PLACE:
+        header["qform_code"] = 0
     if provenance is not None:
         record = json.dumps(provenance.to_bids()).encode("ascii")
-        image.header["descrip"] = MARK.encode("ascii")
-        image.header["aux_file"] = AUX_FILE
-        image.header.extensions.append(nibabel.nifti1.Nifti1Extension(COMMENT, record))
-    return bytes(image.to_bytes())
+        header["descrip"] = MARK.encode("ascii")
+        header["aux_file"] = AUX_FILE
+        header.extensions.append(nibabel.nifti1.Nifti1Extension(COMMENT, record))
+    stream = io.BytesIO()
+    header.write_to(stream)
+    return stream.getvalue()
 
 
 def texts(path: Path, *, compressed: bool) -> dict[str, str]:

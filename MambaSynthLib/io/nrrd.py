@@ -51,6 +51,7 @@ FRAMES: dict[str, Frame] = {
     "lps": "LPS",
 }
 ENCODINGS = {"raw": False, "gzip": True, "gz": True}
+TIME_UNITS = {"ms": 1.0, "msec": 1.0, "s": 1e3, "sec": 1e3}
 UNITS = {"m": ("meters", 1e3), "um": ("micrometers", 1e-3), "micron": ("micrometers", 1e-3)}
 OTHER_NAMES = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
 VECTOR = re.compile(r"\([^()]*\)|none", re.IGNORECASE)
@@ -64,19 +65,27 @@ class Header:
     tags: dict[str, str]
 
 
-def decode(path: Path) -> Decoded:
-    """Read ``path`` in its own frame. Raises FileError for what the package docstring says."""
+def decode(path: Path, *, frames: bool = False) -> Decoded:
+    """Read ``path`` in its own frame. Raises FileError for what the package docstring says.
+
+    With ``frames`` one axis is not of space and holds them, the first in Slicer's sequences.
+    """
     name = shown(path)
     with opened(path) as stream:
         header = read_header(stream, name)
         sizes = whole_numbers(header.fields.get("sizes", ""), name, "sizes")
         check_size(sizes, name)
-        shape, affine, frame, notes = _grid(header, sizes, name)
+        listed = _list_axis(header, sizes) if frames else None
+        shape, affine, frame, notes = _grid(header, sizes, name, listed)
         dtype = _stored_type(header, name)
         with image_data(path, stream, header.fields.get("data file")) as (source, held, where):
-            data, data_notes = _payload(source, held, header, shape, dtype, where)
-    values: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order="F")
-    return Decoded(values, affine, frame, notes + data_notes)
+            data, data_notes = _payload(source, held, header, sizes, dtype, where)
+    values: np.ndarray[Any, Any] = np.ndarray(sizes, dtype, data, order="F")
+    if not frames:
+        return Decoded(values.reshape(shape, order="F"), affine, frame, notes + data_notes)
+    values = values[..., None] if listed is None else np.moveaxis(values, listed, -1)
+    times = _times(header, listed, values.shape[-1])
+    return Decoded(values, affine, frame, notes + data_notes, times)
 
 
 def read_header(stream: BinaryIO, name: str) -> Header:
@@ -111,28 +120,53 @@ def read_header(stream: BinaryIO, name: str) -> Header:
 
 def encode(values: np.ndarray[Any, Any], affine_lps: Affine, tags: dict[str, str]) -> bytes:
     """A gzip-encoded NRRD of float32 values in the LPS frame, with key/values."""
+    data = values.astype("<f4").tobytes(order="F")
+    return head(values.shape, affine_lps, tags) + packed(data)
+
+
+def head(
+    shape: tuple[int, ...],
+    affine_lps: Affine,
+    tags: dict[str, str],
+    times_ms: tuple[float, ...] = (),
+) -> bytes:
+    """Everything before the gzip-compressed voxels, x first, of a volume (I,J,K).
+
+    With ``times_ms`` it is a sequence as 3D Slicer writes one: the frames are the first axis, all
+    values of a voxel side by side. Source: Slicer's manual, "Sequence of volumes file format".
+    """
     vectors = ["(" + ",".join(map(repr, affine_lps[:3, axis].tolist())) + ")" for axis in range(4)]
+    many = bool(times_ms)
     lines = [
         "NRRD0005",
         "type: float",
-        "dimension: 3",
+        f"dimension: {4 if many else 3}",
         "space: left-posterior-superior",
-        f"sizes: {' '.join(map(str, values.shape))}",
-        f"space directions: {' '.join(vectors[:3])}",
-        "kinds: domain domain domain",
+        f"sizes: {' '.join(map(str, (len(times_ms), *shape) if many else shape))}",
+        f"space directions: {'none ' * many}{' '.join(vectors[:3])}",
+        f"kinds: {'list ' * many}domain domain domain",
+        *(['labels: "time" "" "" ""', 'units: "ms" "" "" ""'] if many else []),
         "endian: little",
         "encoding: gzip",
         f"space origin: {vectors[3]}",
-        *(f"{_escaped(key)}:={_escaped(value)}" for key, value in tags.items()),
     ]
-    data = values.astype("<f4").tobytes(order="F")
-    return "\n".join([*lines, "", ""]).encode("ascii") + packed(data)
+    if many:
+        sequence = {
+            "DataNodeClassName": "vtkMRMLScalarVolumeNode",
+            "axis 0 index type": "numeric",
+            "axis 0 index values": " ".join(f"{time:.10g}" for time in times_ms),
+        }
+        tags = {**sequence, **tags}
+    lines += [f"{_escaped(key)}:={_escaped(value)}" for key, value in tags.items()]
+    return "\n".join([*lines, "", ""]).encode("ascii")
 
 
 def _grid(
-    header: Header, sizes: tuple[int, ...], name: str
+    header: Header, sizes: tuple[int, ...], name: str, listed: int | None = None
 ) -> tuple[tuple[int, int, int], Affine, Frame, tuple[str, ...]]:
-    """Shape of the one volume, index -> mm map, frame, and named warnings."""
+    """Shape of the one volume, or of each on the ``listed`` axis, index -> mm map, frame, and
+    named warnings.
+    """
     if header.fields.get("dimension") != str(len(sizes)):
         raise FileError(
             f"{name}: states {header.fields.get('dimension')} dimensions but the sizes {sizes}; "
@@ -142,7 +176,8 @@ def _grid(
     kept = [axis for axis, column in enumerate(columns) if column is not None]
     if "space directions" not in header.fields:
         kept = list(range(min(3, len(sizes))))  # a trailing axis of size 1 is no dimension
-    if len(kept) != 3 or any(sizes[axis] != 1 for axis in range(len(sizes)) if axis not in kept):
+    others = [axis for axis in range(len(sizes)) if axis not in kept and axis != listed]
+    if len(kept) != 3 or any(sizes[axis] != 1 for axis in others):
         raise FileError(
             f"{name}: has {len(sizes)} dimensions {sizes}, but one 3-D scalar volume is "
             "needed; extract a single volume or component first."
@@ -160,6 +195,38 @@ def _grid(
         affine, notes = in_millimeters(affine, factor), notes + unit_note(unit)
     i, j, k = (sizes[axis] for axis in kept)
     return (i, j, k), affine, frame or "LPS", notes
+
+
+def _list_axis(header: Header, sizes: tuple[int, ...]) -> int | None:
+    """The axis that holds frames: the one of kind list or time, else the one not of space."""
+    kinds = header.fields.get("kinds", "").lower().split()
+    for axis, kind in enumerate(kinds[: len(sizes)]):
+        if kind in ("list", "time"):
+            return axis
+    vectors = VECTOR.findall(header.fields.get("space directions", ""))
+    others = [axis for axis, vector in enumerate(vectors) if vector.lower() == "none"]
+    colors = [axis for axis, kind in enumerate(kinds) if "color" in kind or "vector" in kind]
+    return others[0] if len(sizes) == 4 and len(others) == 1 and others != colors else None
+
+
+def _times(header: Header, axis: int | None, count: int) -> tuple[float, ...] | None:
+    """The index values of a sequence as ms; None where they are no times."""
+    values = header.tags.get(f"axis {axis} index values", "").split()
+    label, unit = (_quoted(header, field, axis) for field in ("labels", "units"))
+    factor = TIME_UNITS.get(unit.lower())
+    if factor is None and not unit and ("time" in label.lower() or "trigger" in label.lower()):
+        factor = 1.0  # Slicer's importer of cine series counts in ms
+    try:
+        times = tuple(float(value) * (factor or 1.0) for value in values)
+    except ValueError:  # names, not numbers
+        return None
+    return times if factor is not None and len(times) == count else None
+
+
+def _quoted(header: Header, field: str, axis: int | None) -> str:
+    """The text of one axis in a field such as ``labels: "time" "" "" ""``."""
+    texts = re.findall(r'"([^"]*)"', header.fields.get(field, ""))
+    return texts[axis] if axis is not None and axis < len(texts) else ""
 
 
 def _axes(header: Header, dimensions: int, name: str) -> list[list[float] | None]:
@@ -217,7 +284,7 @@ def _payload(
     stream: BinaryIO,
     held: int,
     header: Header,
-    shape: tuple[int, int, int],
+    sizes: tuple[int, ...],
     dtype: np.dtype[Any],
     name: str,
 ) -> tuple[bytearray, tuple[str, ...]]:
@@ -229,10 +296,10 @@ def _payload(
             f"{name}: is stored with encoding {encoding!r} and skips {sorted(skips)}; save it with "
             "encoding raw or gzip and no skips."
         )
-    count = math.prod(shape) * dtype.itemsize
+    count = math.prod(sizes) * dtype.itemsize
     check_room(count, held, name, compressed=ENCODINGS[encoding])
     source: Any = gzip.GzipFile(fileobj=stream) if ENCODINGS[encoding] else stream
-    return read_image(source, count, count // shape[2], name)
+    return read_image(source, count, count // sizes[-1], name)
 
 
 def _escaped(text: str) -> str:

@@ -14,6 +14,7 @@ class MethodSpec:
 
     title: str
     reference: str  # authors, venue, year
+    task: str  # "contrast": one contrast from another; "cine": the frames between two
     # Package that holds network.py (build), synthesis.py (synthesize) and, if the network can be
     # made cheaper once it is trained, inference.py (prepare).
     folder: str
@@ -24,6 +25,13 @@ METHODS = {
         title="Hybrid State-Space Models and Denoising Training for Unpaired Medical Image "
         "Synthesis (CRAViM)",
         reference="Zhang & Jiang, MICCAI 2025",
+        task="contrast",
         folder="MambaSynthLib.methods.cravim",
+    ),
+    "mstg": MethodSpec(
+        title="Synthesis of the cine frames between end-diastole and end-systole (MSTG)",
+        reference="Zhang & Liang",
+        task="cine",
+        folder="MambaSynthLib.methods.mstg",
     ),
 }

@@ -22,13 +22,15 @@ LIBRARY = [name for name in FILES if name.startswith("MambaSynthLib/")]
 # Imports at file scope point to the same group or to one above it.
 GROUPS = (
     ("__init__", "errors", "volume", "provenance", "diffusion", "card"),
-    ("grid", "intensity", "metrics"),
-    ("preparation", "evaluation", "report", "io"),
+    ("grid", "intensity", "metrics", "cine", "cine_metrics"),
+    ("cine_phases", "cine_timeline"),
+    ("preparation", "cine_preparation", "evaluation", "report", "cine_report", "io"),
     ("layers", "methods"),
     ("package", "registry", "unpacking"),
     ("backends",),
-    ("importing", "engine"),
-    ("cohort", "workers"),
+    ("importing", "engine", "cine_engine"),
+    ("cine_upsampling", "cohort"),
+    ("workers",),
     ("console", "commands", "serve"),
     ("cli", "__main__"),
 )
@@ -236,7 +238,7 @@ assert code == 0
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["synthesize", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["synthesize", "--help"], ["cine", "--help"]])
 def test_help_loads_nothing_heavy(arguments):
     assert not loaded_after(COMMAND, *arguments) & set(HEAVY)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from MambaSynthLib.card import GridSpec, IntensitySpec
-from MambaSynthLib.engine import Engine
+from MambaSynthLib.engine import Engine, contrast_card
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.intensity import Scaling
 from MambaSynthLib.package import CARD, ModelPackage, read_package
@@ -66,7 +66,7 @@ class Packaged:
     random: bool = True
 
     def synthesize(self, pair: Pair, seed: int) -> Volume:
-        card = self.engine.package.card
+        card = self.engine.card
         made = self.engine.synthesize(
             {card.source_contrasts[0]: pair.source},
             steps=self.steps, samples=self.samples, seed=seed,
@@ -152,7 +152,7 @@ def _packaged(
     device: str,
     name: str,
 ) -> Packaged:
-    card = package.card
+    card = contrast_card(package)
     if (card.source_contrasts[0], card.target_contrasts[0]) != data.contrasts[:2]:
         raise RequestError(
             f"{card.id}: synthesizes {card.direction}, but the data hold "

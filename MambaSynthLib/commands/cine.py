@@ -1,0 +1,154 @@
+"""``mambasynth cine``: ED and ES, or a coarse cine, in; a cine with more frames out."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MambaSynthLib.errors import RequestError
+
+if TYPE_CHECKING:
+    from MambaSynthLib.cine import Cine
+    from MambaSynthLib.cine_timeline import Timeline
+    from MambaSynthLib.package import ModelPackage
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "cine", help="make the frames of a beating heart that were not acquired"
+    )
+    add = parser.add_argument
+    add("inputs", type=Path, nargs="+", metavar="INPUT",
+        help="ED and ES; or one cine: 4-D file, folder of frames or of DICOM")  # fmt: skip
+    add("--frames", type=int, required=True, metavar="N",
+        help="how many frames the cine is to have, the acquired ones included")  # fmt: skip
+    add("-o", "--output", type=Path, required=True, metavar="OUT",
+        help=".nii.gz .nii .seq.nrrd, or a folder (no suffix)")  # fmt: skip
+    add("--ed", type=int, metavar="N", help="number of the ED frame, from 1 (default: found)")
+    add("--es", type=int, metavar="N", help="number of the ES frame, from 1 (default: found)")
+    add("--only-ed-es", action="store_true", help="from ED to ES, not using the frames between")
+    add("--times", type=float, nargs=2, metavar="MS", help="trigger times of two volumes in ms")
+    add("--model", metavar="ID|FOLDER", help="model package (default: the first for cine)")
+    add("--seed", type=int, default=0, metavar="S", help="kept in the record (default: 0)")
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to compute")
+    add("--backend", default="auto", metavar="auto|torch", help="what computes")
+    add("--overwrite", action="store_true", help="replace OUT if it exists")
+    add("--report", type=Path, metavar="FILE", help="moving picture (.gif .mp4) or montage (.png)")
+    add("--prefer", choices=("sform", "qform"), help="which of two disagreeing NIfTI forms counts")
+    add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")
+    add("--allow-synthetic-input", action="store_true", help="accept synthetic input")
+    add("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check everything that can be checked, then compute and write frame by frame."""
+    from MambaSynthLib import console
+    from MambaSynthLib.cine_engine import CineEngine
+    from MambaSynthLib.cine_upsampling import plan, provenance_of, upsample
+    from MambaSynthLib.io.cine_files import write_cine
+
+    _check_request(options)
+    package = _choose_model(options.model)
+    cine = _read(options)
+    timeline = plan(
+        cine, options.frames, ed=options.ed, es=options.es, only_phases=options.only_ed_es
+    )
+    _check_outputs(options, cine)
+    engine = CineEngine(package, options.device, options.backend)
+    provenance = provenance_of(engine, cine, timeline, seed=options.seed)
+    for warning in provenance.warnings:
+        console.note(f"warning: {cine.name}: {warning}")
+    started = time.monotonic()
+    with console.slice_progress("synthesizing frames", "frames") as progress:
+        frames = upsample(engine, cine, timeline, progress=progress)
+        film = _film(options, timeline)
+        shots = film.watching(frames) if film else frames
+        files = write_cine(shots, options.output, provenance, overwrite=options.overwrite)
+    if film:
+        files += _write_film(film, options, files)
+    record = {
+        "output": str(options.output),
+        "files": [str(file) for file in files],
+        "seconds": round(time.monotonic() - started, 1),
+        "times_ms": list(timeline.times_ms),
+        "acquired": list(provenance.acquired),
+        "phases": provenance.phases,
+        "provenance": provenance.to_bids(),
+    }
+    written = files if options.output.is_file() else [options.output, *files[-1:] * bool(film)]
+    lines = [f"wrote {file}" for file in written]
+    console.result(record, [*lines, f"{provenance.phases}.", provenance.sentence()], options.json)
+    return 0
+
+
+def _check_request(options: argparse.Namespace) -> None:
+    if len(options.inputs) > 2:
+        raise RequestError(
+            f"{len(options.inputs)} inputs were given; give an ED and an ES volume, or one cine (a "
+            "folder for frames in files)."
+        )
+    if len(options.inputs) == 2 and (options.ed or options.es):
+        raise RequestError("--ed and --es number the frames of one cine; two inputs are ED and ES.")
+    if options.times and len(options.inputs) == 1:
+        raise RequestError("--times are those of an ED and an ES volume; one cine has its own.")
+    if options.seed < 0:
+        raise RequestError(f"seed is {options.seed}; give 0 or more.")
+    if options.report:
+        from MambaSynthLib.cine_report import check_report
+
+        check_report(options.report, options.overwrite)
+
+
+def _choose_model(name: str | None) -> ModelPackage:
+    from MambaSynthLib.registry import cine_model, find_model
+
+    return find_model(name) if name else cine_model()
+
+
+def _read(options: argparse.Namespace) -> Cine:
+    from MambaSynthLib.cine import of_frames
+    from MambaSynthLib.io.cine_files import read_cine
+    from MambaSynthLib.io.files import read_volume
+
+    how = {
+        "prefer": options.prefer,
+        "nan_as_zero": options.nan_as_zero,
+        "allow_synthetic": options.allow_synthetic_input,
+    }
+    if len(options.inputs) == 1:
+        return read_cine(options.inputs[0], **how)
+    return of_frames([read_volume(path, **how) for path in options.inputs], options.times)
+
+
+def _check_outputs(options: argparse.Namespace, cine: Cine) -> None:
+    """Refuse what cannot be written, before any computing."""
+    from MambaSynthLib.io.cine_files import check_cine_output
+
+    room = 4 * cine.frames[0].array.size * options.frames
+    check_cine_output(options.output, overwrite=options.overwrite, inputs=options.inputs, room=room)
+
+
+def _film(options: argparse.Namespace, timeline: Timeline) -> Any:
+    if not options.report:
+        return None
+    from MambaSynthLib.cine_report import Film
+
+    return Film(timeline.times_ms, tuple(frame is not None for frame in timeline.acquired))
+
+
+def _write_film(film: Any, options: argparse.Namespace, files: list[Path]) -> list[Path]:
+    """The report; without it, nothing that was just written stays."""
+    import shutil
+
+    try:
+        film.write(options.report)
+    except BaseException:
+        for file in files:
+            file.unlink(missing_ok=True)
+        if options.output.is_dir():
+            shutil.rmtree(options.output)
+        raise
+    return [options.report]

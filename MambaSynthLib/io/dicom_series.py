@@ -1,0 +1,341 @@
+"""A folder with one DICOM series of parallel slices, each acquired once or at several times.
+
+Slices are put in place by Image Position and Orientation (Patient), never by file name or number,
+and frames by Trigger Time. What does not form a full grid is refused with the reason. Source:
+DICOM PS3.3 C.7.6.2 (Image Plane), C.8.3.1 (MR Image), C.11.1 (Modality LUT).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.cine import Cine, of_frames
+from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.geometry import check_affine
+from MambaSynthLib.io.payload import check_size, shown
+from MambaSynthLib.volume import Volume
+
+MOST_FILES = 20_000
+SAME_SLICE_MM = 0.05  # between two positions along the normal that are one slice
+UNEVEN_MM = 0.1  # that the distance of two slices may differ from that of the others
+SAME_DIRECTION = 1e-4  # between direction cosines
+SAME_TIME_MS = 1e-3
+AGREED = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "EchoTime",
+          "PhotometricInterpretation")  # fmt: skip
+IN_WORDS = {
+    "Rows": "sizes", "Columns": "sizes", "PixelSpacing": "pixel sizes", "EchoTime": "echo times",
+    "ImageOrientationPatient": "orientations", "PhotometricInterpretation": "kinds of pixel",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One file: its data set, and where and when it lies. ``time`` is None where none is stated."""
+
+    path: Path
+    dataset: Any
+    place: NDArray[np.float64]  # (3,) mm LPS of the first pixel
+    time: float | None
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether one of the first files in ``folder`` is DICOM by its magic word."""
+    return any(_is_dicom(path) for path in _files(folder)[:20])
+
+
+def read_series(folder: Path, *, allow_synthetic: bool = True) -> Cine:
+    """The cine in ``folder``: at each slice position as many times.
+
+    Raises
+    ------
+    FileError: no DICOM, several series, missing or doubled slices, other geometry in one of them,
+        unequal numbers of times, gantry tilt, no decoder, truncated or synthetic files.
+    VolumeError: one time only, which is a volume and no cine.
+    """
+    slices, stacks, notes = _sorted_series(folder, allow_synthetic)
+    name = shown(folder.resolve())
+    affine = _affine(slices, stacks, name)
+    frames, times = [], []
+    for n in range(len(stacks[0])):
+        stack = [slices_here[n] for slices_here in stacks]
+        frames.append(Volume(_pixels(stack), affine, name, notes))
+        times.append(np.array([one.time for one in stack if one.time is not None]))
+    if any(len(of_frame) != len(stacks) for of_frame in times):
+        return of_frames(frames, None, name)
+    spread = max(float(np.ptp(of_frame)) for of_frame in times)
+    medians = [float(np.median(of_frame)) for of_frame in times]
+    cine = of_frames(frames, medians, name)
+    if spread <= SAME_TIME_MS:
+        return cine
+    note = f"trigger times differ by up to {spread:g} ms between slices; their median was taken"
+    return Cine(cine.frames, cine.times_ms, name, (*cine.notes, note), cine.phases)
+
+
+def read_dicom_volume(folder: Path, *, allow_synthetic: bool = True) -> Volume:
+    """The volume in ``folder``, each slice once. Raises FileError as ``read_series``."""
+    slices, stacks, notes = _sorted_series(folder, allow_synthetic)
+    name = shown(folder.resolve())
+    if len(stacks[0]) != 1:
+        raise FileError(
+            f"{name}: holds {len(stacks[0])} times of each slice; use it with 'mambasynth cine', "
+            "or keep one time."
+        )
+    affine = _affine(slices, stacks, name)
+    return Volume(_pixels([one for (one,) in stacks]), affine, name, notes)
+
+
+# --- the files ------------------------------------------------------------------------------------
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        raise FileError(
+            f"{shown(folder)}: cannot be read ({error.strerror}); check the folder."
+        ) from error
+    if len(files) > MOST_FILES:
+        raise FileError(
+            f"{shown(folder)}: holds {len(files)} files, more than {MOST_FILES}; name a folder "
+            "with one series."
+        )
+    return files
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
+    except OSError:
+        return False
+
+
+def _sorted_series(
+    folder: Path, allow_synthetic: bool
+) -> tuple[list[Slice], list[list[Slice]], tuple[str, ...]]:
+    """All slices, the same by position and then time, and named warnings."""
+    name = shown(folder.resolve())
+    slices = [_read(path) for path in _files(folder) if _is_dicom(path)]
+    if not slices:
+        raise FileError(f"{name}: holds no DICOM files; name a folder with one series.")
+    _check_one_series(slices, name)
+    notes = _notes(slices, name, allow_synthetic)
+    stacks = _by_place(slices)
+    counts = sorted({len(stack) for stack in stacks})
+    if len(counts) > 1:
+        worst = next(n for n, stack in enumerate(stacks) if len(stack) != len(stacks[0]))
+        raise FileError(
+            f"{name}: slice {worst + 1} has {len(stacks[worst])} times but slice 1 has "
+            f"{len(stacks[0])}; complete the series, or remove what is too much."
+        )
+    return slices, [_by_time(stack, name) for stack in stacks], notes
+
+
+def _read(path: Path) -> Slice:
+    import pydicom
+
+    try:
+        with warnings.catch_warnings(action="ignore"):  # oddities that do not concern the image
+            dataset = pydicom.dcmread(path)
+            for keyword in ("SeriesInstanceUID", "Modality", *AGREED):
+                dataset.get(keyword)  # values are parsed, and complained of, at first use
+            place = np.array([float(part) for part in dataset.ImagePositionPatient])
+            direction = [float(part) for part in dataset.ImageOrientationPatient]
+            spacing = [float(part) for part in dataset.PixelSpacing]
+            sizes = int(dataset.Rows), int(dataset.Columns)
+            time = _time(dataset)
+    except (pydicom.errors.InvalidDicomError, AttributeError, TypeError, ValueError, EOFError,
+            KeyError, OSError) as error:  # fmt: skip
+        raise FileError(
+            f"{shown(path)}: is no MR slice with a position, orientation and pixel size "
+            f"({str(error)[:80]}); remove it, or export the series again as classic DICOM."
+        ) from error
+    sane = len(place) == 3 and len(direction) == 6 and len(spacing) == 2 and min(spacing) > 0
+    if not sane or not np.all(np.isfinite([*place, *direction, *spacing])):
+        raise FileError(f"{shown(path)}: states an impossible geometry; export the series again.")
+    check_size(sizes, shown(path))
+    return Slice(path, dataset, place, time)
+
+
+def _time(dataset: Any) -> float | None:
+    """ms: Trigger Time, else Temporal Position Identifier as an order."""
+    for keyword in ("TriggerTime", "TemporalPositionIdentifier"):
+        value = getattr(dataset, keyword, None)
+        if value not in (None, ""):
+            return float(value)
+    return None
+
+
+def _check_one_series(slices: list[Slice], name: str) -> None:
+    series = {str(getattr(one.dataset, "SeriesInstanceUID", "")) for one in slices}
+    if len(series) > 1:
+        raise FileError(
+            f"{name}: holds {len(series)} DICOM series; put one of them into a folder of its own."
+        )
+    first = slices[0]
+    for one in slices:
+        if int(getattr(one.dataset, "NumberOfFrames", 1) or 1) > 1:
+            raise FileError(
+                f"{shown(one.path)}: is a multi-frame file; export the series as classic DICOM, "
+                "one file a slice."
+            )
+        for keyword in AGREED:
+            if not _equal(
+                getattr(one.dataset, keyword, None), getattr(first.dataset, keyword, None)
+            ):
+                raise FileError(
+                    f"{name}: {shown(one.path)} and {shown(first.path)} have different "
+                    f"{IN_WORDS[keyword]}; put slices of one kind into a folder of their own."
+                )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if one is None or other is None or isinstance(one, str):
+        return bool(one == other)
+    return bool(np.allclose(np.array(one, float), np.array(other, float), atol=SAME_DIRECTION))
+
+
+def _notes(slices: list[Slice], name: str, allow_synthetic: bool) -> tuple[str, ...]:
+    first = slices[0].dataset
+    notes: tuple[str, ...] = ()
+    if any(str(getattr(one.dataset, "SyntheticData", "NO")).upper() == "YES" for one in slices):
+        if not allow_synthetic:
+            raise FileError(
+                f"{name}: is synthetic already (DICOM Synthetic Data is YES); use an acquired "
+                "series, or allow it with --allow-synthetic-input."
+            )
+        notes += ("synthetic source: DICOM Synthetic Data is YES",)
+    modality = str(getattr(first, "Modality", "") or "unknown")
+    if modality != "MR":
+        notes += (f"modality: the series says {modality}, not MR",)
+    if str(getattr(first, "PhotometricInterpretation", "")) == "MONOCHROME1":
+        notes += ("inverted: the series is stored with white as zero (MONOCHROME1)",)
+    return notes
+
+
+# --- their order ----------------------------------------------------------------------------------
+
+
+def _normal(slices: Iterable[Slice]) -> NDArray[np.float64]:
+    """(3,) the direction across the slices."""
+    row, column = np.array(next(iter(slices)).dataset.ImageOrientationPatient, float).reshape(2, 3)
+    normal: NDArray[np.float64] = np.cross(row, column)
+    return normal
+
+
+def _by_place(slices: list[Slice]) -> list[list[Slice]]:
+    """The slices of each position, in the order along the normal."""
+    normal = _normal(slices)
+    ordered = sorted(slices, key=lambda one: (float(one.place @ normal), str(one.path)))
+    stacks = [[ordered[0]]]
+    for one in ordered[1:]:
+        if (one.place - stacks[-1][0].place) @ normal > SAME_SLICE_MM:
+            stacks.append([])
+        stacks[-1].append(one)
+    return stacks
+
+
+def _by_time(stack: list[Slice], name: str) -> list[Slice]:
+    if len(stack) == 1:
+        return stack
+    times = [one.time for one in stack if one.time is not None]
+    if len(times) != len(stack):
+        raise FileError(
+            f"{name}: {len(stack)} files show one slice, but not all state a trigger time; remove "
+            "doubles, or export the series with its times."
+        )
+    ordered = sorted(stack, key=lambda one: one.time or 0.0)
+    for one, other in zip(ordered, ordered[1:], strict=False):
+        if (other.time or 0.0) - (one.time or 0.0) <= SAME_TIME_MS:
+            raise FileError(
+                f"{name}: {shown(one.path)} and {shown(other.path)} show the same slice at the "
+                "same time; remove one of them."
+            )
+    return ordered
+
+
+def _affine(slices: list[Slice], stacks: list[list[Slice]], name: str) -> NDArray[np.float64]:
+    """(4,4) column, row, slice index -> RAS mm. Raises FileError for an uneven or tilted stack."""
+    first = slices[0].dataset
+    row, column = np.array(first.ImageOrientationPatient, float).reshape(2, 3)
+    down, across = (float(part) for part in first.PixelSpacing)
+    places = np.array([stack[0].place for stack in stacks])
+    for stack in stacks:
+        if max(float(np.linalg.norm(one.place - stack[0].place)) for one in stack) > UNEVEN_MM:
+            raise FileError(
+                f"{name}: the times of a slice lie at different places; use a series without "
+                "table or slice tracking motion."
+            )
+    step = _step(first, places, name)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * across, column * down, step
+    affine[:3, 3] = places[0]
+    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    check_affine(ras, name)
+    return ras
+
+
+def _step(dataset: Any, places: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """(3,) from slice to slice."""
+    if len(places) == 1:
+        thickness = getattr(dataset, "SpacingBetweenSlices", None) or getattr(
+            dataset, "SliceThickness", None
+        )
+        normal = np.cross(*np.array(dataset.ImageOrientationPatient, float).reshape(2, 3))
+        thick: NDArray[np.float64] = normal * float(thickness or 1.0)
+        return thick
+    steps = np.diff(places, axis=0)
+    lengths = np.linalg.norm(steps, axis=1)
+    usual = float(np.sort(lengths)[(len(lengths) - 1) // 2])  # the lower median
+    for n, length in enumerate(lengths):
+        if abs(length - usual) > UNEVEN_MM:
+            remedy = "resample the series to even slices first"
+            if length > 1.5 * usual:
+                remedy = "a slice is missing, export the whole series"
+            raise FileError(
+                f"{name}: slices {n + 1} and {n + 2} are {length:.4g} mm apart, but others "
+                f"{usual:.4g} mm; {remedy}."
+            )
+    step: NDArray[np.float64] = (places[-1] - places[0]) / (len(places) - 1)
+    straight = places[0] + np.arange(len(places))[:, None] * step
+    if float(np.linalg.norm(places - straight, axis=1).max()) > UNEVEN_MM:
+        raise FileError(f"{name}: the slices do not lie in one straight stack; resample it first.")
+    return step
+
+
+# --- the pixels -----------------------------------------------------------------------------------
+
+
+def _pixels(stack: list[Slice]) -> NDArray[np.float32]:
+    """(I,J,K) of the slices in order: columns, rows, slices."""
+    return np.stack([_rescaled(one).T for one in stack], axis=-1)
+
+
+def _rescaled(one: Slice) -> NDArray[np.float32]:
+    """(rows,columns) real values. Each slice has a slope and intercept of its own."""
+    dataset, name = one.dataset, shown(one.path)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            stored = np.asarray(dataset.pixel_array)
+    except Exception as error:  # pydicom and its decoders raise many kinds
+        raise FileError(
+            f"{name}: its pixels cannot be read ({str(error)[:80]}); it is truncated or needs a "
+            "decoder that is not installed, export it uncompressed."
+        ) from error
+    if stored.ndim != 2:
+        raise FileError(f"{name}: holds color pixels, but a scalar slice is needed.")
+    slope = float(getattr(dataset, "RescaleSlope", 1) or 1)
+    intercept = float(getattr(dataset, "RescaleIntercept", 0) or 0)
+    values = stored.astype(np.float64) * slope + intercept
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        values = (2 ** int(dataset.BitsStored) - 1) * slope + 2 * intercept - values
+    if not np.all(np.isfinite(values)):
+        raise FileError(f"{name}: its rescaling is no number; export the series again.")
+    return values.astype(np.float32)

@@ -1,0 +1,66 @@
+"""What an MSTG network is made of: the paper's parts, our readings of it, and MSTG+.
+
+The paper fixes the channels and the order convolution, pooling, tokens, Mamba, linear layer,
+convolution, residual sum, skip connections. That it sits on DDM (Kim & Ye, MICCAI 2022), one block
+per level in the decoder, and the direction of the scan are our reading. The second group of fields
+is ours altogether: with all of them on, the method is called MSTG+.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from MambaSynthLib.errors import ModelError
+
+SIZE_MULTIPLE = 16  # four stride-2 convolutions; other sizes are padded
+CHOICES = {
+    "down": ("pool", "conv"),
+    "scan": ("forward", "bidirectional", "none"),
+    "mode": ("deformation", "image"),
+}
+SWITCHES = ("decoder_mamba", "exact_ends", "velocity", "bidirectional", "refine", "time_warp")
+
+
+@dataclass(frozen=True)
+class MSTGConfig:
+    """The defaults are MSTG's: 715,993 parameters for diffusion and 361,299 for deformation."""
+
+    channels: tuple[int, ...] = (8, 16, 32, 32)
+    down: str = "pool"  # or "conv", a strided convolution as in DDM
+    scan: str = "forward"  # order of Mamba's tokens; "none" makes the network DDM's
+    decoder_mamba: bool = True  # False: plain residual blocks in the decoder
+    mode: str = "deformation"  # or "image": diffusion paints the frame, nothing is deformed
+
+    exact_ends: bool = False  # motion grows from none at ED; the frame at ES is ES
+    velocity: bool = False  # the field is a stationary velocity: invertible motion
+    bidirectional: bool = False  # frames from ED and from ES, blended by time
+    refine: bool = False  # a small network corrects the intensities between the ends
+    time_warp: bool = False  # motion follows a learned monotone curve of time
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, but must be {' or '.join(choices)}"
+                )
+        for name in SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be true or false")
+        if len(self.channels) < 2 or any(n < 4 or n % 4 for n in self.channels):
+            raise ValueError(f"channels is {self.channels}, but must be two or more multiples of 4")
+
+
+def config_of_card(network: Mapping[str, Any]) -> MSTGConfig:
+    """The configuration in a model card's ``network`` entry. Raises ModelError on a wrong one."""
+    unknown = set(network) - {field.name for field in fields(MSTGConfig)}
+    if unknown:
+        raise ModelError(f"the network entries {sorted(unknown)} are unknown; update MambaSynth.")
+    try:
+        channels = tuple(int(n) for n in network.get("channels", MSTGConfig.channels))
+        return MSTGConfig(**{**network, "channels": channels})
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"the card's network entry is wrong: {error}; correct the card."
+        ) from error

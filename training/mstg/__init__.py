@@ -1,0 +1,1 @@
+"""Training of MSTG and MSTG+: losses, batches, one step, recipes, the loop, and the export."""
