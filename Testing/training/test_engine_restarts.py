@@ -18,7 +18,6 @@ import pytest
 import torch
 from engine_runs import (
     finish,
-    free_port,
     in_processes,
     kill_after,
     logged,
@@ -141,8 +140,8 @@ def test_torchrun_restarts_a_run_whose_second_process_was_killed(tmp_path):
         root = Path(__file__).resolve().parents[2]
         return subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-             "--max-restarts", "1", "--master-port", str(free_port()), "-m", "MambaSynthLib", "train",
-             str(recipe), "--pair", str(tmp_path / "s.nii.gz"), str(tmp_path / "t.nii.gz"),
+             "--max-restarts", "1", "--standalone", "-m", "MambaSynthLib",
+             "train", str(recipe), "--pair", str(tmp_path / "s.nii.gz"), str(tmp_path / "t.nii.gz"),
              "--accelerator", "cpu", "--out", str(tmp_path / out)],
             cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

@@ -20,6 +20,21 @@ from torch import Tensor, nn
 class Processes(DDPStrategy):
     """Lightning's launching and process groups, without a wrapper around the networks."""
 
+    def setup_distributed(self) -> None:
+        """After a restart by torchrun its store still holds the addresses of the dead processes;
+        the processes of each attempt therefore meet under a name of their own.
+        """
+        attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        if attempt and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            dist.init_process_group(
+                self._get_process_group_backend(),
+                store=dist.PrefixStore(f"attempt {attempt}", dist.TCPStore(host, port)),
+                rank=int(os.environ["RANK"]),
+                world_size=int(os.environ["WORLD_SIZE"]),
+            )
+        super().setup_distributed()  # leaves a group that exists as it is
+
     def configure_ddp(self) -> None:
         """The networks stay as they are; every process built them from the same seed."""
 
