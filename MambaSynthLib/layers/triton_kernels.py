@@ -128,7 +128,8 @@ def _follow(decay, h, next_decay, next_h):
 @triton.jit
 def chain(
     ends, sums, A, entries, K, D,
-    chunks: tl.constexpr, N: tl.constexpr, REVERSE: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_D: tl.constexpr,
+    chunks: tl.constexpr, N: tl.constexpr, REVERSE: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """What each chunk starts with, for one state: program (state, block of channels, sequence).
 
