@@ -9,6 +9,7 @@ inputs give the same bits. Letters and buffers as in ``triton_kernels``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ def _chunk(u: Tensor, requires_grad: bool) -> int:
         return TRAINED_CHUNK
     batch, k, length, width = u.shape
     programs = batch * k * cdiv(width, BLOCK_D)
-    if 2 * programs > ENOUGH_PROGRAMS:  # one pass is then faster than three
+    if 2 * programs >= ENOUGH_PROGRAMS:  # one pass is then faster than three
         return length
     tokens = next_power_of_2(length * programs // ENOUGH_PROGRAMS + 1)
     return max(SHORTEST_CHUNK, min(LONGEST_CHUNK, tokens))
@@ -88,14 +89,12 @@ class _TritonScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         with torch.cuda.device_of(dy):
-            return *_gradients(dy.contiguous(), *ctx.saved_tensors, ctx.tokens), None
+            return *_gradients(dy.contiguous(), ctx.saved_tensors, ctx.tokens), None
 
 
-def _gradients(
-    dy: Tensor, u: Tensor, delta: Tensor, B: Tensor, C: Tensor, A: Tensor, skip: Tensor,
-    entries: Tensor, sums: Tensor, tokens: int,
-) -> tuple[Tensor, ...]:  # fmt: skip
+def _gradients(dy: Tensor, saved: Sequence[Tensor], tokens: int) -> tuple[Tensor, ...]:
     """By u, delta, B, C, A and skip, in that order."""
+    u, delta, B, C, A, skip, entries, sums = saved
     launch = _Launch(u, A, tokens)
     adjoints = launch.states()
     if launch.chunks > 1:
