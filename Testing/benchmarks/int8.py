@@ -39,6 +39,7 @@ from Testing.benchmarks.race import Row, arguments, race, report
 HEAD = Path(__file__).resolve().parents[1] / "data/head"
 MODEL = "cravim-t1w-t2w-compact"
 MOST_LOST = 0.002  # SSIM
+FASTER = 0.9  # of today's time; less gain is within the noise
 Images = np.ndarray
 Call = Callable[[Images], Images]
 
@@ -128,7 +129,7 @@ def main() -> None:
         rows.append({
             "network": name, "time": ratio, "largest difference": float(abs(found - exact).max()),
             "SSIM": f"{scores[name]:.4f}", "SSIM lost": f"{lost:+.4f}",
-            "kept": "yes" if ratio < 1 and lost < MOST_LOST and "int8" in name else "no",
+            "kept": "yes" if ratio < FASTER and lost < MOST_LOST and "int8" in name else "no",
         })  # fmt: skip
     report("int8", rows, options.out, "time")
 
