@@ -63,7 +63,9 @@ def run(tmp_path_factory) -> Path:
         for parameter in state.averaged.parameters():
             parameter.add_(0.01)
     state.save(folder / "last.pt")
-    write_record(folder, {**new_record(recipe, Path("tiny.toml")), "minutes": 41.6})
+    write_record(
+        folder, {**new_record(recipe, Path("tiny.toml"), torch.device("cpu")), "minutes": 41.6}
+    )
     return folder
 
 

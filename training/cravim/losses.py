@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
@@ -61,6 +62,30 @@ def cycle_loss(reconstructed: Tensor, real: Tensor) -> Tensor:
 def paired_loss(fake: Tensor, acquired_target: Tensor) -> Tensor:
     """L1 to the registered acquired target; not in the paper."""
     return l1_loss(fake, acquired_target)
+
+
+def structural_loss(fake: Tensor, acquired_target: Tensor, bins: int = 48) -> Tensor:
+    """2 - NMI, with the normalized mutual information (H(f) + H(r)) / H(f,r) of Studholme et al.
+    1999 for each image, from histograms smoothed by Gaussian Parzen windows one bin wide; not in
+    the paper. 0 when each is a function of the other, near 1 when they are independent.
+    """
+    with torch.autocast(fake.device.type, enabled=False):
+        f, r = (_memberships(image.float(), bins) for image in (fake, acquired_target))
+        joint = torch.einsum("bpf,bpr->bfr", f, r) / f.shape[1]  # (B,bins,bins)
+        apart = _entropy(joint.sum(2)) + _entropy(joint.sum(1))
+        return (2 - apart / _entropy(joint.flatten(1))).mean()
+
+
+def _memberships(image: Tensor, bins: int) -> Tensor:
+    """(B,1,h,w) in [-1,1] -> (B,h w,bins): each pixel's share of each bin, summing to 1."""
+    centers = torch.linspace(-1, 1, bins, device=image.device)
+    distance = (image.clamp(-1, 1).flatten(1).unsqueeze(-1) - centers) * (bins - 1) / 2
+    return torch.softmax(-distance.square() / 2, dim=-1)
+
+
+def _entropy(p: Tensor) -> Tensor:
+    """(B,n) probabilities -> (B,) nats."""
+    return -(p * p.clamp(min=1e-12).log()).sum(-1)
 
 
 def sum_over_scales(terms: object) -> Tensor:

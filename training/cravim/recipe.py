@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.methods.cravim.network import SIZE_MULTIPLE, CRAViMConfig
 from training.cravim.losses import Weights
 from training.cravim.step import WIRINGS, Wiring
+from training.data.augmentation import Augmentation
 from training.data.phantom_slices import Phantoms
 
 OBJECTIVES = ("cycle", "paired")
@@ -28,6 +30,8 @@ class Stage:
     crop: tuple[int, int]
     objective: str = "cycle"  # all losses and networks; or "paired": see step.paired_pass
     restart: bool = False  # begin the cosine of the learning rates anew
+    lambda_structure: float = 0.0  # weight of losses.structural_loss in a paired stage
+    augmentation: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.batch < 1:
@@ -65,7 +69,6 @@ class Recipe:
     optimization: Optimization
     stages: tuple[Stage, ...]
     phantoms: Phantoms
-    gamma_spread: float
     grid: GridSpec
     intensity: IntensitySpec
     schedule: Schedule
@@ -137,13 +140,16 @@ def _recipe(data: dict[str, Any]) -> Recipe:
         discriminator_width=data["discriminator_width"],
         weights=Weights(**data["weights"]),
         optimization=Optimization(**{**optimization, "betas": tuple(optimization["betas"])}),
-        stages=tuple(Stage(**{**stage, "crop": tuple(stage["crop"])}) for stage in data["stages"]),
+        stages=tuple(_stage(**stage) for stage in data["stages"]),
         phantoms=Phantoms(**data["phantoms"]),
-        gamma_spread=data["gamma_spread"],
         grid=GridSpec(**{**grid, "size": tuple(grid["size"])}),
         intensity=IntensitySpec(**{**intensity, "target_range": tuple(intensity["target_range"])}),
         schedule=_schedule(**data["schedule"]),
     )
+
+
+def _stage(crop: Sequence[int], augmentation: Mapping[str, float], **settings: Any) -> Stage:
+    return Stage(crop=tuple(crop), augmentation=Augmentation(**augmentation), **settings)
 
 
 def _schedule(steps: int, beta_min: float, beta_max: float) -> Schedule:

@@ -17,11 +17,15 @@ from training.cravim.recipe import Recipe
 RUN = "run.json"
 
 
-def new_record(recipe: Recipe, recipe_file: Path) -> dict[str, Any]:
+def new_record(recipe: Recipe, recipe_file: Path, device: torch.device) -> dict[str, Any]:
     """The record of a run that starts now."""
+    if device.type == "cuda":
+        machine = torch.cuda.get_device_name(device)
+    else:
+        machine = f"{platform.machine()} {device}, {torch.get_num_threads()} thread(s)"
     return {
         "recipe_file": recipe_file.name,
-        "machine": f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)",
+        "machine": machine,
         "torch": torch.__version__,
         "minutes": 0.0,
         "recipe": asdict(recipe),

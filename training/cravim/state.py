@@ -29,14 +29,15 @@ class State:
     iteration: int = 0
 
     @classmethod
-    def fresh(cls, recipe: Recipe) -> State:
+    def fresh(cls, recipe: Recipe, device: torch.device | str = "cpu") -> State:
+        """The start of a run; the same initial weights on every device."""
         torch.manual_seed(recipe.seed)
         networks = Networks(
             a_to_b=CRAViM(recipe.network),
             b_to_a=CRAViM(recipe.network),
             of_a=MultiScaleDiscriminator(recipe.discriminator_width),
             of_b=MultiScaleDiscriminator(recipe.discriminator_width),
-        )
+        ).to(device)
         average = get_ema_multi_avg_fn(recipe.optimization.ema)
         averaged = nn.ModuleDict(
             {

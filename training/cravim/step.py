@@ -48,6 +48,10 @@ class Networks:
     of_a: nn.Module
     of_b: nn.Module
 
+    def to(self, device: torch.device | str) -> Networks:
+        """All four on ``device``."""
+        return Networks(**{name: network.to(device) for name, network in vars(self).items()})
+
     def generator_parameters(self) -> Iterable[nn.Parameter]:
         return [*self.a_to_b.parameters(), *self.b_to_a.parameters()]
 
@@ -187,8 +191,9 @@ def paired_pass(
     noise: IterationNoise,
     from_noise: Tensor,
     schedule: Schedule,
-) -> tuple[Tensor, Tensor]:
-    """Paired and transport loss of one generator, for registered pairs; not in the paper.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Paired, structural and transport loss of one generator, for registered pairs; not in the
+    paper.
 
     ``from_noise`` (B,) says which samples start from pure noise, as in one-step sampling; the
     others see the acquired target at a random noise level, as in the later steps.
@@ -196,7 +201,11 @@ def paired_pass(
     noisy_target = noised(b, noise.denoise_ab, schedule)
     noisy = torch.where(from_noise.view(-1, 1, 1, 1), noise.start_a, noisy_target)
     carried, target = generator(torch.cat([a, noisy], dim=1)).split(1, dim=1)
-    return losses.paired_loss(target, b), losses.transport_loss(carried, a)
+    return (
+        losses.paired_loss(target, b),
+        losses.structural_loss(target, b),
+        losses.transport_loss(carried, a),
+    )
 
 
 def discriminator_pass(networks: Networks, a: Tensor, b: Tensor, ab: Tensor, ba: Tensor) -> Tensor:

@@ -36,12 +36,14 @@ from training.cravim.step import (
     generator_pass,
     paired_pass,
 )
+from training.data.augmentation import augment
 from training.data.phantom_slices import phantom_slices
 from training.data.slices import SlicePairs, draw_batch, slices_of
 
 LOG_EVERY = 20
 SAVE_EVERY = 100
-COLUMNS = ["iteration", "total", "discriminators", *(field.name for field in fields(Terms))]
+TERMS = [field.name for field in fields(Terms)]
+COLUMNS = ["iteration", "total", "discriminators", *TERMS, "structure_ab"]
 
 
 def learning_rate(start: float, recipe: Recipe, iteration: int) -> float:
@@ -65,8 +67,11 @@ def train_one(
     """
     iteration, stage = state.iteration, recipe.stage_at(state.iteration)
     rng = np.random.default_rng([recipe.seed, iteration])
-    a, b = draw_batch(groups, shares, stage.batch, stage.crop, recipe.gamma_spread, rng)
-    noise = draw_noise(a, recipe.schedule, torch.Generator().manual_seed(int(rng.integers(2**62))))
+    device = next(state.networks.a_to_b.parameters()).device
+    a, b = (x.to(device) for x in draw_batch(groups, shares, stage.batch, stage.crop, rng))
+    draws = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    a, b = augment(a, b, stage.augmentation, draws)
+    noise = draw_noise(a, recipe.schedule, draws)
     rates = recipe.optimization
     for optimizer, start in (
         (state.adam_generators, rates.lr_generators),
@@ -76,7 +81,7 @@ def train_one(
     if stage.objective == "cycle":
         losses = _cycle_step(state, recipe, a, b, noise)
     else:
-        from_noise = torch.from_numpy(rng.random(stage.batch) < 0.5)
+        from_noise = torch.from_numpy(rng.random(stage.batch) < 0.5).to(device)
         losses = _paired_step(state, recipe, a, b, noise, from_noise)
     state.iteration += 1
     return losses
@@ -113,9 +118,17 @@ def _paired_step(
 ) -> dict[str, float]:
     """The generator that is exported, A -> B, alone."""
     generator, weights = state.networks.a_to_b, recipe.weights
-    paired, transport = paired_pass(generator, a, b, noise, from_noise, recipe.schedule)
-    loss = weights.lambda_paired * paired + weights.lambda_trans * transport
-    values = {"paired_ab": float(paired.detach()), "trans_forward_a": float(transport.detach())}
+    paired, structure, transport = paired_pass(generator, a, b, noise, from_noise, recipe.schedule)
+    loss = (
+        weights.lambda_paired * paired
+        + recipe.stage_at(state.iteration).lambda_structure * structure
+        + weights.lambda_trans * transport
+    )
+    values = {
+        "paired_ab": float(paired.detach()),
+        "structure_ab": float(structure.detach()),
+        "trans_forward_a": float(transport.detach()),
+    }
     _check_finite(loss, state.iteration, values)
     state.adam_generators.zero_grad()
     loss.backward()
@@ -138,6 +151,7 @@ def train(
     shares: Sequence[float],
     out: Path,
     record: dict[str, Any],
+    device: torch.device | str = "cpu",
 ) -> State:
     """Run the recipe to its end, from ``out/last.pt`` if there is one.
 
@@ -146,7 +160,7 @@ def train(
     from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
     out.mkdir(parents=True, exist_ok=True)
-    state = State.fresh(recipe)
+    state = State.fresh(recipe, device)
     checkpoint, log = out / "last.pt", out / "losses.csv"
     if checkpoint.exists():
         state.load(checkpoint)
@@ -224,6 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--labels", type=Path, help="folder of label maps for the phantoms")
     parser.add_argument("--cache", type=Path, help="folder for phantom slices (default: OUT)")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu, cuda or mps")
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -232,7 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipe = read_recipe(options.recipe)
         cache = options.cache or options.out
         groups, shares = read_groups(recipe, options.pair, options.labels, cache)
-        train(recipe, groups, shares, options.out, new_record(recipe, options.recipe))
+        record = new_record(recipe, options.recipe, options.device)
+        train(recipe, groups, shares, options.out, record, options.device)
     except MambaSynthError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -56,13 +56,12 @@ def draw_batch(
     shares: Sequence[float],
     size: int,
     crop: tuple[int, int],
-    gamma_spread: float,
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
     """(B,1,h,w) source and target of ``size`` slices, each from a group drawn by ``shares``.
 
-    Augmentation, the same for both images: left-right flip, random position of the ``crop``. On
-    the source only: gamma exp(N(0, gamma_spread)), for scanners whose T1 contrast differs.
+    Half of the pairs are flipped left to right; the position of the ``crop`` is random. More
+    differences are made by ``augmentation.augment``.
     """
     probabilities = np.asarray(shares) / np.sum(shares)
     images = []
@@ -72,9 +71,7 @@ def draw_batch(
         pair = _random_crop(np.stack([group.a[n], group.b[n]]), crop, rng)
         if rng.random() < 0.5:
             pair = pair[:, :, ::-1]
-        gamma = float(np.exp(rng.normal(0, gamma_spread)))
-        bright = np.maximum((pair[0] + 1) / 2, 0)  # resampling leaves -1 by a rounding error
-        images.append([2 * bright**gamma - 1, pair[1]])
+        images.append(pair)
     batch = torch.from_numpy(np.asarray(images, dtype=np.float32))  # (B,2,h,w)
     return batch[:, :1], batch[:, 1:]
 
