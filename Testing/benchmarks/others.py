@@ -8,8 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-NCSN_PARAMETERS = 33_595_842  # of SynDiff's NCSN++ with the settings in CRAViM's comparison
-
 
 def resnet_generator(channels: int = 2, out: int = 1, ngf: int = 64, blocks: int = 9) -> nn.Module:
     """CycleGAN's generator (Zhu et al., ICCV 2017, Sec. 7.2): c7s1-64, d128, d256, 9 x R256,
@@ -43,7 +41,10 @@ class _Residual(nn.Module):
 
 
 class DiffusionUNet(nn.Module):
-    """MONAI's diffusion U-Net in about the size of SynDiff's NCSN++; it is told the step."""
+    """MONAI's diffusion U-Net, told the step, in about the size of SynDiff's NCSN++.
+
+    34.4 instead of 33.6 million parameters, 75 instead of 70 GMAC for 256 x 256 pixels.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ class DiffusionUNet(nn.Module):
 
         self.network = DiffusionModelUNet(
             spatial_dims=2, in_channels=2, out_channels=1, num_res_blocks=2,
-            channels=(64, 128, 192, 256, 256), num_head_channels=64,
+            channels=(32, 96, 192, 288, 288), num_head_channels=32,
             attention_levels=(False, False, False, False, True),
         )  # fmt: skip
 

@@ -119,3 +119,15 @@ def test_an_unknown_precision_is_refused(package):
 
     with pytest.raises(RequestError, match="precision fp8: is unknown; use auto, fp32"):
         torch_backend.load_network(package, "cpu", "fp8")
+
+
+def test_the_onnx_graph_is_of_standard_operators_of_which_only_scan_is_foreign_to_coreml(package):
+    """CoreML's provider computes the rest and leaves the two scans to the CPU."""
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    from MambaSynthLib.methods.cravim import graph
+
+    for winograd in (False, True):
+        nodes = graph.build(package.card.network, winograd=winograd).graph.node
+        kinds = [node.op_type for node in nodes]
+        assert all(node.domain == "" for node in nodes)
+        assert kinds.count("Scan") == 2 and not {"Loop", "If"} & set(kinds)
