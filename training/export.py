@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from MambaSynthLib.diffusion import Schedule
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.package import ModelPackage, write_package
-from training.evaluation.results import Result, read_results
+from training.evaluation.results import Result, results_in
 from training.model_readme import readme
 from training.runs import TrainedRun, open_run
 
+FEW = 3  # subjects that a card names one by one
 SCORED = ("ssim", "psnr", "nmi", "mse", "lpips")
 DEFAULT_STEPS = 4  # CRAViM's sampler, where a recipe says nothing
 PARITY_SIZE = (64, 48)  # rows x columns of the random slices that parity is measured on
@@ -62,7 +63,7 @@ def export(
     RequestError: the run's method has no package, there are no scores, or none of these weights.
     FileError, ModelError: see ``half_weights`` and ``write_package``.
     """
-    results = read_results(scores) if scores else []
+    results = results_in(scores)
     with tempfile.TemporaryDirectory() as place:
         rehearsal = draft(run_folder, Path(place) / "draft")
         if not any(_is_of(result, rehearsal) for result in results):
@@ -76,7 +77,8 @@ def export(
             f"{run_folder}: float16 weights change its output by {found['largest_difference']:.3f} "
             f"of the range -1..1, more than {LARGEST_DIFFERENCE}; train it further."
         )
-    return _write(open_run(run_folder), folder, description, card_scores(results), found)
+    scored = card_scores(results, rehearsal.weights_sha256)
+    return _write(open_run(run_folder), folder, description, scored, found)
 
 
 def draft(run_folder: Path, folder: Path) -> ModelPackage:
@@ -137,19 +139,35 @@ def parity(run: TrainedRun, package: ModelPackage) -> dict[str, float]:
     }
 
 
-def card_scores(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """One entry of the card for all results: trivial answers first, then settings of the model."""
-    data = results[0].record["data"]
-    n = len(results[0].subjects)
-    ordered = sorted(results, key=lambda result: "weights_sha256" in result.record["about"])
-    names = f"{data['name']}, {data['split']} split: {n} subject{'s' * (n > 1)} never trained on"
-    command = next(r.record["command"] for r in reversed(ordered))
-    return [{"data": names, "command": command, "rows": [_row(result) for result in ordered]}]
+def card_scores(results: Sequence[Result], weights_sha256: str) -> list[dict[str, Any]]:
+    """One entry of the card for each group of subjects: trivial answers first, then settings of
+    the model, and of others under their own names.
+    """
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.data_key, []).append(result)
+    return [
+        {
+            "data": _subjects(found[0]),
+            "command": found[-1].record["command"],
+            "rows": [_row(result, weights_sha256) for result in found],
+        }
+        for found in groups.values()
+    ]
 
 
-def _row(result: Result) -> dict[str, Any]:
+def _subjects(result: Result) -> str:
+    """Whom the scores are of, for people."""
+    data, names = result.record["data"], list(result.subjects)
+    who = ", ".join(names) if len(names) <= FEW else f"{len(names)} subjects"
+    return f"{who}, never trained on ({data['name']}, {data['split']} split)"
+
+
+def _row(result: Result, weights_sha256: str) -> dict[str, Any]:
     """Means over subjects, each the mean over its slices and seeds."""
-    settings = result.record["about"].get("settings")
+    about = result.record["about"]
+    ours = about.get("weights_sha256") == weights_sha256
+    settings = about.get("settings") if ours else None
     row: dict[str, Any] = {"name": f"synthetic, {settings}" if settings else result.name}
     for name in SCORED:
         values = [*result.of_subjects(name).values()]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from MambaSynthLib.errors import FileError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 EXPORTABLE = ("cravim",)  # methods whose exported network the library can run
 RUN = "run.json"
+LAST = "last.ckpt"
 STATISTICS = ("running_mean", "running_var")  # of batch normalization: no parameters
 
 
@@ -29,7 +30,6 @@ class TrainedRun:
 
     folder: Path
     record: dict[str, Any]
-    checkpoint: ClassVar[str] = "last.ckpt"
 
     @property
     def name(self) -> str:
@@ -81,7 +81,7 @@ class TrainedRun:
     @property
     def checkpoint_sha256(self) -> str:
         """Of the file that the weights are in."""
-        with open(self.folder / self.checkpoint, "rb") as file:
+        with open(self.folder / LAST, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def about(self) -> dict[str, Any]:
@@ -115,11 +115,9 @@ class TrainedRun:
     def _checkpoint(self) -> dict[str, Any]:
         from training.engine.checkpoint import read_checkpoint
 
-        content = read_checkpoint(self.folder / self.checkpoint)
+        content = read_checkpoint(self.folder / LAST)
         if "averaged" not in content:
-            raise FileError(
-                f"{self.folder / self.checkpoint}: holds no averaged weights; train again."
-            )
+            raise FileError(f"{self.folder / LAST}: holds no averaged weights; train again.")
         return content
 
 
@@ -128,14 +126,10 @@ def open_run(folder: Path) -> TrainedRun:
 
     Raises FileError when there is none, or when its last iteration is still to come.
     """
-    from training.former_runs import FormerRun, former_record, is_former
-
     path = folder / RUN
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        former = is_former(folder)
-        run = FormerRun(folder, former_record(record)) if former else TrainedRun(folder, record)
-        record = run.record
+        run = TrainedRun(folder, record)
         _ = run.method, run.name, run.contrasts, record["machine"]
         minutes, finished = float(record["minutes"]), record["finished"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -17,7 +17,8 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.evaluation import evaluate
 from MambaSynthLib.package import read_package
 from training.engine.checkpoint import read_checkpoint, write_checkpoint
-from training.export import draft, half_weights, parity
+from training.evaluation.results import results_in
+from training.export import card_scores, draft, half_weights, parity
 from training.runs import open_run
 
 PIX2PIX = """
@@ -84,7 +85,8 @@ def test_a_package_states_the_scores_of_its_weights_and_the_trivial_ones_first(p
     assert scores["rows"][-1]["ssim"] == pytest.approx(record["mean_over_subjects"]["ssim"])
     assert scores["rows"][-1]["seeds"] == [0, 1]
     assert "lpips" not in scores["rows"][-1]
-    assert "tiny heads, test split: 3 subjects" in scores["data"]
+    assert scores["data"].endswith("never trained on (tiny heads, test split)")
+    assert all(one["subject"] in scores["data"] for one in record["data"]["subjects"])
     text = package.describe()
     assert f"{scores['rows'][-1]['ssim']:.4f} ± " in text and "The generator of NumPy." in text
     assert package.card.extra["training"]["recipe_file"] == "tiny.yaml"
@@ -178,19 +180,17 @@ def test_a_package_is_scored_as_the_run_it_was_made_of(place, tmp_path, capsys):
     assert again["mean_over_subjects"] == first["mean_over_subjects"]
 
 
-def test_a_run_of_the_first_trainer_can_still_be_scored_and_exported(place, tmp_path):
-    """Its checkpoint and record, as they lie in folders written before."""
-    run = open_run(place / "run")
-    former = tmp_path / "former"
-    former.mkdir()
-    averaged = {f"a_to_b.module.{name}": value for name, value in run.weights().items()}
-    torch.save({"averaged": averaged, "iteration": 2}, former / "last.pt")
-    recipe = {k: run.record["recipe"][k] for k in ("seed", "grid", "intensity", "schedule")}
-    recipe |= {"network": run.network(), "stages": run.record["recipe"]["stages"]}
-    record = {"recipe_file": "compact.toml", "machine": "CPU", "minutes": 3.0, "recipe": recipe}
-    (former / "run.json").write_text(json.dumps(record))
-    first = draft(place / "run", tmp_path / "a")
-    second = draft(former, tmp_path / "b")
-    assert first.weights_sha256 == second.weights_sha256
-    assert first.card.network == second.card.network
-    assert open_run(former).about()["iterations"] == 2
+def test_scores_of_other_people_make_a_table_of_their_own_and_keep_their_names(place, tmp_path):
+    """Such as a twin's, trained the other way round."""
+    other = tmp_path / "other"
+    shutil.copytree(place / "scores/run", other)
+    record = json.loads((other / "scores.json").read_text())
+    record["data"] |= {"name": "other heads", "split": "validation"}
+    record["about"]["weights_sha256"] = "0" * 64
+    record["name"] = "twin"
+    (other / "scores.json").write_text(json.dumps(record))
+    results = results_in([place / "scores/run", other])
+    weights = results[0].record["about"]["weights_sha256"]
+    ours, others = card_scores(results, weights)
+    assert ours["rows"][0]["name"] == "synthetic, 4 steps x 1 draw"
+    assert "other heads" in others["data"] and others["rows"][0]["name"] == "twin"

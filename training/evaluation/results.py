@@ -80,14 +80,23 @@ def _numbers(row: Mapping[str, str]) -> dict[str, Any]:
     return {**head, **measures}
 
 
+def results_in(folders: Sequence[Path]) -> list[Result]:
+    """Every result in the folders, of whatever subjects; a folder of folders counts as all results
+    below it. Those of trivial answers come first, in their order.
+    """
+    results = [read_result(path) for folder in folders for path in _result_folders(folder)]
+    last = len(results)
+    return sorted(results, key=lambda result: result.record["about"].get("trivial", last))
+
+
 def read_results(folders: Sequence[Path]) -> list[Result]:
-    """Results that may be compared; a folder of folders counts as all results below it.
+    """Results that may be compared, those of trivial answers last.
 
     Raises
     ------
     RequestError: there are none, or they are of different subjects, or two have one name.
     """
-    results = [read_result(path) for folder in folders for path in _result_folders(folder)]
+    results = results_in(folders)
     if not results:
         raise RequestError("no folder holds scores; run 'mambasynth evaluate-set' first.")
     for other in results[1:]:
