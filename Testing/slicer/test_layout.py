@@ -1,5 +1,7 @@
 """The panel at the width it has in Slicer: nothing clipped, aligned, and pictures to look at."""
 
+import json
+
 import pytest
 import screenshots
 from panel import head
@@ -83,3 +85,15 @@ def test_the_mark_can_be_read_in_the_rendered_view(panel, stand):
     assert changed.sum() > 200 and not changed[60:].any()
     yellow = marked[changed]
     assert (yellow[:, 0] > yellow[:, 2] + 40).mean() > 0.5
+
+
+def test_models_of_cine_frames_are_no_choice_for_a_contrast(panel, models):
+    from MambaSynthSlicer import models as catalogue
+
+    offered = [entry.key for entry in catalogue.available()]
+    card = json.loads(next(models.glob("*/model.json")).read_text())
+    card |= {"id": "frames", "source_contrasts": ["ED", "ES"], "target_contrasts": ["cine"]}
+    (models / "frames").mkdir()
+    (models / "frames" / "model.json").write_text(json.dumps(card))
+    assert [entry.key for entry in catalogue.available()] == offered
+    assert [entry.key for entry in catalogue.available("cine")] == ["frames"]
