@@ -27,8 +27,8 @@ def result(record: Mapping[str, Any], lines: list[str], as_json: bool) -> None:
 
 
 @contextmanager
-def slice_progress(title: str, what: str = "slices") -> Iterator[Progress]:
-    """A bar with slices, or ``what``, done and time left; no terminal: a line every tenth."""
+def slice_progress(title: str, unit: str = "slices") -> Iterator[Progress]:
+    """A bar with units done and time left; where stderr is no terminal, a line every tenth."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -40,13 +40,13 @@ def slice_progress(title: str, what: str = "slices") -> Iterator[Progress]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _TenthPrinter(title, what)
+        yield _TenthPrinter(title, unit)
         return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(f"{what},"),
+        TextColumn(f"{unit},"),
         TimeRemainingColumn(),
         TextColumn("left"),
     )
@@ -58,11 +58,11 @@ def slice_progress(title: str, what: str = "slices") -> Iterator[Progress]:
 class _TenthPrinter:
     """One line for every tenth of the work."""
 
-    def __init__(self, title: str, what: str) -> None:
-        self.title, self.what, self.tenth = title, what, -1
+    def __init__(self, title: str, unit: str) -> None:
+        self.title, self.unit, self.tenth = title, unit, -1
 
     def __call__(self, done: int, total: int) -> None:
         tenth = 10 * done // total if total else 10
         if tenth > self.tenth:
             self.tenth = tenth
-            note(f"{self.title}: {done} of {total} {self.what}")
+            note(f"{self.title}: {done} of {total} {self.unit}")

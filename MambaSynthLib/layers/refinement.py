@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 KNOTS = 8
+SPEED = 20.0  # lets the few numbers of the curve move as fast as the networks around them
 WIDTH = 16
 NEAR = 5  # voxels; the box in which two images are compared
 
@@ -24,7 +25,7 @@ class TimeCurve(nn.Module):
     def forward(self, gamma: Tensor) -> Tensor:
         knots = torch.arange(KNOTS, device=gamma.device)
         passed = (gamma[:, None] * KNOTS - knots).clamp(0, 1)  # (B,knots) share of each piece
-        return (passed * self.increments.softmax(0)).sum(1)
+        return (passed * (SPEED * self.increments).softmax(0)).sum(1)
 
 
 class Refinement(nn.Module):

@@ -83,26 +83,20 @@ def test_the_first_step_sizes_spread_over_two_decades():
 
 
 MEASURED = """
-import resource, sys, torch
+import sys, torch
 from MambaSynthLib.layers.mamba import Mamba
 layer = Mamba(8)
 with torch.inference_mode():
     y = layer(torch.randn(1, int(sys.argv[1]), 8))
 assert torch.isfinite(y).all()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+# Not ru_maxrss: that starts with what the process that called this one had in memory.
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
-def peak_mb(tokens: int) -> float:
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+def test_all_tokens_of_a_128_128_32_volume_need_less_than_one_and_a_half_gigabytes():
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(tokens)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", MEASURED, "524288"], capture_output=True, text=True, check=True
     )
-    return float(done.stdout)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
-@pytest.mark.parametrize(
-    ("tokens", "most"), [(65_536, 600), pytest.param(524_288, 1500, marks=pytest.mark.slow)]
-)
-def test_a_whole_volume_of_tokens_needs_little_memory(tokens, most):
-    assert peak_mb(tokens) < most  # 524,288 tokens are 128 x 128 x 32 voxels
+    assert 50_000 < int(done.stdout) < 1_500_000  # kB

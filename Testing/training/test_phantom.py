@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -334,41 +332,6 @@ def test_a_missing_label_map_and_an_image_are_refused(tmp_path):
         nib.save(nib.Nifti1Image(array, LIA), tmp_path / "image.nii")
         with pytest.raises(VolumeError, match="image.nii: holds"):
             read_label_map(tmp_path / "image.nii")
-
-
-def test_the_command_writes_contrasts_and_a_picture(head, tmp_path):
-    nib.save(nib.Nifti1Image(head, LIA), tmp_path / "labels.nii.gz")
-    command = [sys.executable, "-m", "training.data.phantom", tmp_path / "labels.nii.gz"]
-    options = ["--seed", "1", "--no-skull", "--picture", tmp_path / "phantom.png"]
-    done = subprocess.run([*command, tmp_path / "out", *options], cwd=ROOT, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "phantom.png").read_bytes().startswith(b"\x89PNG")
-    labels, affine = read_label_map(tmp_path / "labels.nii.gz")
-    config = PhantomConfig(skull=False)
-    expected = phantom_subject(labels, affine, np.random.default_rng(1), config=config)
-    for contrast in ("T1w", "T2w"):
-        written = nib.load(tmp_path / "out" / f"{contrast}.nii.gz")
-        np.testing.assert_array_equal(written.get_fdata(), expected[contrast].array)
-        np.testing.assert_allclose(written.affine, expected[contrast].affine)
-
-
-def test_the_command_ends_with_2_and_one_sentence_for_a_missing_file(tmp_path):
-    command = [sys.executable, "-m", "training.data.phantom", tmp_path / "no.nii", tmp_path]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "no.nii" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_the_command_ends_with_2_where_it_cannot_write(head, tmp_path):
-    nib.save(nib.Nifti1Image(head, LIA), tmp_path / "labels.nii.gz")
-    (tmp_path / "taken").write_text("a file, not a folder")
-    from training.data.phantom_command import main
-
-    with pytest.raises(SystemExit, match="2"):
-        main([str(tmp_path / "labels.nii.gz"), str(tmp_path / "taken")])
-    arguments = [str(tmp_path / "labels.nii.gz"), str(tmp_path / "out")]
-    with pytest.raises(SystemExit, match="2"):
-        main([*arguments, "--picture", str(tmp_path / "absent" / "phantom.png")])
 
 
 @pytest.mark.skipif(not LABEL_MAPS.exists(), reason="needs the label maps in ../shared")

@@ -15,6 +15,7 @@ from monai.losses import PatchAdversarialLoss
 from monai.networks.nets import PatchDiscriminator, UNet
 from torch import Generator, Tensor, nn
 
+from training.cine.conditions import conditions
 from training.cine.frame_model import FrameModel, TorchFrames
 from training.mstg.batches import Batch
 from training.mstg.step import Phase
@@ -73,9 +74,3 @@ class CGANTraining:
             return (frame + 1) / 2, None
 
         return TorchFrames(one_frame, [self.networks[self.exported]], device)
-
-
-def conditions(ed: Tensor, es: Tensor, gamma: Tensor) -> Tensor:
-    """(B,3,...) in [-1,1]: ED, ES and gamma (B,) as a constant map."""
-    time = gamma.reshape(-1, *[1] * (ed.ndim - 1)).expand_as(ed)
-    return 2 * torch.cat([ed, es, time], dim=1) - 1

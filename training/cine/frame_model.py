@@ -24,7 +24,7 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Prediction:
-    """``fields`` is None for methods without any; ``passes`` counts the networks' forward passes."""
+    """``fields`` is None for methods without any; ``passes`` counts the forward passes."""
 
     images: Image
     fields: Image | None

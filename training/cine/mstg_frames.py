@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from MambaSynthLib.methods.mstg.config import MSTGConfig
 from MambaSynthLib.methods.mstg.inference import TorchNetwork
 from MambaSynthLib.methods.mstg.network import MSTG
 from MambaSynthLib.methods.mstg.synthesis import synthesize
 from training.cine.frame_model import FrameModel, Image, Prediction
-from training.mstg.losses import Weights
+from training.mstg.recipe import Recipe, read_recipe
 from training.mstg.step import MSTGTraining
 
-DDM = MSTGConfig(scan="none", down="conv")  # Kim & Ye, MICCAI 2022: MSTG without its blocks
-PLUS = MSTGConfig(exact_ends=True, velocity=True, bidirectional=True, refine=True, time_warp=True)
-PLUS_WEIGHTS = Weights(
-    lambda_eps=0, lambda_ncc=1, lambda_smooth=1, lambda_frame=10, lambda_ssim=1, lambda_warped=5
-)
-BETAS = (0.5, 0.999)
+RECIPES = Path(__file__).resolve().parents[1] / "mstg"
 
 
 class MSTGRow(MSTGTraining):
     """MSTG's training, and the frames of the library's own synthesis."""
 
-    def __init__(self, config: MSTGConfig, weights: Weights, lr: float) -> None:
-        super().__init__(MSTG(config), weights, lr, BETAS)
+    def __init__(self, recipe: Recipe) -> None:
+        rates = recipe.optimization
+        super().__init__(MSTG(recipe.network), recipe.weights, rates.lr, rates.betas)
 
     def frame_model(self, device: str | torch.device) -> FrameModel:
         network = self.networks[self.exported]
         assert isinstance(network, MSTG)
         return LibraryFrames(network, device)
+
+
+def row_of_recipe(name: str) -> MSTGRow:
+    """The row of ``training/mstg/NAME.yaml``: networks, loss weights and learning rate are its."""
+    return MSTGRow(read_recipe(RECIPES / f"{name}.yaml"))
 
 
 class LibraryFrames(FrameModel):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from MambaSynthLib.layers.volume_blocks import StepEmbedding
-from training.cine.cgan import conditions
+from training.cine.conditions import conditions
 from training.cine.frame_model import FrameModel, TorchFrames
 from training.cine.kan import KANBlock
 from training.mstg.batches import Batch
@@ -48,8 +48,9 @@ class UKAN(nn.Module):
         self.down[-1] = nn.Identity()
         tokens = [width * m for m in TOKENS]
         self.embed = nn.ModuleList(
-            nn.Conv2d(i, o, 3, stride=2, padding=1) for i, o in zip([widths[-1], *tokens], tokens, strict=False)
-        )  # fmt: skip
+            nn.Conv2d(before, now, 3, stride=2, padding=1)
+            for before, now in zip([widths[-1], tokens[0]], tokens, strict=True)
+        )
         self.kan = nn.ModuleList(KANBlock(t) for t in (*tokens, tokens[0], widths[-1]))
         self.widen = nn.ModuleList(
             [nn.Conv2d(tokens[1], tokens[0], 3, padding=1),

@@ -24,6 +24,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=16, help="per heart cycle (default: 16)")
     parser.add_argument("--fields", action="store_true", help="also write the true pull fields")
+    parser.add_argument("--jobs", type=int, default=1, help="patients at once (default: 1)")
     parser.add_argument(
         "--pictures", action="store_true", help="frames.png and one GIF per pictured subject"
     )
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         frames=options.frames,
         fields=options.fields,
+        jobs=options.jobs,
         progress=done,
     )
     if pictured:

@@ -15,7 +15,7 @@ protocol, bias and noise are drawn per contrast. Each contrast has its own strea
 numbers, so asking for one more contrast does not change the others. Partial volume is simulated
 cheaply: the signal of pure voxels is blurred by a Gaussian, the same for all contrasts.
 
-    python -m training.data.phantom LABELS.nii.gz OUTDIR --seed 1 --contrasts T1w T2w FLAIR
+    mambasynth prepare phantom --labels FOLDER --subjects 20 --seed 1 --out OUT
 """
 
 from __future__ import annotations
@@ -203,9 +203,3 @@ def read_label_map(path: str | Path) -> tuple[Labels, NDArray[np.float64]]:
             "3-D grid are needed; give a label map, not an image."
         )
     return labels, np.asarray(image.affine, dtype=np.float64)
-
-
-if __name__ == "__main__":
-    from training.data.phantom_command import main
-
-    main()
