@@ -350,6 +350,7 @@ def test_progress_counts_frames_and_the_panel_stays_alive(panel):
     panel.ui.applyButton.click()
     panel.wait(lambda: "left" in panel.ui.statusLabel.text)
     assert panel.ui.progressBar.maximum == 25
-    panel.wait_idle()
+    panel.wait(lambda: panel.ui.progressBar.value > 20)
     timer.stop()
+    panel.wait_idle()
     assert max(np.diff(ticks)) < 0.5
