@@ -42,6 +42,7 @@ class RunSection:
         ui.deviceComboBox.addItem(_("Automatic"), "auto")
         ui.applyButton.connect("clicked(bool)", self.onApply)
         panel.follow("currentChanged(int)", ui.taskTabs)
+        ui.taskTabs.connect("currentChanged(int)", self.onTab)
         panel.follow("currentIndexChanged(int)", ui.deviceComboBox)
         panel.follow("valueChanged(int)", ui.seedSpinBox)
         ui.advancedSection.connect("contentsCollapsed(bool)", self.onAdvancedFolded)
@@ -115,6 +116,11 @@ class RunSection:
     def onShortcut(self) -> None:
         if self.ui.applyButton.enabled and not self.logic.busy:
             self.onApply()
+
+    def onTab(self) -> None:
+        """What was said of the last run concerns the other tab."""
+        if not self.logic.busy:
+            self.showStatus("")
 
     def onApply(self) -> None:
         if self.logic.busy:

@@ -75,6 +75,7 @@ def cine_tab(panel) -> None:
     source = hearts.sequence(hearts.beat(shape=(64, 64, 8)), name="Short axis")
     hearts.browsed(source)
     panel.ui.taskTabs.setCurrentIndex(1)
+    panel.ui.advancedSection.collapsed = panel.ui.modelsSection.collapsed = True
     panel.events()
     if panel.ui.applyButton.enabled:
         panel.ui.applyButton.click()

@@ -267,8 +267,9 @@ def test_ctrl_enter_follows_the_tab_shown(panel):
     shortcut.activated.emit()
     panel.wait_idle()
     assert len(hearts.synthesized()) == 1
+    assert panel.ui.statusLabel.text.startswith("Done in")
     panel.ui.taskTabs.setCurrentIndex(0)
-    assert panel.ui.applyButton.text == "Synthesize T2"
+    assert panel.ui.applyButton.text == "Synthesize T2" and panel.ui.statusLabel.text == ""
     panel.choose_model("inverter")
     shortcut.activated.emit()
     panel.wait_idle()
