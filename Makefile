@@ -1,7 +1,9 @@
 # make demo   a real T1w head -> its synthetic T2w volume, picture and scores in out/demo
 # make test   all tests, lint and types; needs nothing but Python 3.11 or newer
 # make slicer the tests of the 3D Slicer module, on Slicer's MRML library; part of make test
-# make bench  scan, network and volume against floors and others: tables, CSV, plots in out/bench
+# make tables Tables 1 and 2 of CRAViM in miniature, into out/tables and training/README.md; it goes on
+#             where it was stopped. Needs label maps and two registered patients, see training/README.md
+# make bench  scan, network, volume, steps, int8, start-up: tables, CSV, plots in out/bench
 #
 # make tables-cine  train and score the cine methods side by side: table, CSV, picture in OUT;
 #             STACKS=scd_lvsegs.npz; on a CPU the small setting, DEVICE=cuda the full one;
@@ -23,7 +25,7 @@ SLICER_LIBRARIES := cmake make libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libgl
 SLICER_CHECK := $(IN_SLICER_VENV) python -c 'import PySide6.QtWidgets, slicer, shutil; \
   assert shutil.which("cmake"), "cmake is missing"'
 
-.PHONY: demo test test-slow lint slicer bench tables-cine clean
+.PHONY: demo test test-slow lint slicer bench tables tables-cine clean
 
 demo: $(VENV)/demo.done
 	$(IN_VENV) mambasynth demo
@@ -35,8 +37,25 @@ test-slow: $(VENV)/test.done
 	$(IN_VENV) python -m pytest -m slow
 
 bench: $(VENV)/test.done
-	$(INSTALL) --no-deps mambapy
-	$(IN_VENV) for what in scan network volume; do python -m Testing.benchmarks.$$what || exit; done
+	$(INSTALL) --no-deps mambapy einops
+	$(IN_VENV) for threads in 1 2; do \
+	  python -m Testing.benchmarks.scan --threads $$threads && \
+	  python -m Testing.benchmarks.network --others --compile --threads $$threads && \
+	  python -m Testing.benchmarks.volume --threads $$threads || exit; done
+	$(IN_VENV) for what in onnx_vs_torch int8 steps startup; do \
+	  python -m Testing.benchmarks.$$what || exit; done
+
+# Folders of label maps and of two patients with T1_MNI.nii.gz and T2_MNI.nii.gz (the second is tested on)
+LABELS ?= ../shared/data/brain_labels/training_label_maps
+PATIENTS ?= $(addprefix ../shared/data/brain_t1_t2/registered_1mm/patient,07 19)
+THREADS ?= 2
+
+tables: $(VENV)/test.done
+	$(IN_VENV) mambasynth miniature --labels $(LABELS) --out out/tables \
+	  $(foreach p,$(PATIENTS),--acquired $(p)/T1_MNI.nii.gz $(p)/T2_MNI.nii.gz)
+	$(IN_VENV) mambasynth reproduce training/recipes/table1 training/recipes/table2 --small \
+	  --data out/tables/data --out out/tables --accelerator cpu --threads $(THREADS) \
+	  --readme training/README.md
 
 STACKS ?= $(firstword $(wildcard ../shared/data/heart_sax/scd_lvsegs.npz) scd_lvsegs.npz)
 DEVICE ?= cpu

@@ -1,4 +1,5 @@
-"""MambaSynth: synthesize an MR contrast that was not acquired, such as T2w from T1w.
+"""MambaSynth: synthesize an MR contrast that was not acquired, such as T2w from T1w, or the frames
+of a cine between those that were.
 
 Four parts, as every scripted module: the module (what Slicer's menu shows), the widget (the
 panel), the logic (usable from scripts without the panel) and the test. What they do with nodes,
@@ -30,15 +31,15 @@ try:
 except ImportError:  # in a source checkout it lies one folder up
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from MambaSynthSlicer import annotation, models, mrml, run, sample_data
+from MambaSynthSlicer import annotation, models, mrml, run, sample_data, sequences
+from MambaSynthSlicer.cine_run import CineJob, CineRequest
+from MambaSynthSlicer.cine_section import CineSection
 from MambaSynthSlicer.compare_section import CompareSection
+from MambaSynthSlicer.contrast_run import ContrastJob, Request
+from MambaSynthSlicer.contrast_section import ContrastSection
 from MambaSynthSlicer.models_section import ModelsSection
-from MambaSynthSlicer.parameters import OUTPUT, SOURCE, Parameters
+from MambaSynthSlicer.parameters import Parameters
 from MambaSynthSlicer.run_section import RunSection
-
-from MambaSynthLib.errors import MambaSynthError
-
-SAMPLES_FOR_SPREAD = 4
 
 
 class MambaSynth(ScriptedLoadableModule):
@@ -51,10 +52,13 @@ class MambaSynth(ScriptedLoadableModule):
         parent.dependencies = ["Sequences"]
         parent.contributors = ["MambaSynth developers"]
         parent.helpText = _(
-            "Synthesizes an MR contrast that was not acquired, such as T2w from T1w. Research "
-            "software: synthetic images are marked and are NOT FOR DIAGNOSIS."
+            "Synthesizes an MR contrast that was not acquired, such as T2w from T1w, or a smooth "
+            "cine from few frames. Research software: synthetic images are marked and are NOT FOR "
+            "DIAGNOSIS."
         )
-        parent.acknowledgementText = _("Implements CRAViM; each model card names its paper.")
+        parent.acknowledgementText = _(
+            "Implements CRAViM and MSTG; each model card names its paper."
+        )
         self.annotations = annotation.SliceAnnotations()
         slicer.app.connect("startupCompleted()", self.onStartup)
 
@@ -66,9 +70,9 @@ class MambaSynth(ScriptedLoadableModule):
 class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel: keeps parameters and widgets in step, and follows the scene.
 
-    What it does is in its sections (``models``, ``compare``, ``run``). They use ``ui``, ``logic``,
-    ``parameters`` (None while a scene is closed or loaded), ``update``, ``showing`` and
-    ``showError``, and each other through the panel.
+    What it does is in its sections. Each can ``show`` the parameters, and ``keep`` what the user
+    has changed. They use ``ui``, ``logic``, ``parameters`` (None while a scene is closed or
+    loaded), ``follow``, ``update``, ``showing`` and ``showError``, and each other.
     """
 
     def __init__(self, parent: Any = None):
@@ -77,7 +81,7 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic: MambaSynthLogic | None = None
         self.parameters: Parameters | None = None
         self._isShowing = False
-        self._observedSource: Any = None
+        self._watched: list[tuple[Any, Any]] = []
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
@@ -88,22 +92,17 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = MambaSynthLogic()
         self.models = ModelsSection(self)
         self.compare = CompareSection(self)
+        self.contrast = ContrastSection(self)
+        self.cine = CineSection(self)
         self.run = RunSection(self)
-        self._connectPanel()
         self._observeScene()
         self.models.fill()
         self.initParameters()
 
-    def _connectPanel(self) -> None:
-        ui = self.ui
-        for selector in (ui.sourceSelector, ui.outputSelector):
-            selector.connect("currentNodeChanged(vtkMRMLNode*)", self.onPanelChanged)
-        for box in (ui.targetComboBox, ui.modelComboBox, ui.deviceComboBox):
-            box.connect("currentIndexChanged(int)", self.onPanelChanged)
-        for number in (ui.stepsSpinBox, ui.samplesSpinBox, ui.seedSpinBox):
-            number.connect("valueChanged(int)", self.onPanelChanged)
-        ui.spreadCheckBox.connect("toggled(bool)", self.onPanelChanged)
-        ui.sampleButton.connect("clicked(bool)", self.onSample)
+    def follow(self, signal: str, *widgets: Any) -> None:
+        """Keep what the user changes there."""
+        for widget in widgets:
+            widget.connect(signal, self.onPanelChanged)
 
     def _observeScene(self) -> None:
         scene = slicer.mrmlScene
@@ -118,7 +117,7 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run.close()
         self.compare.leave()
         self.removeObservers()
-        self.parameters = self._observedSource = None
+        self.parameters, self._watched = None, []
 
     def enter(self) -> None:
         self.initParameters()
@@ -148,7 +147,7 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.update()
 
     def _observeParameters(self, parameters: Parameters | None) -> None:
-        old, new = (p and p.node for p in (self.parameters, parameters))
+        old, new = (p and p.mrml for p in (self.parameters, parameters))
         if old is not new:
             if old is not None:
                 self.removeObserver(old, vtk.vtkCommand.ModifiedEvent, self.update)
@@ -156,19 +155,15 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.addObserver(new, vtk.vtkCommand.ModifiedEvent, self.update)
         self.parameters = parameters
 
-    def _observeSource(self, source: Any) -> None:
-        """Loading, editing or transforming the source may make it fit or unfit."""
-        if source is self._observedSource:
-            return
-        for event in (
-            slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
-            slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
-        ):
-            if self._observedSource is not None:
-                self.removeObserver(self._observedSource, event, self.update)
-            if source is not None:
-                self.addObserver(source, event, self.update)
-        self._observedSource = source
+    def _watchSources(self) -> None:
+        """Look again whenever a chosen source changes."""
+        watched = list(dict.fromkeys([*self.contrast.watched(), *self.cine.watched()]))
+        if watched != self._watched:
+            for node, event in self._watched:
+                self.removeObserver(node, event, self.update)
+            for node, event in watched:
+                self.addObserver(node, event, self.update)
+            self._watched = watched
 
     # ---------------------------------------------------------------- parameters <-> widgets
 
@@ -186,51 +181,20 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parameters is None or self._isShowing:
             return
         with self.showing():
-            if self.parameters.volume(SOURCE) is None:
-                self.parameters.setVolume(SOURCE, self.logic.firstSuitableVolume())
-            self._showParameters()
-            for section in (self.models, self.run, self.compare):
+            for section in (self.models, self.contrast, self.cine, self.run, self.compare):
                 section.show()
-
-    def _showParameters(self) -> None:
-        ui, get = self.ui, self.parameters.get
-        source = self.parameters.volume(SOURCE)
-        self._observeSource(source)
-        ui.sourceSelector.setCurrentNode(source)
-        ui.outputSelector.setCurrentNode(self.parameters.volume(OUTPUT))
-        ui.stepsSpinBox.value = get("steps")
-        ui.samplesSpinBox.value = get("samples")
-        ui.seedSpinBox.value = get("seed")
-        ui.spreadCheckBox.checked = get("spread")
+        self._watchSources()
 
     def onPanelChanged(self) -> None:
         """The user has changed something: keep it."""
         if self.parameters is None or self._isShowing:
             return
-        ui, parameters = self.ui, self.parameters
-        wasModifying = parameters.node.StartModify()
-        parameters.setVolume(SOURCE, ui.sourceSelector.currentNode())
-        parameters.setVolume(OUTPUT, ui.outputSelector.currentNode())
-        parameters.set("target", ui.targetComboBox.currentText)
-        if ui.modelComboBox.currentIndex >= 0:
-            parameters.set("model", ui.modelComboBox.currentData)
-        parameters.set("device", ui.deviceComboBox.currentData)
-        parameters.set("steps", ui.stepsSpinBox.value)
-        few = ui.spreadCheckBox.checked and ui.samplesSpinBox.value < 2  # no spread of one
-        parameters.set("samples", SAMPLES_FOR_SPREAD if few else ui.samplesSpinBox.value)
-        parameters.set("seed", ui.seedSpinBox.value)
-        parameters.set("spread", ui.spreadCheckBox.checked)
-        parameters.node.EndModify(wasModifying)
+        node = self.parameters.mrml
+        wasModifying = node.StartModify()
+        for section in (self.models, self.contrast, self.cine, self.run):
+            section.keep()
+        node.EndModify(wasModifying)
         self.update()
-
-    def onSample(self) -> None:
-        try:
-            node = sample_data.load()
-        except MambaSynthError as error:
-            self.showError(str(error))
-            return
-        self.parameters.setVolume(SOURCE, node)
-        slicer.util.setSliceViewerLayers(background=node, foreground=None, fit=True)
 
     def showError(self, message: str, details: str = "") -> None:
         folded = {"detailedText": details} if details else {}
@@ -240,7 +204,8 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 class MambaSynthLogic(ScriptedLoadableModuleLogic):
     """Synthesis without the panel.
 
-    From a script: ``MambaSynthLogic().synthesize(node, model="...")`` returns the synthetic node.
+    From a script: ``MambaSynthLogic().synthesize(node, model="...")`` returns the synthetic volume,
+    ``synthesizeCine(sequence, model="...", frames=30)`` the sequence.
     """
 
     def __init__(self, worker: Any = None):
@@ -257,8 +222,8 @@ class MambaSynthLogic(ScriptedLoadableModuleLogic):
         """Whether ``poll`` may still bring something."""
         return self.busy or (self._asked and self._runner.worker.running)
 
-    def start(self, source: Any, output: Any, request: run.Request) -> None:
-        self._runner.start(source, output, request)
+    def start(self, job: run.Job) -> None:
+        self._runner.start(job)
 
     def cancel(self) -> None:
         self._runner.cancel()
@@ -279,17 +244,29 @@ class MambaSynthLogic(ScriptedLoadableModuleLogic):
         return events
 
     def synthesize(self, source: Any, output: Any = None, **options: Any) -> Any:
-        """Run and wait; ``options`` are the fields of ``run.Request``.
+        """Run and wait; ``options`` are the fields of ``contrast_run.Request``.
 
         Raises MambaSynthError for an unfit source or request, RuntimeError when it fails.
         """
-        request = run.Request(**options)
-        finished = run.runToEnd(self._runner, source, output, request, slicer.app.processEvents)
-        return finished["output"]
+        return self._runToEnd(ContrastJob(source, output, Request(**options)))
+
+    def synthesizeCine(self, source: Any, es: Any = None, **options: Any) -> Any:
+        """As ``synthesize``; ``source``: a sequence or its proxy, or an ED volume with ``es``.
+
+        ``options`` are the fields of ``cine_run.CineRequest``. Returns the sequence, which plays.
+        """
+        return self._runToEnd(CineJob(source, es, CineRequest(**options)))
+
+    def _runToEnd(self, job: run.Job) -> Any:
+        return run.runToEnd(self._runner, job, slicer.app.processEvents)["output"]
 
     def firstSuitableVolume(self) -> Any:
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         return next((node for node in volumes if mrml.refusal(node) is None), None)
+
+    def firstSuitableCine(self) -> Any:
+        cines = slicer.util.getNodesByClass("vtkMRMLSequenceNode")
+        return next((node for node in cines if sequences.refusal(node) is None), None)
 
     def latestSynthetic(self, source: Any) -> Any:
         """The synthetic volume that was made last from ``source``, or None."""

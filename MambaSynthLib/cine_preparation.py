@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.card import CineGridSpec
 from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.grid import Reorientation, interpolation_matrix
-from MambaSynthLib.metrics import check_finite
-from MambaSynthLib.volume import AXIS_LETTERS, Volume, spacing
+from MambaSynthLib.volume import AXIS_LETTERS, Volume, check_finite, spacing
 
 DISTINCT = 1.2  # a stack's slices are further apart than its pixels, by at least this factor
 FADE = 16  # canvas voxels over which motion fades out beyond the canvas

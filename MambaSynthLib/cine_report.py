@@ -3,8 +3,9 @@
     | ED 0 ms   | 87 ms     | 174 ms    | ES 348 ms |      .png: one picture of all frames
     | ACQUIRED  | SYNTHETIC | SYNTHETIC | ACQUIRED  |      .gif, .mp4: one frame after the other
 
-The middle slice of the stack is shown, at its true proportions. Frames last as long as they are
-apart in time, slowed down, and the window is that of the first frame, so that nothing flickers.
+The middle slice of the stack is shown around what moves, at its true proportions. Frames last as
+long as they are apart in time, slowed down, and the window is that of the first frame, so that
+nothing flickers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from MambaSynthLib.cine_preparation import short_axis
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.io.atomic import commit, staged_from
 from MambaSynthLib.io.payload import shown
@@ -33,6 +35,8 @@ MARK = "SYNTHETIC - not for diagnosis"
 WINDOW_PERCENTILES = (1.0, 99.5)
 LONGEST_SIDE = 384  # pixels of a moving picture; a frame of a montage has less
 MONTAGE_SIDE, MOST_IN_MONTAGE, MONTAGE_COLUMNS = 200, 24, 6
+MOVING_PERCENTILE = 98.0  # of the change of a pixel; above lies the border of the ventricles
+SPREADS_SHOWN, SMALLEST_SHOWN = 5.0, 32  # side of the square shown: spreads of what moves; pixels
 BAND = 15  # pixels of each of the two lines of text below a frame
 SLOWER = 2.0  # how much slower than the heart the moving picture is
 SHORTEST_MS, LONGEST_MS = 30, 400  # a frame's time on the screen
@@ -84,6 +88,8 @@ class Film:
     def write(self, path: Path) -> None:
         """Write ``path`` by its suffix. Raises FileError; nothing is left behind then."""
         kind = path.suffix.lower()
+        where = _around_heart(self.pictures)
+        self.pictures = [picture[where] for picture in self.pictures]
         writer = {".gif": self._write_gif, ".png": self._write_png, ".mp4": self._write_mp4}[kind]
 
         def check(written: Path) -> None:
@@ -95,9 +101,10 @@ class Film:
 
     def _picture(self, frame: Volume) -> NDArray[np.uint8]:
         """(rows,columns) of the middle slice, 0 to 255."""
-        axis = int(np.argmax(frame.spacing))  # across the stack
-        middle = np.take(frame.array, frame.shape[axis] // 2, axis).T
-        across, down = (frame.spacing[other] for other in range(3) if other != axis)
+        view = short_axis(frame.affine, "LPS")  # left on the right, as radiologists look at it
+        slices = view.view(frame.array)
+        middle = slices[len(slices) // 2]
+        _, down, across = frame.spacing[list(view.order)]
         low, high = self._window
         grey = (np.clip((middle - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
         return _proportioned(grey, down / across)
@@ -169,6 +176,25 @@ class Film:
         draw.text((4, size[1] + 2), place, fill=GREY)
         draw.text((4, size[1] + BAND + 1), text, fill=ink)
         return tile
+
+
+def _around_heart(pictures: list[NDArray[np.uint8]]) -> tuple[slice, slice]:
+    """Rows and columns of a square around what changes from frame to frame; all where nothing
+    does.
+    """
+    change = np.max(pictures, axis=0).astype(float) - np.min(pictures, axis=0)
+    if not change.any():
+        return slice(None), slice(None)
+    weight = np.where(change >= np.percentile(change, MOVING_PERCENTILE), change, 0)
+    places = np.indices(change.shape).reshape(2, -1)
+    center = np.average(places, axis=1, weights=weight.ravel())
+    apart = np.average((places - center[:, None]) ** 2, axis=1, weights=weight.ravel()).sum()
+    side = max(SMALLEST_SHOWN, round(SPREADS_SHOWN * float(apart) ** 0.5))
+    starts = [
+        int(np.clip(round(middle - side / 2), 0, max(0, size - side)))
+        for middle, size in zip(center, change.shape, strict=True)
+    ]
+    return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
 
 
 def _proportioned(picture: NDArray[np.uint8], ratio: float) -> NDArray[np.uint8]:

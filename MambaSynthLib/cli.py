@@ -24,7 +24,17 @@ from MambaSynthLib import __version__
 from MambaSynthLib.errors import Cancelled, MambaSynthError
 from MambaSynthLib.io.payload import printable
 
-COMMANDS = ("synthesize", "cine", "models", "evaluate", "verify", "info", "demo", "serve")
+COMMANDS = (
+    "synthesize",
+    "synthesize-set",
+    "cine",
+    "models",
+    "evaluate",
+    "verify",
+    "info",
+    "demo",
+    "serve",
+)
 PLUG_INS = "mambasynth.commands"  # entry points that name a package of further command modules
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 MOST_SHOWN = 400  # characters of a complaint that may quote an argument of any length
@@ -80,7 +90,7 @@ def build_parser() -> Parser:
 def _command_modules() -> Iterator[str]:
     """The library's commands, then those of installed packages such as the training's."""
     for name in COMMANDS:
-        yield f"MambaSynthLib.commands.{name}"
+        yield f"MambaSynthLib.commands.{name.replace('-', '_')}"
     for package in entry_points(group=PLUG_INS):
         for module in pkgutil.iter_modules(package.load().__path__):
             yield f"{package.value}.{module.name}"

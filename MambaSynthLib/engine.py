@@ -79,18 +79,25 @@ class Synthesis:
 class Engine:
     """A model package, loaded once and used for any number of volumes.
 
-    Raises ModelError when the package is damaged, RequestError when the device or the backend is
-    not here.
+    ``precision`` of the convolutions is auto, fp32, tf32, fp16 or bf16; see ``torch_backend``.
+    Raises ModelError when the package is damaged, RequestError when the device, the backend or the
+    precision is not here.
     """
 
-    def __init__(self, package: ModelPackage, device: str = "auto", backend: str = "auto") -> None:
+    def __init__(
+        self,
+        package: ModelPackage,
+        device: str = "auto",
+        backend: str = "auto",
+        precision: str = "auto",
+    ) -> None:
         self.package = package
-        self.card = _contrast_card(package)
+        self.card = contrast_card(package)
         runtime = choose_backend(backend, device)
         self.backend = runtime.NAME
         self.device = runtime.choose_device(device)
         self._default_batch = runtime.default_batch(self.device)
-        self._network = runtime.load_network(package, self.device)
+        self._network = runtime.load_network(package, self.device, precision)
         self.method = importlib.import_module(f"{METHODS[self.card.method].folder}.synthesis")
 
     def synthesize(
@@ -195,7 +202,7 @@ class Engine:
         )
 
 
-def _contrast_card(package: ModelPackage) -> ContrastCard:
+def contrast_card(package: ModelPackage) -> ContrastCard:
     """The package's card. Raises ModelError for a model that does not synthesize a contrast."""
     if not isinstance(package.card, ContrastCard):
         raise ModelError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from MambaSynthLib.errors import ModelError
+from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.package import CARD, ModelPackage, read_package, shipped_models
 
 VARIABLE = "MAMBASYNTH_MODELS"
@@ -123,6 +123,27 @@ def model_for(source: str | None, target: str) -> ModelPackage:
         f"{target}: no installed model synthesizes it{f' from {source}' if source else ''}; "
         f"installed: {directions}. Import another with 'mambasynth models import'."
     )
+
+
+def choose_model(name: str | Path | None, source: str | None, target: str) -> ModelPackage:
+    """The package called ``name``, or the first that fits where no name is given.
+
+    Raises
+    ------
+    ModelError: see ``find_model`` and ``model_for``.
+    RequestError: the named model has another direction.
+    """
+    if not name:
+        return model_for(source, target)
+    package = find_model(name)
+    card = package.card
+    if target not in card.target_contrasts or source not in (None, *card.source_contrasts):
+        raise RequestError(
+            f"the model {card.id} synthesizes {card.direction}, not "
+            f"{source or card.source_contrasts[0]} -> {target}; choose another with "
+            "'mambasynth models list'."
+        )
+    return package
 
 
 def cine_model() -> ModelPackage:

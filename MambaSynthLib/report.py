@@ -26,8 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.metrics import check_finite, check_same_grid
-from MambaSynthLib.volume import AXIS_LETTERS, Volume
+from MambaSynthLib.volume import AXIS_LETTERS, Volume, check_finite, check_same_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

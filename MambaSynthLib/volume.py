@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from MambaSynthLib.errors import VolumeError
+from MambaSynthLib.errors import RequestError, VolumeError
 
+GRID_TOLERANCE_MM = 1e-3
 AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))  # RAS axis -> (negative, positive) direction
 
 
@@ -130,3 +131,49 @@ def affine_problem(affine: NDArray[np.float64]) -> str | None:
     if abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
         return "the affine is singular, so the voxel axes do not span space"
     return None
+
+
+def array_axis(volume: Volume, code: str) -> int:
+    """The array axis that runs along the patient direction ``code``; either sign will do.
+
+    Raises
+    ------
+    RequestError: ``code`` is none of L R P A I S.
+    """
+    pair = next((pair for pair in AXIS_LETTERS if code in pair), None)
+    if pair is None:
+        raise RequestError(
+            f"Slice axis {code!r} is no patient direction; use one of L, R, P, A, I, S."
+        )
+    return next(axis for axis, letter in enumerate(volume.axis_codes) if letter in pair)
+
+
+def check_same_grid(volume: Volume, reference: Volume) -> None:
+    """Same shape, and every voxel within 1e-3 mm of the same place.
+
+    Raises
+    ------
+    VolumeError: naming both volumes.
+    """
+    remedy = "resample one onto the grid of the other first."
+    if volume.shape != reference.shape:
+        raise VolumeError(
+            f"{volume.name} has {volume.shape} voxels, {reference.name} {reference.shape}; {remedy}"
+        )
+    # The distance between two affine maps is largest at a corner of the grid.
+    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(volume.shape) - 1)
+    step = (volume.affine - reference.affine) @ np.c_[corners, np.ones(8)].T
+    distance = float(np.linalg.norm(step, axis=0).max())
+    if distance > GRID_TOLERANCE_MM:
+        raise VolumeError(
+            f"{volume.name} and {reference.name} lie up to {distance:.4g} mm apart; {remedy}"
+        )
+
+
+def check_finite(volume: Volume) -> None:
+    """Raise VolumeError where a voxel is NaN or infinite."""
+    bad = int(np.count_nonzero(~np.isfinite(volume.array)))
+    if bad:
+        raise VolumeError(
+            f"{volume.name}: {bad} voxels are NaN or infinite; replace them by numbers first."
+        )

@@ -1,32 +1,32 @@
 """A training run becomes a model package: averaged weights in float16, card filled with scores.
 
-    python -m training.export RUN FOLDER --id ID --title TITLE --trained-on TEXT \\
-        --scores SCORES.json [SCORES.json ...]
-
-``training.score`` writes the score files. Without scores there is no package: a model whose quality
-nobody measured is not shown to anyone.
+``mambasynth evaluate-set`` makes the scores. Without scores of these very weights there is no
+package: a model whose quality nobody measured is not shown to anyone.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from MambaSynthLib.errors import FileError, MambaSynthError, RequestError
+from MambaSynthLib.diffusion import Schedule
+from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.package import ModelPackage, write_package
-from training.cravim.recipe import OBJECTIVES
-from training.cravim.record import read_record
+from training.evaluation.results import Result, results_in
+from training.model_readme import readme
+from training.runs import TrainedRun, open_run
 
-CHECKPOINT = "last.pt"
+FEW = 3  # subjects that a card names one by one
+SCORED = ("ssim", "psnr", "nmi", "mse", "lpips")
+DEFAULT_STEPS = 4  # CRAViM's sampler, where a recipe says nothing
+PARITY_SIZE = (64, 48)  # rows x columns of the random slices that parity is measured on
+LARGEST_DIFFERENCE = 0.05  # of the range -1..1; more than float16 weights can explain
 LIMITS = (
     "Small and trained on very few people. Anatomy and lesions can be missing, invented or of the "
     "wrong brightness. Only adult brains, T1w without contrast agent, best when skull-stripped."
@@ -48,75 +48,165 @@ class Description:
     attribution: tuple[str, ...]
     default_steps: int
     default_samples: int
+    limits: str = LIMITS
 
 
-def averaged_weights(run: Path) -> dict[str, NDArray[Any]]:
-    """The exponentially averaged A -> B generator of a run, floats as float16.
+def export(
+    run_folder: Path, folder: Path, description: Description, scores: Sequence[Path]
+) -> ModelPackage:
+    """Write the package of a finished run into ``folder``.
+
+    ``scores`` are folders of ``evaluate-set``, those of the trivial answers among them.
+
+    Raises
+    ------
+    RequestError: the run's method has no package, there are no scores, or none of these weights.
+    FileError, ModelError: see ``half_weights`` and ``write_package``.
+    """
+    results = results_in(scores)
+    with tempfile.TemporaryDirectory() as place:
+        rehearsal = draft(run_folder, Path(place) / "draft")
+        if not any(_is_of(result, rehearsal) for result in results):
+            raise RequestError(
+                f"{run_folder}: has no scores of its weights; run 'mambasynth evaluate-set' on it "
+                "and name that folder with --scores."
+            )
+        found = parity(open_run(run_folder), rehearsal)
+    if found["largest_difference"] > LARGEST_DIFFERENCE:
+        raise RequestError(
+            f"{run_folder}: float16 weights change its output by {found['largest_difference']:.3f} "
+            f"of the range -1..1, more than {LARGEST_DIFFERENCE}; train it further."
+        )
+    scored = card_scores(results, rehearsal.weights_sha256)
+    return _write(open_run(run_folder), folder, description, scored, found)
+
+
+def draft(run_folder: Path, folder: Path) -> ModelPackage:
+    """The package of a run before it was scored, for ``evaluate-set`` alone."""
+    run = open_run(run_folder)
+    steps = run.record["recipe"].get("options", {}).get("steps", DEFAULT_STEPS)
+    description = Description("draft", "0.0.0", "draft", "draft", (), steps, 1)
+    return _write(run, folder, description, [], {})
+
+
+def _is_of(result: Result, package: ModelPackage) -> bool:
+    return result.record["about"].get("weights_sha256") == package.weights_sha256
+
+
+def half_weights(run: TrainedRun) -> dict[str, NDArray[Any]]:
+    """The averaged weights of the exported network, floats as float16.
 
     Raises
     ------
     FileError: the run has no readable checkpoint, or a weight does not fit float16.
     """
-    path = run / CHECKPOINT
-    try:
-        averaged = torch.load(path, map_location="cpu", weights_only=True)["averaged"]
-    except Exception as error:  # torch raises half a dozen kinds for a damaged file
-        raise FileError(
-            f"{path}: is no readable checkpoint ({type(error).__name__}: "
-            f"{str(error).partition(chr(10))[0]}); train first."
-        ) from error
-    prefix = "a_to_b.module."
     weights = {}
-    for name, value in averaged.items():
-        if not name.startswith(prefix):
-            continue
+    for name, value in run.weights().items():
         array = value.numpy()
         if array.dtype == np.float32:
             with np.errstate(over="ignore"):  # told below
                 array = array.astype(np.float16)
             if not np.isfinite(array).all():
-                raise FileError(f"{path}: {name} holds values that float16 does not.")
-        weights[name.removeprefix(prefix)] = array
+                raise FileError(f"{run.folder}: {name} holds values that float16 does not.")
+        weights[name] = array
     return weights
 
 
-def export(
-    run: Path, folder: Path, description: Description, scores: list[dict[str, Any]]
-) -> ModelPackage:
-    """Write the package of a finished run.
+def parity(run: TrainedRun, package: ModelPackage) -> dict[str, float]:
+    """How much the exported network's target differs from the trained one's, range -1..1.
 
-    Raises
-    ------
-    RequestError: there are no scores. FileError, ModelError: see ``averaged_weights`` and
-        ``write_package``.
+    The trained network computes with its float32 weights, the exported one as the library loads
+    it, both on the same random slices.
     """
-    if not scores:
-        raise RequestError(f"{run}: has no scores; run training.score first.")
-    return _write(run, folder, description, scores)
+    import torch
+
+    from MambaSynthLib.backends.torch_backend import load_network
+    from MambaSynthLib.methods.cravim.network import build
+
+    network = build(run.network())
+    network.load_state_dict(run.weights())
+    network.eval()
+    generator = torch.Generator().manual_seed(0)
+    source = torch.rand((2, 1, *PARITY_SIZE), generator=generator) * 2 - 1
+    noise = torch.randn((2, 1, *PARITY_SIZE), generator=generator)
+    images = torch.cat([source, noise], dim=1)  # (B,2,H,W)
+    with torch.inference_mode():
+        trained = network(images)[:, -1].numpy()
+    difference = np.abs(load_network(package, "cpu")(images.numpy())[:, -1] - trained)
+    return {
+        "largest_difference": float(difference.max()),
+        "mean_difference": float(difference.mean()),
+    }
 
 
-def draft(run: Path, folder: Path) -> ModelPackage:
-    """The package of a run before it was scored, for ``training.score`` alone."""
-    return _write(run, folder, Description("draft", "0.0.0", "draft", "draft", (), 4, 1), [])
+def card_scores(results: Sequence[Result], weights_sha256: str) -> list[dict[str, Any]]:
+    """One entry of the card for each group of subjects: trivial answers first, then settings of
+    the model, and of others under their own names.
+    """
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.data_key, []).append(result)
+    return [
+        {
+            "data": _subjects(found[0]),
+            "command": found[-1].record["command"],
+            "rows": [_row(result, weights_sha256) for result in found],
+        }
+        for found in groups.values()
+    ]
+
+
+def _subjects(result: Result) -> str:
+    """Whom the scores are of, for people."""
+    data, names = result.record["data"], list(result.subjects)
+    who = ", ".join(names) if len(names) <= FEW else f"{len(names)} subjects"
+    return f"{who}, never trained on ({data['name']}, {data['split']} split)"
+
+
+def _row(result: Result, weights_sha256: str) -> dict[str, Any]:
+    """Means over subjects, each the mean over its slices and seeds."""
+    about = result.record["about"]
+    ours = about.get("weights_sha256") == weights_sha256
+    settings = about.get("settings") if ours else None
+    row: dict[str, Any] = {"name": f"synthetic, {settings}" if settings else result.name}
+    for name in SCORED:
+        values = [*result.of_subjects(name).values()]
+        if values and np.isfinite(values).all():
+            row[name] = float(np.mean(values))
+            if len(values) > 1:
+                row[f"{name}_std_over_subjects"] = float(np.std(values, ddof=1))
+    seeds = [*result.of_seeds("ssim").values()]
+    if len(seeds) > 1:
+        row |= {"seeds": result.record["seeds"], "ssim_std_over_seeds": float(np.std(seeds))}
+    return row
 
 
 def _write(
-    run: Path, folder: Path, description: Description, scores: list[dict[str, Any]]
+    run: TrainedRun,
+    folder: Path,
+    description: Description,
+    scores: list[dict[str, Any]],
+    found: dict[str, float],
 ) -> ModelPackage:
-    record = read_record(run)
-    recipe = record["recipe"]
-    schedule, intensity = recipe["schedule"], recipe["intensity"]
+    if not run.exportable:
+        raise RequestError(
+            f"{run.folder}: the library has no network of the method {run.method}, so it has no "
+            "package; it can be scored with 'mambasynth evaluate-set'."
+        )
+    recipe, (source, target) = run.record["recipe"], run.contrasts
+    schedule = {**asdict(Schedule()), **recipe.get("schedule", {})}
+    weights = half_weights(run)
     card = {
         "format": 1,
         "id": description.id,
         "version": description.version,
         "title": description.title,
-        "method": "cravim",
-        "source_contrasts": ["T1w"],
-        "target_contrasts": ["T2w"],
-        "network": recipe["network"],
+        "method": run.method,
+        "source_contrasts": [source],
+        "target_contrasts": [target],
+        "network": run.network(),
         "grid": recipe["grid"],
-        "intensity": intensity,
+        "intensity": recipe["intensity"],
         "sampling": {
             "timesteps": schedule["steps"],
             "beta_min": schedule["beta_min"],
@@ -127,124 +217,9 @@ def _write(
         "license": "Apache-2.0",
         "attribution": list(description.attribution),
         "intended_use": INTENDED_USE,
-        "limits": LIMITS,
+        "limits": description.limits,
         "trained_on": description.trained_on,
-        "training": record,
+        "training": {**run.record, "parity": found},
         "scores": scores,
     }
-    weights = averaged_weights(run)
     return write_package(folder, card, weights, readme(card, weights))
-
-
-def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
-    """The model card for people: what it is, what it was trained on, every measured number."""
-    count = sum(array.size for array in weights.values() if array.dtype.kind == "f")
-    training, network = card["training"], card["network"]
-    recipe = training["recipe"]
-    cycle, paired = (
-        sum(stage["iterations"] for stage in recipe["stages"] if stage["objective"] == objective)
-        for objective in OBJECTIVES
-    )
-    tables = "\n\n".join(_score_table(score) for score in card["scores"])
-    attribution = "\n".join(f"* {line}" for line in card["attribution"])
-    return f"""# {card["title"]}
-
-**SYNTHETIC IMAGES - NOT FOR DIAGNOSIS.** {card["intended_use"]}
-
-| | |
-|---|---|
-| model | `{card["id"]}` {card["version"]} |
-| method | CRAViM (Zhang & Jiang, MICCAI 2025), compact: ngf {network["ngf"]}, \
-{network["n_blocks"]} residual blocks, {network["n_attentions"]} attention maps; {count:,} values |
-| direction | {card["source_contrasts"][0]} -> {card["target_contrasts"][0]}, axial slices |
-| default | steps {card["sampling"]["default_steps"]}, \
-draws {card["sampling"]["default_samples"]} |
-| license | {card["license"]} |
-
-## Trained on
-
-{card["trained_on"]}
-
-{cycle} iterations with CRAViM's losses on both directions, then {paired} supervised ones of the \
-exported generator alone (L1 to the registered target; our addition), in \
-{training["minutes"]:.0f} minutes ({training["machine"]}), seed \
-{recipe["seed"]}, recipe `{training["recipe_file"]}`, which `model.json` repeats; the \
-averaged weights in float16.
-
-{attribution}
-
-## Measured
-
-{tables}
-
-Means over axial slices, each z-scored by its own mean and standard deviation, as `mambasynth
-evaluate` prints them. "Source inverted inside the mask" is the T1w image with its brightness
-turned upside down. NMI rewards detail shared voxel by voxel, all of which the source has and a
-small network partly loses; it also depends on the 100 bins of each image, which one bright voxel
-makes coarse.
-
-## Limits
-
-{card["limits"]}
-"""
-
-
-def _score_table(score: dict[str, Any]) -> str:
-    rows = [
-        f"| {row['name']} | {row['ssim']:.4f} | {row['psnr']:.2f} | {row['nmi']:.4f} | "
-        f"{row['mse']:.4f} |"
-        for row in score["rows"]
-    ]
-    return "\n".join(
-        [
-            f"**{score['data']}** (`{score['command']}`)",
-            "",
-            "| | SSIM | PSNR [dB] | NMI | MSE |",
-            "|---|---|---|---|---|",
-            *rows,
-        ]
-    )
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise FileError(f"{path}: cannot be read ({error}); finish the training first.") from error
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
-    add = parser.add_argument
-    add("run", type=Path, metavar="RUN")
-    add("folder", type=Path, metavar="FOLDER", help="the package to write, e.g. models/my-model")
-    add("--id", required=True)
-    add("--version", default="1.0.0")
-    add("--title", required=True)
-    add("--trained-on", required=True)
-    add("--attribution", action="append", default=[])
-    add("--scores", type=Path, nargs="+", default=[], help="files written by training.score")
-    add("--steps", type=int, default=4, help="network calls by default")
-    add("--samples", type=int, default=1, help="noise draws averaged by default")
-    options = parser.parse_args(arguments)
-    description = Description(
-        options.id,
-        options.version,
-        options.title,
-        options.trained_on,
-        tuple(options.attribution),
-        options.steps,
-        options.samples,
-    )
-    try:
-        scores = [_read_json(path) for path in options.scores]
-        package = export(options.run, options.folder, description, scores)
-    except MambaSynthError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"wrote {package.folder}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

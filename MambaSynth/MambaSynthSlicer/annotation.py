@@ -1,4 +1,4 @@
-"""The word SYNTHETIC in every slice view that shows a synthetic volume.
+"""The word SYNTHETIC in every slice view that shows a synthetic volume or frame.
 
 An own annotation at the top edge: the four corners belong to Slicer's Data Probe, which rewrites
 them whenever the slice changes.
@@ -10,10 +10,11 @@ from typing import Any
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from MambaSynthLib.provenance import MARK
 
-from .mrml import isSynthetic
+from .mrml import FRAME_ATTRIBUTE, isSynthetic
 
 COLOR = (1.0, 0.78, 0.24)
 
@@ -24,6 +25,7 @@ class SliceAnnotations:
     def __init__(self) -> None:
         self._annotations: dict[str, Any] = {}
         self._observed: list[tuple[Any, int]] = []
+        self._shown: dict[str, list[tuple[Any, int]]] = {}  # of each view
 
     def start(self) -> None:
         layout = slicer.app.layoutManager()
@@ -33,9 +35,9 @@ class SliceAnnotations:
         self.addMissing()
 
     def stop(self) -> None:
-        for node, tag in self._observed:
+        for node, tag in sum(self._shown.values(), self._observed):
             node.RemoveObserver(tag)
-        self._observed = []
+        self._observed, self._shown = [], {}
         layout = slicer.app.layoutManager()
         if layout is not None:
             layout.disconnect("layoutChanged(int)", self.addMissing)
@@ -58,21 +60,40 @@ class SliceAnnotations:
         composite = widget.mrmlSliceCompositeNode()
 
         def update(*_: Any) -> None:
-            annotation.SetText(vtk.vtkCornerAnnotation.UpperEdge, markOf(composite))
+            nodes = shownIn(composite)
+            self._follow(name, nodes, update)
+            annotation.SetText(vtk.vtkCornerAnnotation.UpperEdge, markOf(nodes))
             view.scheduleRender()
 
         tag = composite.AddObserver(vtk.vtkCommand.ModifiedEvent, update)
         self._observed.append((composite, tag))
         update()
 
+    def _follow(self, view: str, nodes: list[Any], update: Any) -> None:
+        """Look again whenever a volume in ``view`` changes: it may be showing another frame."""
+        before = self._shown.get(view, [])
+        if [node for node, tag in before] != nodes:
+            for node, tag in before:
+                node.RemoveObserver(tag)
+            changed = vtk.vtkCommand.ModifiedEvent
+            self._shown[view] = [(node, node.AddObserver(changed, update)) for node in nodes]
 
-def markOf(composite: Any) -> str:
-    """The mark where the background, or a visible foreground, is synthetic; else nothing."""
+
+def shownIn(composite: Any) -> list[Any]:
+    """The background and a visible foreground."""
     shown = [composite.GetBackgroundVolumeID()]
     if composite.GetForegroundOpacity() > 0:
         shown.append(composite.GetForegroundVolumeID())
     nodes = (slicer.mrmlScene.GetNodeByID(nodeId) for nodeId in shown if nodeId)
-    return MARK if any(isSynthetic(node) for node in nodes) else ""
+    return [node for node in nodes if node is not None]
+
+
+def markOf(nodes: list[Any]) -> str:
+    """The mark where one is synthetic; that a frame between such is acquired; else nothing."""
+    if any(isSynthetic(node) for node in nodes):
+        return MARK
+    frames = any(node.GetAttribute(FRAME_ATTRIBUTE) == "acquired" for node in nodes)
+    return _("acquired frame") if frames else ""
 
 
 def refresh() -> None:

@@ -21,7 +21,7 @@ class CompareSection:
 
     def pair(self) -> tuple[Any, Any] | None:
         """The source and the volume synthesized last from it, or None."""
-        source = self.panel.parameters.volume(SOURCE)
+        source = self.panel.parameters.node(SOURCE)
         synthetic = self.panel.logic.latestSynthetic(source)
         return (source, synthetic) if synthetic is not None else None
 

@@ -157,3 +157,7 @@ def number(value: Any) -> str:
 
 def noneHtml() -> str:
     return _("No model is installed. Import a model package under <b>Models</b>.")
+
+
+def noCineHtml() -> str:
+    return _("No cine model is installed. Import a model package under <b>Models</b>.")

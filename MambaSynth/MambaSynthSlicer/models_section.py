@@ -1,4 +1,4 @@
-"""The panel's models: target contrast, model and its card; import, show and delete packages."""
+"""The panel's models: target contrast, models of both tabs and their cards; import and delete."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ class ModelsSection:
     def __init__(self, panel: Any):
         self.panel, self.ui = panel, panel.ui
         self._entries: list[models.ModelEntry] = []
-        self._card = ""
+        self._cines: list[models.ModelEntry] = []
+        self._cards: dict[Any, str] = {}
         ui = self.ui
+        boxes = ui.targetComboBox, ui.modelComboBox, ui.cineModelComboBox
+        panel.follow("currentIndexChanged(int)", *boxes)
         ui.importFileButton.connect("clicked(bool)", self.onImportFile)
         ui.importFolderButton.connect("clicked(bool)", self.onImportFolder)
         ui.showFolderButton.connect("clicked(bool)", self.onShowFolder)
@@ -29,7 +32,7 @@ class ModelsSection:
 
     def fill(self) -> None:
         """Read the model cards again: at start, and after an import or a deletion."""
-        self._entries = models.available()
+        self._entries, self._cines = models.available(), models.available("cine")
         targets = sorted({target for entry in self._entries for target in entry.targets})
         with self.panel.showing():
             self.ui.targetComboBox.clear()
@@ -40,26 +43,55 @@ class ModelsSection:
         key = self.ui.modelComboBox.currentData
         return next((entry for entry in self._entries if entry.key == key), None)
 
+    def currentCine(self) -> models.ModelEntry | None:
+        key = self.ui.cineModelComboBox.currentData
+        return next((entry for entry in self._cines if entry.key == key), None)
+
+    def _shown(self) -> models.ModelEntry | None:
+        """The model of the tab shown, which the buttons are about."""
+        cine = self.panel.parameters.get("task") == "cine"
+        return self.currentCine() if cine else self.current()
+
     def show(self) -> None:
-        """The parameters' target and model, and the card of that model."""
+        """The parameters' target and models, and the cards of these models."""
+        self._showContrast()
+        self._showCine()
+        entry = self._shown()
+        self.ui.showFolderButton.enabled = entry is not None
+        self.ui.deleteModelButton.enabled = entry is not None and entry.deletable
+
+    def _showCine(self) -> None:
+        ui = self.ui
+        fillBox(ui.cineModelComboBox, titlesOf(self._cines))
+        chosen = ui.cineModelComboBox.findData(self.panel.parameters.get("cineModel"))
+        ui.cineModelComboBox.currentIndex = max(0, chosen)
+        entry = self.currentCine()
+        self._showCard(ui.cineCardText, models.cardHtml(entry) if entry else models.noCineHtml())
+
+    def _showContrast(self) -> None:
         ui, get = self.ui, self.panel.parameters.get
         ui.targetComboBox.currentIndex = max(0, ui.targetComboBox.findText(get("target")))
         target = ui.targetComboBox.currentText
         fitting = [entry for entry in self._entries if target in entry.targets]
-        fillBox(ui.modelComboBox, {e.key: f"{e.title} ({e.version})" for e in fitting})
+        fillBox(ui.modelComboBox, titlesOf(fitting))
         ui.modelComboBox.currentIndex = max(0, ui.modelComboBox.findData(get("model")))
         entry = self.current()
-        self._showCard(models.cardHtml(entry) if entry else models.noneHtml())
-        ui.showFolderButton.enabled = entry is not None
-        ui.deleteModelButton.enabled = entry is not None and entry.deletable
+        self._showCard(ui.cardText, models.cardHtml(entry) if entry else models.noneHtml())
         if entry is not None:
             ui.sourceSelectorLabel.text = _("{contrast} volume:").format(contrast=entry.sources[0])
 
-    def _showCard(self, html: str) -> None:
+    def _showCard(self, browser: Any, html: str) -> None:
         """Set again only when it differs: the user may have scrolled or selected."""
-        if html != self._card:
-            self.ui.cardText.setHtml(html)
-            self._card = html
+        if html != self._cards.get(browser.objectName):
+            browser.setHtml(html)
+            self._cards[browser.objectName] = html
+
+    def keep(self) -> None:
+        ui, parameters = self.ui, self.panel.parameters
+        parameters.set("target", ui.targetComboBox.currentText)
+        for box, name in ((ui.modelComboBox, "model"), (ui.cineModelComboBox, "cineModel")):
+            if box.currentIndex >= 0:
+                parameters.set(name, box.currentData)
 
     def onImportFile(self) -> None:
         title = _("Import model package")
@@ -80,20 +112,33 @@ class ModelsSection:
         except MambaSynthError as error:
             self.panel.showError(str(error))
             return
-        self.panel.parameters.set("target", entry.targets[0])
-        self.panel.parameters.set("model", entry.key)
+        self._select(entry)
         self.fill()
 
+    def _select(self, entry: models.ModelEntry) -> None:
+        """And show the tab that it is for."""
+        parameters = self.panel.parameters
+        parameters.set("task", entry.task)
+        if entry.task == "cine":
+            parameters.set("cineModel", entry.key)
+        else:
+            parameters.set("target", entry.targets[0])
+            parameters.set("model", entry.key)
+
     def onShowFolder(self) -> None:
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.current().folder)))
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._shown().folder)))
 
     def onDelete(self) -> None:
-        entry = self.current()
+        entry = self._shown()
         question = _("Delete the model {title} ({size:.0f} MB) from this computer?")
         size = models.bytesOnDisk(entry) / 1e6
         if slicer.util.confirmYesNoDisplay(question.format(title=entry.title, size=size)):
             models.delete(entry)
             self.fill()
+
+
+def titlesOf(entries: list[models.ModelEntry]) -> dict[str, str]:
+    return {entry.key: f"{entry.title} ({entry.version})" for entry in entries}
 
 
 def fillBox(box: Any, titles: dict[str, str]) -> None:

@@ -30,6 +30,7 @@ WINDOW_PERCENTILES = (1.0, 99.0)  # of the voxels that are not background
 MARK_ATTRIBUTE = TAG_PREFIX + "mark"
 SOURCE_ROLE = TAG_PREFIX + "source"
 SPREAD_ATTRIBUTE = TAG_PREFIX + "spread"
+FRAME_ATTRIBUTE = TAG_PREFIX + "frame"  # of a frame of a cine: acquired, or synthetic
 
 SEVERAL_VALUES = (
     "vtkMRMLVectorVolumeNode",
@@ -41,8 +42,11 @@ SEVERAL_VALUES = (
 # --------------------------------------------------------------------------- node -> Volume
 
 
-def refusal(node: Any) -> str | None:
-    """Why ``node`` cannot be synthesized from, in one sentence for a tooltip; None: it can."""
+def refusal(node: Any, under: Any = None) -> str | None:
+    """Why ``node`` cannot be synthesized from, in one sentence for a tooltip; None: it can.
+
+    ``under``: the node whose parent transform counts, where that is another, see ``worldAffine``.
+    """
     if node is None:
         return _("Select a source volume.")
     name = node.GetName()
@@ -54,10 +58,10 @@ def refusal(node: Any) -> str | None:
         return _("{name} is empty; load an image into it.").format(name=name)
     if isSynthetic(node):
         return _("{name} is synthetic itself; select an acquired volume.").format(name=name)
-    transform = node.GetParentTransformNode()
+    transform = (under or node).GetParentTransformNode()
     if transform is not None and not transform.IsTransformToWorldLinear():
         return _("{name} is under a non-linear transform; harden or remove it.").format(name=name)
-    if isSheared(worldAffine(node)):
+    if isSheared(worldAffine(node, under)):
         return _("The voxel axes of {name} are not at right angles; resample it.").format(name=name)
     return None
 
@@ -101,9 +105,12 @@ def ijkToRas(node: Any) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def worldAffine(node: Any) -> np.ndarray:
-    """(4,4) voxel -> world RAS. A non-linear parent transform must have been refused before."""
-    transform = node.GetParentTransformNode()
+def worldAffine(node: Any, under: Any = None) -> np.ndarray:
+    """(4,4) voxel -> world RAS. A non-linear parent transform must have been refused before.
+
+    A frame inside a sequence stands ``under`` the parent transform of the node that shows it.
+    """
+    transform = (under or node).GetParentTransformNode()
     if transform is None:
         return ijkToRas(node)
     toWorld = vtk.vtkMatrix4x4()
@@ -116,8 +123,14 @@ def toVolume(node: Any) -> Volume:
     reason = refusal(node)
     if reason:
         raise VolumeError(reason)
+    return readVolume(node, notes=proxyNote(node))
+
+
+def readVolume(node: Any, under: Any = None, name: str = "", notes: tuple[str, ...] = ()) -> Volume:
+    """As ``toVolume``, for a node that was found fit; see ``worldAffine`` for ``under``."""
     array = slicer.util.arrayFromVolume(node)  # (K,J,I)
-    return Volume(array.transpose(2, 1, 0), worldAffine(node), node.GetName(), proxyNote(node))
+    name = name or node.GetName()
+    return Volume(array.transpose(2, 1, 0), worldAffine(node, under), name, notes)
 
 
 def proxyNote(node: Any) -> tuple[str, ...]:
@@ -146,11 +159,16 @@ def sliceShown(view: Any, node: Any, axisCodes: str) -> int:
     return count - 1 - number if way.flipped[0] else number
 
 
-def fingerprint(node: Any) -> tuple[Any, ...]:
+def fingerprint(node: Any, under: Any = None) -> tuple[Any, ...]:
     """Changes whenever the voxels or the place of the node change, and with nothing else."""
     image = node.GetImageData()
     data = (image.GetMTime(), image.GetPointData().GetScalars().GetMTime()) if image else ()
-    return (*data, worldAffine(node).tobytes())
+    return (*data, worldAffine(node, under).tobytes())
+
+
+def changesOf(node: Any) -> list[tuple[Any, Any]]:
+    """The events of ``node`` after which it may have become fit or unfit."""
+    return [(node, node.ImageDataModifiedEvent), (node, node.TransformModifiedEvent)]
 
 
 # --------------------------------------------------------------------------- Volume -> node
@@ -164,25 +182,38 @@ def newVolumeNode(source: Any, name: str) -> Any:
     """An empty volume node, filed beside ``source`` in the subject hierarchy."""
     unique = slicer.mrmlScene.GenerateUniqueName(name)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", unique)
+    fileBeside(source, node)
+    return node
+
+
+def fileBeside(source: Any, node: Any) -> None:
+    """Into the study of ``source`` in the subject hierarchy."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     sourceItem, item = (hierarchy.GetItemByDataNode(n) for n in (source, node))
     if sourceItem and item:  # hidden nodes have none
         hierarchy.SetItemParent(item, hierarchy.GetItemParent(sourceItem))
-    return node
 
 
 def fill(node: Any, volume: Volume, source: Any) -> None:
-    """Put the voxels of ``volume`` into ``node``, at the place of ``source``."""
-    array = np.ascontiguousarray(volume.array.transpose(2, 1, 0))  # (K,J,I)
-    matrix = vtk.vtkMatrix4x4()
-    source.GetIJKToRASMatrix(matrix)
+    """Put the voxels of ``volume`` into ``node``, at the place of ``source``, and window it."""
     blocked = node.StartModify()
-    slicer.util.updateVolumeFromArray(node, array)
-    node.SetIJKToRASMatrix(matrix)
+    setVoxels(node, volume, source)
     node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
     node.EndModify(blocked)
+    setWindow(node, *window(volume.array))
+
+
+def setVoxels(node: Any, volume: Volume, grid: Any) -> None:
+    """The voxels of ``volume`` on the grid of the node ``grid``."""
+    array = np.ascontiguousarray(volume.array.transpose(2, 1, 0))  # (K,J,I)
+    matrix = vtk.vtkMatrix4x4()
+    grid.GetIJKToRASMatrix(matrix)
+    slicer.util.updateVolumeFromArray(node, array)
+    node.SetIJKToRASMatrix(matrix)
+
+
+def setWindow(node: Any, low: float, high: float) -> None:
     node.CreateDefaultDisplayNodes()
-    low, high = window(volume.array)
     display = node.GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(low, high)
@@ -202,10 +233,14 @@ def markSynthetic(node: Any, provenance: Provenance, source: Any) -> None:
     for name in list(node.GetAttributeNames()):
         if name.startswith(TAG_PREFIX):
             node.RemoveAttribute(name)
-    for name, text in provenance.to_tags().items():
-        node.SetAttribute(name, text)
+    setTags(node, provenance)
     node.SetDescription(f"{MARK}. {provenance.sentence()}")
     node.SetNodeReferenceID(SOURCE_ROLE, source.GetID())
+
+
+def setTags(node: Any, provenance: Provenance) -> None:
+    for name, text in provenance.to_tags().items():
+        node.SetAttribute(name, text)
 
 
 def provenanceOf(node: Any) -> Provenance:

@@ -11,7 +11,9 @@ import qt
 import slicer
 
 SOURCE, OUTPUT = "Source", "Output"  # node reference roles
+CINE_SOURCE, CINE_ES = "CineSource", "CineES"
 DEFAULTS: dict[str, Any] = {
+    "task": "contrast",  # the tab shown
     "target": "T2w",
     "model": "",
     "device": "auto",
@@ -19,6 +21,11 @@ DEFAULTS: dict[str, Any] = {
     "samples": 0,
     "seed": 0,
     "spread": False,
+    "cineModel": "",
+    "cineFrames": 30,
+    "cineEd": 0,  # 0: found
+    "cineEs": 0,
+    "cineOnlyPhases": False,
 }
 
 
@@ -26,7 +33,7 @@ class Parameters:
     """A typed view of the module's ``vtkMRMLScriptedModuleNode``."""
 
     def __init__(self, node: Any):
-        self.node = node
+        self.mrml = node
         for name, default in DEFAULTS.items():
             if not node.GetParameter(name):
                 remembered = slicer.util.settingsValue(settingsKey(name), default)
@@ -34,7 +41,7 @@ class Parameters:
 
     def get(self, name: str) -> Any:
         """The value, of the kind of its default; the default where the text makes no sense."""
-        default, stored = DEFAULTS[name], self.node.GetParameter(name)
+        default, stored = DEFAULTS[name], self.mrml.GetParameter(name)
         if isinstance(default, bool):
             return slicer.util.toBool(stored)
         try:
@@ -43,14 +50,14 @@ class Parameters:
             return default
 
     def set(self, name: str, value: Any) -> None:
-        self.node.SetParameter(name, text(value, DEFAULTS[name]))
+        self.mrml.SetParameter(name, text(value, DEFAULTS[name]))
         qt.QSettings().setValue(settingsKey(name), value)
 
-    def volume(self, role: str) -> Any:
-        return self.node.GetNodeReference(role)
+    def node(self, role: str) -> Any:
+        return self.mrml.GetNodeReference(role)
 
-    def setVolume(self, role: str, node: Any) -> None:
-        self.node.SetNodeReferenceID(role, node.GetID() if node else None)
+    def setNode(self, role: str, node: Any) -> None:
+        self.mrml.SetNodeReferenceID(role, node.GetID() if node else None)
 
 
 def settingsKey(name: str) -> str:

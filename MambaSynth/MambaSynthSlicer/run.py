@@ -1,9 +1,10 @@
 """One synthesis from the click to the nodes in the scene.
 
-    start --volumes as files--> child process --events--> poll --done--> nodes
+    job --volumes as files--> child process --events--> poll --done--> job: nodes
 
-The scene is touched once, at the very end, and only when the source is still what it was at the
-start; so a failure, a cancel, a closed scene or an edited source leaves no trace.
+What is synthesized, and from what, is a ``Job`` (``contrast_run.py``, ``cine_run.py``). The scene
+is touched once, at the very end, and only when the source is still what it was at the start; so a
+failure, a cancel, a closed scene or an edited source leaves no trace.
 """
 
 from __future__ import annotations
@@ -13,36 +14,35 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import slicer
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import MambaSynthError, RequestError
-from MambaSynthLib.io.exchange import load_volume, save_volume
-from MambaSynthLib.provenance import Provenance
-from MambaSynthLib.volume import Volume
 
-from . import annotation, mrml
 from .worker import DEVICES_ID, Event, Worker
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user asks for.
+class Job(Protocol):
+    """What a run synthesizes."""
 
-    ``steps`` and ``samples`` None: as the model's card says; ``slices``: first and end.
-    """
+    do: str  # the request of the protocol
 
-    model: str
-    sourceContrast: str = "T1w"
-    targetContrast: str = "T2w"
-    device: str = "auto"
-    steps: int | None = None
-    samples: int | None = None
-    seed: int = 0
-    slices: tuple[int, int] | None = None
-    spread: bool = False
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Put the source into ``folder``; the keys of the request.
+
+        Raises VolumeError (unfit source) or FileError (full disk).
+        """
+
+    def loss(self, atEnd: bool) -> str | None:
+        """Why the result can no longer be used, or None. Asked many times a second."""
+
+    def place(self, event: Event) -> dict[str, Any]:
+        """Make the nodes from the event ``done``; what the event ``finished`` tells of them.
+
+        Everything is read and checked before the scene is touched.
+        """
 
 
 @dataclass
@@ -50,18 +50,15 @@ class Run:
     """A synthesis under way."""
 
     id: int
-    request: Request
+    job: Job
     folder: Path
-    sourceId: str
-    outputId: str | None  # None: a new node
-    fingerprint: tuple[Any, ...]
     startedAt: float | None = None  # when the first piece of work was done
     doneAtStart: int = 0
     lost: str | None = None  # why the result will not be used
 
 
 class Runner:
-    """Starts runs, follows them and puts their results into the scene."""
+    """Starts runs, follows them and has their results put into the scene."""
 
     def __init__(self, worker: Worker | None = None):
         self.worker = worker or Worker(temporaryFolder=Path(slicer.app.temporaryPath))
@@ -71,17 +68,14 @@ class Runner:
     def busy(self) -> bool:
         return self._run is not None
 
-    def start(self, source: Any, output: Any, request: Request) -> None:
-        """Send ``source`` to the child process.
+    def start(self, job: Job) -> None:
+        """Send the job to the child process.
 
-        Raises VolumeError (unfit source), RequestError (busy, output is the source, no child) or
-        FileError (full disk); nothing has changed then.
+        Raises VolumeError (unfit source), RequestError (busy, no child) or FileError (full disk);
+        nothing has changed then.
         """
         if self.busy:
             raise RequestError(_("A synthesis is running already; wait for it or cancel it."))
-        if output is source and source is not None:
-            raise RequestError(_("The output must not be the source; choose another volume."))
-        volume = mrml.toVolume(source)
         try:
             folder = self.worker.newRunFolder()
         except OSError as error:
@@ -91,29 +85,15 @@ class Runner:
                 )
             ) from error
         try:
-            runId = self._send(volume, request, folder)
+            self._run = Run(self._send(job, folder), job, folder)
         except MambaSynthError:
             self.worker.removeRunFolder(folder)
             raise
-        outputId = output.GetID() if output else None
-        sourceId, fingerprint = source.GetID(), mrml.fingerprint(source)
-        self._run = Run(runId, request, folder, sourceId, outputId, fingerprint)
 
-    def _send(self, volume: Volume, request: Request, folder: Path) -> int:
-        file = save_volume(volume, folder / f"{request.sourceContrast}.npz")
+    def _send(self, job: Job, folder: Path) -> int:
+        request = {**job.write(folder), "folder": str(folder)}
         try:
-            return self.worker.synthesize(
-                {
-                    "model": request.model,
-                    "device": request.device,
-                    "sources": {request.sourceContrast: str(file)},
-                    "folder": str(folder),
-                    "steps": request.steps,
-                    "samples": request.samples,
-                    "seed": request.seed,
-                    "slices": request.slices,
-                }
-            )
+            return self.worker.run(job.do, request)
         except OSError as error:
             message = _("The synthesis process cannot be started ({reason}); reinstall MambaSynth.")
             raise RequestError(message.format(reason=error.strerror or error)) from error
@@ -132,8 +112,8 @@ class Runner:
     def poll(self) -> list[Event]:
         """What has happened, for the panel: the events of the worker, and ``finished``.
 
-        ``finished`` carries the new nodes: ``output`` and ``spread`` (or None). A ``failed`` is
-        told in words for the user; ``progress`` has ``secondsLeft`` (or None).
+        ``finished`` carries what ``Job.place`` tells of the new nodes. A ``failed`` is told in
+        words for the user; ``progress`` has ``secondsLeft`` (or None).
         """
         self._watchSource()
         return [told for event in self.worker.poll() if (told := self._handled(event))]
@@ -141,20 +121,9 @@ class Runner:
     def _watchSource(self) -> None:
         run = self._run
         if run and not run.lost:
-            run.lost = self._loss(run)
+            run.lost = run.job.loss(atEnd=False)
             if run.lost:
                 self.worker.cancel()
-
-    def _loss(self, run: Run) -> str | None:
-        """Why the result of ``run`` can no longer be used, or None."""
-        source = slicer.mrmlScene.GetNodeByID(run.sourceId)
-        if source is None:
-            return _("The source volume was removed during the synthesis; nothing was changed.")
-        if mrml.fingerprint(source) != run.fingerprint:
-            return _("The source volume was edited during the synthesis; start it again.")
-        if run.outputId and slicer.mrmlScene.GetNodeByID(run.outputId) is None:
-            return _("The output volume was removed during the synthesis; nothing was changed.")
-        return None
 
     def _handled(self, event: Event) -> Event | None:
         run = self._run
@@ -176,38 +145,16 @@ class Runner:
             self._run = None
 
     def _ended(self, run: Run, event: Event) -> Event:
-        run.lost = run.lost or self._loss(run)
+        run.lost = run.lost or run.job.loss(atEnd=True)
         if run.lost:
             return {"event": "failed", "message": run.lost, "details": ""}
         if event["event"] != "done":
             return event
         try:
-            return {"event": "finished", **self._place(run, event)}
+            placed = run.job.place(event)
         except MambaSynthError as error:
             return {"event": "failed", "message": str(error), "details": ""}
-
-    def _place(self, run: Run, event: Event) -> dict[str, Any]:
-        """Everything is read and checked before the scene is touched."""
-        volume = load_volume(event["targets"][run.request.targetContrast])
-        spread = load_volume(event["spread"]) if event["spread"] and run.request.spread else None
-        provenance = Provenance.from_bids(event["provenance"])
-        source = slicer.mrmlScene.GetNodeByID(run.sourceId)
-        if volume.shape != source.GetImageData().GetDimensions():
-            raise RequestError(_("The result does not have the source's grid; report this."))
-        slicer.mrmlScene.SaveStateForUndo()
-        name = mrml.syntheticName(source, run.request.targetContrast)
-        output = slicer.mrmlScene.GetNodeByID(run.outputId) if run.outputId else None
-        output = output or mrml.newVolumeNode(source, name)
-        mrml.fill(output, volume, source)
-        mrml.markSynthetic(output, provenance, source)
-        annotation.refresh()
-        if spread is None:
-            return {"output": output, "spread": None, "seconds": event["seconds"]}
-        spreadNode = mrml.newVolumeNode(source, f"{name} spread")
-        mrml.fill(spreadNode, spread, source)
-        mrml.markSynthetic(spreadNode, provenance, source)
-        spreadNode.SetAttribute(mrml.SPREAD_ATTRIBUTE, "standard deviation over samples")
-        return {"output": output, "spread": spreadNode, "seconds": event["seconds"]}
+        return {"event": "finished", "seconds": event["seconds"], **placed}
 
 
 def secondsLeft(run: Run, done: int, total: int) -> float | None:
@@ -221,11 +168,9 @@ def secondsLeft(run: Run, done: int, total: int) -> float | None:
     return (now - run.startedAt) / (done - run.doneAtStart) * (total - done)
 
 
-def runToEnd(
-    runner: Runner, source: Any, output: Any, request: Request, idle: Callable[[], None]
-) -> Event:
+def runToEnd(runner: Runner, job: Job, idle: Callable[[], None]) -> Event:
     """For scripts: run and wait; returns the ``finished`` event, raises RuntimeError else."""
-    runner.start(source, output, request)
+    runner.start(job)
     while True:
         for event in runner.poll():
             if event["event"] == "finished":

@@ -1,19 +1,23 @@
-"""The panel's run: the button and its reasons, preview, progress, devices, slices, and errors."""
+"""The panel's run: the button of the tab shown and its reasons, progress, devices, and errors.
+
+A tab is a task (``contrast_section.py``, ``cine_section.py``): its ``buttonText``, ``whyNot`` (the
+reason why nothing can be synthesized now, or None), ``job`` for the runner, and ``present`` for the
+result, which returns what to say of it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import MambaSynthError
 
-from . import dependencies, mrml
+from . import dependencies
 from .models_section import fillBox
-from .parameters import OUTPUT, SOURCE
-from .run import Request
+from .run import Job
 from .worker import Event
 
 POLL_MS = 50
@@ -25,6 +29,8 @@ class RunSection:
 
     def __init__(self, panel: Any):
         self.panel, self.ui, self.logic = panel, panel.ui, panel.logic
+        self._tasks = {"contrast": panel.contrast, "cine": panel.cine}  # in the order of the tabs
+        self._running: Any = None  # the task whose job is under way
         self._cancelling = False
         self._devicesKnown = False
         self._timer = qt.QTimer(panel.parent)
@@ -35,7 +41,10 @@ class RunSection:
         ui.logText.setMaximumBlockCount(LOG_LINES)
         ui.deviceComboBox.addItem(_("Automatic"), "auto")
         ui.applyButton.connect("clicked(bool)", self.onApply)
-        ui.previewButton.connect("clicked(bool)", self.onPreview)
+        panel.follow("currentChanged(int)", ui.taskTabs)
+        ui.taskTabs.connect("currentChanged(int)", self.onTab)
+        panel.follow("currentIndexChanged(int)", ui.deviceComboBox)
+        panel.follow("valueChanged(int)", ui.seedSpinBox)
         ui.advancedSection.connect("contentsCollapsed(bool)", self.onAdvancedFolded)
         self._shortcuts = [self._shortcut(keys) for keys in ("Ctrl+Return", "Ctrl+Enter")]
 
@@ -53,10 +62,31 @@ class RunSection:
 
     # ------------------------------------------------------------------------ what is shown
 
+    @property
+    def task(self) -> Any:
+        """The section of the tab shown."""
+        return self._tasks.get(self.panel.parameters.get("task"), self.panel.contrast)
+
     def show(self) -> None:
+        self.ui.seedSpinBox.value = self.panel.parameters.get("seed")
         self._showDevice()
-        self._showSliceRange()
+        self._showTab()
         self._showButtons()
+
+    def keep(self) -> None:
+        parameters = self.panel.parameters
+        parameters.set("task", list(self._tasks)[self.ui.taskTabs.currentIndex])
+        parameters.set("device", self.ui.deviceComboBox.currentData)
+        parameters.set("seed", self.ui.seedSpinBox.value)
+
+    def _showTab(self) -> None:
+        tabs = self.ui.taskTabs
+        for index, section in enumerate(self._tasks.values()):
+            section.showOptions(section is self.task)
+            if section is self.task:
+                tabs.setCurrentIndex(index)
+            height = qt.QSizePolicy.Preferred if section is self.task else qt.QSizePolicy.Ignored
+            tabs.widget(index).setSizePolicy(qt.QSizePolicy.Preferred, height)
 
     def _showDevice(self) -> None:
         box, device = self.ui.deviceComboBox, self.panel.parameters.get("device")
@@ -64,42 +94,19 @@ class RunSection:
             box.addItem(device, device)
         box.currentIndex = box.findData(device)
 
-    def _showSliceRange(self) -> None:
-        """Keep the range where the number of slices is the same; all of them otherwise."""
-        source, entry = self.panel.parameters.volume(SOURCE), self.panel.models.current()
-        widget = self.ui.sliceRangeWidget
-        if entry is None or mrml.refusal(source):
-            widget.enabled = False
-            return
-        last = mrml.sliceCount(source, entry.axisCodes) - 1
-        if not widget.enabled or widget.maximum != last:
-            widget.setRange(0, last)
-            widget.setValues(0, last)
-        widget.enabled = True
-
     def _showButtons(self) -> None:
         ui, busy = self.ui, self.logic.busy
-        reason = self.whyNot()
+        reason = self.task.whyNot()
         for button in (ui.applyButton, ui.previewButton):
             button.toolTip = reason or _("Ctrl+Enter starts, too.")
         if busy:
             ui.applyButton.text = _("Cancelling...") if self._cancelling else _("Cancel")
             ui.applyButton.toolTip = _("Stop the synthesis; the scene stays as it is.")
         else:
-            contrast = ui.targetComboBox.currentText.removesuffix("w")
-            ui.applyButton.text = _("Synthesize {contrast}").format(contrast=contrast)
+            ui.applyButton.text = self.task.buttonText()
         ui.applyButton.enabled = not self._cancelling if busy else reason is None
         ui.previewButton.enabled = not busy and reason is None
         ui.progressBar.visible = busy
-
-    def whyNot(self) -> str | None:
-        """Why nothing can be synthesized now, for the tooltip; None: all is well."""
-        source = self.panel.parameters.volume(SOURCE)
-        if self.panel.models.current() is None:
-            return _("Import a model package first, under Models.")
-        if source is not None and source is self.panel.parameters.volume(OUTPUT):
-            return _("The output must not be the source; choose another output volume.")
-        return mrml.refusal(source)
 
     def showStatus(self, text: str) -> None:
         self.ui.statusLabel.text = text
@@ -110,54 +117,32 @@ class RunSection:
         if self.ui.applyButton.enabled and not self.logic.busy:
             self.onApply()
 
+    def onTab(self) -> None:
+        """What was said of the last run concerns the other tab."""
+        if not self.logic.busy:
+            self.showStatus("")
+
     def onApply(self) -> None:
         if self.logic.busy:
             self._cancelling = True
             self.logic.cancel()
             self.panel.update()
         else:
-            self.start(self.selectedSlices(), self.panel.parameters.volume(OUTPUT))
+            self.start(self.task.job)
 
-    def onPreview(self) -> None:
-        """One slice into a new volume: seconds instead of minutes, to see whether it works."""
-        source, entry = self.panel.parameters.volume(SOURCE), self.panel.models.current()
-        view = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
-        index = mrml.sliceShown(view, source, entry.axisCodes)
-        self.start((index, index + 1), None)
-
-    def selectedSlices(self) -> tuple[int, int] | None:
-        """First and end of the chosen range; None for all slices."""
-        widget = self.ui.sliceRangeWidget
-        first, last = int(widget.minimumValue), int(widget.maximumValue)
-        whole = (first, last) == (int(widget.minimum), int(widget.maximum))
-        return None if whole else (first, last + 1)
-
-    def start(self, slices: tuple[int, int] | None, output: Any) -> None:
+    def start(self, makeJob: Callable[[], Job]) -> None:
+        """Run the job of the tab shown."""
         try:
             dependencies.ensure()
-            source = self.panel.parameters.volume(SOURCE)
-            self.logic.start(source, output, self._request(slices))
+            self.logic.start(makeJob())
         except MambaSynthError as error:
             self.panel.showError(str(error))
             return
+        self._running = self.task
         self.ui.progressBar.setRange(0, 0)  # busy, until the first progress arrives
         self.showStatus(_("Starting..."))
         self._timer.start()
         self.panel.update()
-
-    def _request(self, slices: tuple[int, int] | None) -> Request:
-        get, entry = self.panel.parameters.get, self.panel.models.current()
-        return Request(
-            model=entry.key,
-            sourceContrast=entry.sources[0],
-            targetContrast=self.ui.targetComboBox.currentText,
-            device=get("device"),
-            steps=get("steps") or None,
-            samples=get("samples") or None,
-            seed=get("seed"),
-            slices=slices,
-            spread=get("spread"),
-        )
 
     def onAdvancedFolded(self, folded: bool) -> None:
         """Ask for the devices when they are first looked at: it needs the child process."""
@@ -198,9 +183,9 @@ class RunSection:
         self.showStatus(counted if left is None else f"{counted}, {duration(left)} left")
 
     def on_finished(self, event: Event) -> None:
-        output = event["output"]
-        self.panel.compare.present(output.GetNodeReference(mrml.SOURCE_ROLE), output)
-        self._ended(_("Done in {time}.").format(time=duration(event["seconds"])))
+        done = _("Done in {time}.").format(time=duration(event["seconds"]))
+        warnings = [_("Warning: {text}").format(text=text) for text in event["warnings"]]
+        self._ended(" ".join([done, self._running.present(event), *warnings]).strip())
 
     def on_cancelled(self, event: Event) -> None:
         self._ended(_("Cancelled; nothing was changed."))

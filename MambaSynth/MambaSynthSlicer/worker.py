@@ -117,14 +117,17 @@ class Worker:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def synthesize(self, request: dict[str, Any]) -> int:
-        """Start a run; keys as ``do: synthesize`` of the protocol. Raises OSError: no child."""
+    def run(self, do: str, request: dict[str, Any]) -> int:
+        """Start a run: what to ``do`` (synthesize, cine) and the keys that the protocol has for it.
+
+        Returns the id of the run. Raises OSError: no child.
+        """
         if self.busy:
             raise RuntimeError("A synthesis is running already.")
         self._start()
         self._busyId = self._nextId
         self._nextId += 1
-        self._send({"do": "synthesize", "id": self._busyId, **request})
+        self._send({"do": do, "id": self._busyId, **request})
         return self._busyId
 
     def askDevices(self) -> None:

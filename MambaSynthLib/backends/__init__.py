@@ -42,7 +42,7 @@ class Backend(Protocol):
     def default_batch(self, device: str) -> int:
         """Slices per network call."""
 
-    def load_network(self, package: ModelPackage, device: str) -> Network:
+    def load_network(self, package: ModelPackage, device: str, precision: str = "auto") -> Network:
         """Images (B,C,H,W) float32 -> (B,C',H,W) float32. Raises ModelError, RequestError."""
 
 

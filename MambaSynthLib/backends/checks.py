@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from MambaSynthLib.backends.memory import is_exhausted
 from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage, Weights
@@ -57,8 +58,7 @@ def telling_memory(
     try:
         yield
     except Exception as error:  # each runtime has a class of its own
-        text = str(error)
-        if isinstance(error, MemoryError) or "allocat" in text or "out of memory" in text:
+        if is_exhausted(error):
             raise RequestError(
                 f"the memory of {device} is not enough for {shape[0]} slices of {shape[2]} x "
                 f"{shape[3]} pixels at a time; use {remedy}."

@@ -86,16 +86,18 @@ def processors() -> int:
     return min(here or 1, MOST_AT_ONCE)
 
 
-def load_network(package: ModelPackage, device: str) -> Network:
+def load_network(package: ModelPackage, device: str, precision: str = "auto") -> Network:
     """The package's network on ``device``: images (B,C,H,W) float32 -> (B,C',H,W) float32.
 
     Raises
     ------
     ModelError: the method is unknown, or the weights do not belong to the network that the card
         describes; names the first key that is missing, left over, of another shape or kind.
-    RequestError: ONNX Runtime opened another device than the wanted one, or cannot compute this
-        method.
+    RequestError: ONNX Runtime opened another device than the wanted one, cannot compute this
+        method, or is asked for another precision than float32.
     """
+    if precision not in ("auto", "fp32"):
+        raise RequestError(f"precision {precision}: ONNX Runtime computes in fp32; use torch.")
     warn_of_two_packages()
     folder = method_folder(package)
     if find_spec(f"{folder}.graph") is None:

@@ -17,12 +17,17 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.backends import Network
 from MambaSynthLib.backends.checks import check_keys, method_folder, telling_memory
+from MambaSynthLib.backends.memory import FittingNetwork
 from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage, Weights
 
 NAME = "torch"
+PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16")
 LARGEST_CHECKPOINT = 4 * 1024**3  # bytes
+GPU_PRECISION = "tf32"  # of the convolutions on CUDA, see Testing/benchmarks/precision.py
+MOST_AT_ONCE = 32  # slices on a GPU; more are no faster
+SLICE_MEMORY = 256 * 1024**2  # bytes, of a large slice of the largest network
 
 
 def available_devices() -> dict[str, str]:
@@ -70,50 +75,81 @@ def _exists(name: str) -> bool:
 
 
 def default_batch(device: str) -> int:
-    """Slices per network call: one for each thread of a CPU; a GPU wants to be filled."""
-    return torch.get_num_threads() if device == "cpu" else 8
+    """Slices per network call: one for each thread of a CPU; what fits the free memory of a GPU."""
+    if device == "cpu":
+        return torch.get_num_threads()
+    if not device.startswith("cuda"):
+        return 8
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(MOST_AT_ONCE, free // SLICE_MEMORY))
 
 
-def load_network(package: ModelPackage, device: str) -> Any:
+def load_network(package: ModelPackage, device: str, precision: str = "auto") -> Any:
     """The package's network on ``device``: images (B,C,H,W) float32 -> (B,C',H,W) float32.
 
-    The target estimate is the last of the C' channels; the others may be left out. For a cine
-    method it is the ``Network`` that the method's ``synthesis.py`` describes instead.
+    The target estimate is the last of the C' channels; the others may be left out. ``precision``
+    of the convolutions is fp32, tf32, fp16 or bf16; ``auto`` is fp32, on CUDA ``GPU_PRECISION``.
+    Where a GPU's memory ends, the images are taken in smaller batches, at last on the CPU.
+    For a cine method it is the ``Network`` that the method's ``synthesis.py`` describes instead.
 
     Raises
     ------
     ModelError: the method is unknown, or the weights do not belong to the network that the card
         describes; names the first key that is missing, left over, of another shape or kind.
+    RequestError: an unknown precision.
     """
-    card, folder = package.card, method_folder(package)
+    folder = method_folder(package)
+    network = _trained(package, folder)
+    if precision not in PRECISIONS:
+        raise RequestError(f"precision {precision}: is unknown; use {', '.join(PRECISIONS)}.")
+    if precision == "auto":
+        precision = GPU_PRECISION if device.startswith("cuda") else "fp32"
+    if METHODS[package.card.method].task == "cine":
+        guard = partial(telling_memory, device, remedy="another --device, or a coarser grid")
+        return importlib.import_module(f"{folder}.inference").TorchNetwork(network, device, guard)
+    if device == "cpu":
+        return _one_thread_per_slice(_runner(network, folder, device, precision))
+
+    def on_cpu() -> Network:
+        return load_network(package, "cpu")
+
+    run = _runner(network, folder, device, precision)
+    return FittingNetwork(run, on_cpu, device, torch.cuda.empty_cache)
+
+
+def _trained(package: ModelPackage, folder: str) -> torch.nn.Module:
+    """The method's network with the package's weights, for inference."""
     weights = package.read_weights()
     module = importlib.import_module(f"{folder}.network")
-    network: torch.nn.Module = module.build(card.network)
+    network: torch.nn.Module = module.build(package.card.network)
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     check_keys(shapes, weights, package.folder)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-    network.eval().requires_grad_(False).to(device)
-    if METHODS[card.method].task == "cine":
-        guard = partial(telling_memory, device, remedy="another --device, or a coarser grid")
-        return importlib.import_module(f"{folder}.inference").TorchNetwork(network, device, guard)
-    prepared = _prepared(network, folder)
+    return network.eval().requires_grad_(False)
+
+
+def _runner(network: torch.nn.Module, folder: str, device: str, precision: str) -> Network:
+    """The network on a device, from arrays to arrays."""
+    prepared = _prepared(network.to(device), folder, precision)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode(), telling_memory(device, images.shape):
+        with torch.inference_mode():
             result = prepared(torch.from_numpy(images).to(device))
             array: NDArray[np.float32] = result.float().cpu().numpy()
         return array
 
-    return _one_thread_per_slice(run) if device == "cpu" else run
+    return run
 
 
-def _prepared(network: torch.nn.Module, folder: str) -> Callable[[torch.Tensor], torch.Tensor]:
+def _prepared(
+    network: torch.nn.Module, folder: str, precision: str
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """What the method's ``inference.py`` makes of the network; the network, where there is none."""
     name = f"{folder}.inference"
     if find_spec(name) is None:
         return network
     prepared: Callable[[torch.Tensor], torch.Tensor]
-    prepared = importlib.import_module(name).prepare(network)
+    prepared = importlib.import_module(name).prepare(network, precision=precision)
     return prepared
 
 
@@ -126,7 +162,8 @@ def _one_thread_per_slice(run: Network) -> Network:
     workers = ThreadPoolExecutor(torch.get_num_threads(), "slice", initializer=_compute_alone)
 
     def run_all(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.concatenate(list(workers.map(run, images[:, None])))
+        with telling_memory("cpu", images.shape):
+            return np.concatenate(list(workers.map(run, images[:, None])))
 
     return run_all
 

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthLib import console
     from MambaSynthLib.cine_engine import CineEngine
     from MambaSynthLib.cine_upsampling import plan, provenance_of, upsample
-    from MambaSynthLib.io.cine_files import write_cine
+    from MambaSynthLib.io.cine_writing import write_cine
 
     _check_request(options)
     package = _choose_model(options.model)
@@ -125,7 +125,7 @@ def _read(options: argparse.Namespace) -> Cine:
 
 def _check_outputs(options: argparse.Namespace, cine: Cine) -> None:
     """Refuse what cannot be written, before any computing."""
-    from MambaSynthLib.io.cine_files import check_cine_output
+    from MambaSynthLib.io.cine_writing import check_cine_output
 
     room = 4 * cine.frames[0].array.size * options.frames
     check_cine_output(options.output, overwrite=options.overwrite, inputs=options.inputs, room=room)

@@ -27,8 +27,8 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from MambaSynthLib import console
+    from MambaSynthLib.evaluation import evaluate
     from MambaSynthLib.io.files import read_volume
-    from MambaSynthLib.metrics import evaluate
 
     synthetic = read_volume(options.synthetic)
     source = read_volume(options.source) if options.source else _find_source(options)

@@ -61,9 +61,10 @@ def run(options: argparse.Namespace) -> int:
     """Check everything that can be checked, compute, then write."""
     from MambaSynthLib import console
     from MambaSynthLib.engine import Engine
+    from MambaSynthLib.registry import choose_model
 
     _check_outputs(options)
-    package = _choose_model(options)
+    package = choose_model(options.model, options.source, options.to)
     _check_uncertainty(options, package)
     source, reference = _read(options)
     for warning in source.notes:
@@ -150,7 +151,7 @@ def _check_uncertainty(options: argparse.Namespace, package: ModelPackage) -> No
 def _read(options: argparse.Namespace) -> tuple[Volume, Volume | None]:
     """The source, and the reference if there is one, on the same grid."""
     from MambaSynthLib.io.files import read_volume
-    from MambaSynthLib.metrics import check_same_grid
+    from MambaSynthLib.volume import check_same_grid
 
     source = read_volume(
         options.input,
@@ -188,25 +189,6 @@ def _write(
             file.unlink(missing_ok=True)
         raise
     return files
-
-
-def _choose_model(options: argparse.Namespace) -> ModelPackage:
-    from MambaSynthLib.registry import find_model, model_for
-
-    if not options.model:
-        return model_for(options.source, options.to)
-    package = find_model(options.model)
-    card = package.card
-    if options.to not in card.target_contrasts or options.source not in (
-        None,
-        *card.source_contrasts,
-    ):
-        raise RequestError(
-            f"the model {card.id} synthesizes {card.direction}, not "
-            f"{options.source or card.source_contrasts[0]} -> {options.to}; choose another with "
-            "'mambasynth models list'."
-        )
-    return package
 
 
 def _write_report(

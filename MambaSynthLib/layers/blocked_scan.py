@@ -101,7 +101,7 @@ class _BlockedScan(torch.autograd.Function):
             if keep:
                 entries[index] = states.entry
             torch.matmul(readout, states.advance(index), out=out)
-            states.carry(len(out))
+            states.carry(index)
         ctx.save_for_backward(u, delta, B, C, rates, entries)
         ctx.sizes = lanes, block
         return y
@@ -130,13 +130,25 @@ class _BlockedScan(torch.autograd.Function):
             g = adjoints.retreat(index)
             torch.matmul(g, (delta_ * u_).unsqueeze(-1), out=dB_.unsqueeze(-1))
             dx = torch.matmul(B_.unsqueeze(-2), g).squeeze(-2)  # d loss / d (delta_l u_l)
-            pull = g.mul_(states.before(len(g)))
+            pull = g.mul_(states.before(index))
             pull.mul_(states.decays[: len(g)])  # d loss / d (delta_l A)
             for token_pull, token_delta in zip(pull, delta_.unsqueeze(-2), strict=True):
                 drates.addcmul_(token_pull, token_delta)
             torch.mul(dx, delta_, out=du_)
             torch.addcmul(pull.mul_(rates).sum(-2), dx, u_, out=ddelta_)
         return du, ddelta, dB, dC, drates, None, None
+
+
+class _Block:
+    """The memory of a block of tokens, cut once: slicing for each block would take as long as
+    computing it.
+    """
+
+    def __init__(self, states: Tensor, decays: Tensor, tokens: int) -> None:
+        self.before, self.after = states[:tokens], states[1 : tokens + 1]  # (t,S,N,D)
+        self.decays = decays[:tokens]
+        self.pairs = list(zip(self.after.unbind(0), self.decays.unbind(0), strict=True))
+        self.last = states[tokens]
 
 
 class _States:
@@ -147,11 +159,12 @@ class _States:
         steps = delta.unsqueeze(-2).split(block)  # (t,S,1,D)
         inputs = (delta * u).unsqueeze(-2).split(block)  # (t,S,1,D)
         maps = B.contiguous().unsqueeze(-1).split(block)  # (t,S,N,1)
-        self._blocks = list(zip(steps, inputs, maps, strict=True))
         self.decays = u.new_empty((block, *rates.shape))
-        self._states = u.new_empty((block + 1, *rates.shape))  # the first is the entry
-        self.entry = self._states[0]
-        self._tokens = list(zip(self._states[1:].unbind(0), self.decays.unbind(0), strict=True))
+        states = u.new_empty((block + 1, *rates.shape))  # the first is the entry
+        self.entry = states[0]
+        whole, rest = (_Block(states, self.decays, len(x)) for x in (steps[0], steps[-1]))
+        memory = [whole] * (len(steps) - 1) + [rest]
+        self._blocks = list(zip(steps, inputs, maps, memory, strict=True))
         self._floor = _exponent_floor(delta, self.rates)
 
     def __len__(self) -> int:
@@ -161,28 +174,28 @@ class _States:
         """Start the next block from ``h`` (S,N,D)."""
         self.entry.copy_(h)
 
-    def carry(self, tokens: int) -> None:
-        """Start the next block where the last one, of ``tokens``, ended."""
-        self.entry.copy_(self._states[tokens])
+    def carry(self, index: int) -> None:
+        """Start the next block where this one ended."""
+        self.entry.copy_(self._blocks[index][3].last)
 
-    def before(self, tokens: int) -> Tensor:
+    def before(self, index: int) -> Tensor:
         """(t,S,N,D) the state before each token of the block."""
-        return self._states[:tokens]
+        return self._blocks[index][3].before
 
     def advance(self, index: int) -> Tensor:
         """(t,S,N,D) the state after each token of the block."""
-        _, inputs, maps = self._blocks[index]
-        count = len(self.fill_decays(index))
-        states = torch.mul(inputs, maps, out=self._states[1 : count + 1])
+        _, inputs, maps, memory = self._blocks[index]
+        self.fill_decays(index)
+        torch.mul(inputs, maps, out=memory.after)
         h = self.entry
-        for state, decay in self._tokens[:count]:
+        for state, decay in memory.pairs:
             h = state.addcmul_(decay, h)
-        return states
+        return memory.after
 
     def fill_decays(self, index: int) -> Tensor:
         """(t,S,N,D) exp(delta_l A) of the block."""
-        steps = self._blocks[index][0]
-        return _decays(steps, self.rates, self._floor, self.decays[: len(steps)])
+        steps, _, _, memory = self._blocks[index]
+        return _decays(steps, self.rates, self._floor, memory.decays)
 
     def first(self, lanes: int) -> Tensor:
         """(S,N,D) the state with which each lane starts."""
@@ -191,7 +204,8 @@ class _States:
             return zero
         self.enter(zero)
         for index in range(len(self)):
-            self.carry(len(self.advance(index)))
+            self.advance(index)
+            self.carry(index)
         return _chain(self.entry, self.through(), lanes)
 
     def through(self) -> Tensor:

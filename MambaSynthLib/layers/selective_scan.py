@@ -15,14 +15,15 @@ For every channel d and state n, with h_{-1} = 0,
 | h      | ``h``    | (...,N,D) | state; D last, so that each step touches whole rows    |
 
 ``selective_scan_sequential`` is the definition. ``blocked_scan`` computes the same fast, with a
-backward pass that recomputes the states instead of storing all L of them. ``selective_scan``
-chooses between the latter and mamba-ssm's CUDA kernel.
+backward pass that recomputes the states instead of storing all L of them; ``triton_scan`` does so
+in kernels of its own on CUDA. ``selective_scan`` chooses between them and mamba-ssm's CUDA kernel.
 """
 
 from __future__ import annotations
 
 import logging
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -31,6 +32,8 @@ from torch import Tensor
 from MambaSynthLib.layers.blocked_scan import selective_scan_blocked
 
 LOG = logging.getLogger(__name__)
+BACKENDS = ("auto", "mamba_ssm", "triton", "torch")
+Scan = Callable[..., Tensor]
 
 
 def selective_scan(
@@ -38,26 +41,33 @@ def selective_scan(
 ) -> Tensor:
     """y (B,K,L,D) of the recurrence above, in float32 (float64 stays float64).
 
-    ``backend`` is ``auto``, ``torch`` or ``mamba_ssm``; ``auto`` takes mamba-ssm's kernel for CUDA
-    tensors when that package imports, and portable PyTorch otherwise.
+    ``backend`` is one of ``BACKENDS``; ``auto`` takes for float32 on CUDA the first of mamba-ssm's
+    kernel and Triton's that imports, and portable PyTorch otherwise.
 
     Raises
     ------
-    RuntimeError: ``mamba_ssm`` was asked for and cannot run here.
+    RuntimeError: ``mamba_ssm`` or ``triton`` was asked for and cannot run here.
     ValueError: an unknown backend.
     """
+    if backend not in BACKENDS:
+        raise ValueError(f"scan backend {backend!r}; expected {', '.join(BACKENDS)}")
     inputs: tuple[Tensor, ...] = (u, delta, A, B, C, D)
     if u.dtype != torch.float64:
         inputs = tuple(tensor.float() for tensor in inputs)
-    if backend not in ("auto", "torch", "mamba_ssm"):
-        raise ValueError(f"scan backend {backend!r}; expected auto, torch or mamba_ssm")
-    kernel = _mamba_ssm_kernel() if backend != "torch" and u.is_cuda else None
-    if backend == "mamba_ssm" and kernel is None:
-        raise RuntimeError("the mamba_ssm scan needs a CUDA tensor and an importable mamba-ssm")
     with torch.autocast(u.device.type, enabled=False):
-        if kernel is not None and u.dtype == torch.float32:
-            return _scan_with_kernel(kernel, *inputs)
-        return selective_scan_blocked(*inputs)
+        return _choose(backend, on_cuda=u.is_cuda and u.dtype != torch.float64)(*inputs)
+
+
+def _choose(backend: str, on_cuda: bool) -> Scan:
+    """The scan to use. Raises RuntimeError when it cannot run here."""
+    for name, load in (("mamba_ssm", _mamba_ssm_scan), ("triton", _triton_scan)):
+        if backend in ("auto", name):
+            scan = load() if on_cuda else None
+            if scan is not None:
+                return scan
+            if backend == name:
+                raise RuntimeError(f"the {name} scan needs a float32 CUDA tensor and {name}")
+    return selective_scan_blocked
 
 
 def selective_scan_sequential(
@@ -76,15 +86,27 @@ def selective_scan_sequential(
 
 
 @cache
-def _mamba_ssm_kernel() -> Any | None:
+def _mamba_ssm_scan() -> Scan | None:
     """mamba-ssm's ``selective_scan_fn``, or None where it does not import."""
     try:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     except (ImportError, RuntimeError, OSError) as reason:  # a build for another torch or CUDA
-        LOG.info("selective scan: portable PyTorch (mamba-ssm: %s)", reason)
+        LOG.info("selective scan: mamba-ssm does not import (%s)", reason)
         return None
     LOG.info("selective scan: mamba-ssm's CUDA kernel")
-    return selective_scan_fn
+    return partial(_scan_with_kernel, selective_scan_fn)
+
+
+@cache
+def _triton_scan() -> Scan | None:
+    """The kernels in ``triton_kernels``, or None where Triton does not import."""
+    try:
+        from MambaSynthLib.layers.triton_scan import selective_scan_triton
+    except (ImportError, RuntimeError, OSError) as reason:
+        LOG.info("selective scan: portable PyTorch (Triton does not import: %s)", reason)
+        return None
+    LOG.info("selective scan: Triton kernels")
+    return selective_scan_triton
 
 
 def _scan_with_kernel(

@@ -1,7 +1,7 @@
 """CRAViM's generator: plain, prepared, compiled, and the floor that a matrix product sets.
 
     python -m Testing.benchmarks.network [--rounds 5] [--threads 1] [--ngf 64] [--size 256 256]
-        [--steps-apart] [--compile]
+        [--steps-apart] [--compile] [--others]
 
 F1 is the time of as many float32 multiplications in matrix products of 1024 x 1024 as the network
 has (103.9 GFLOP at full size), measured in the same run.
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import fields, replace
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from MambaSynthLib.layers.selective_scan import selective_scan
 from MambaSynthLib.methods.cravim.inference import CPU_STEPS, GPU_STEPS, prepare
 from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
+from Testing.benchmarks.others import DiffusionUNet, resnet_generator
 from Testing.benchmarks.race import arguments, peak_memory, race, report
 from Testing.benchmarks.scan import inputs_of
 
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps-apart", action="store_true", help="leave out one step at a time")
     parser.add_argument("--compile", action="store_true", help="also torch.compile, slow to start")
+    parser.add_argument("--others", action="store_true", help="also other papers' networks")
     options = parser.parse_args()
 
     torch.manual_seed(0)
@@ -83,6 +86,11 @@ def main() -> None:
         networks["torch.compile"] = torch.compile(network)
     runs = {"F1": matrix_products(flop_of(network, images), options.device)}
     runs |= {name: partial(_inference, call, images) for name, call in networks.items()}
+    if options.others:
+        runs |= {
+            name: partial(_inference, other.to(options.device).eval(), images)
+            for name, other in _others().items()
+        }
     runs["scans of ours"] = scans(images, options.ngf)
 
     seconds = race(runs, options.rounds, options.threads, options.device)
@@ -97,6 +105,17 @@ def main() -> None:
     size = "x".join(map(str, options.size))
     report(f"network ngf {options.ngf} {size} threads {options.threads}", rows, options.out,
            "times F1")  # fmt: skip
+
+
+def _others() -> dict[str, torch.nn.Module]:
+    """Networks of other papers, named with their parameters."""
+    networks = {"CycleGAN's ResNet generator": resnet_generator()}
+    if find_spec("einops") is None:  # MONAI's attention needs it
+        print("einops is not installed, the diffusion U-Net left out; pip install --no-deps einops")
+    else:
+        networks["U-Net of the size of NCSN++ (MONAI)"] = DiffusionUNet()
+    sizes = {name: sum(p.numel() for p in n.parameters()) / 1e6 for name, n in networks.items()}
+    return {f"{name}, {sizes[name]:.1f} M": network for name, network in networks.items()}
 
 
 def _inference(call: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -91,7 +92,10 @@ def report(title: str, rows: Sequence[Row], out: Path, bars: str) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    _plot(title, rows, bars, path.with_suffix(".png"))
+    if find_spec("matplotlib") is None:
+        print("matplotlib is not installed: no plot")
+    else:
+        _plot(title, rows, bars, path.with_suffix(".png"))
 
 
 def _shown(value: object) -> str:

@@ -1,6 +1,8 @@
 """The selective scan against its definition, the textbook, mambapy and the memory's bandwidth.
 
-python -m Testing.benchmarks.scan [--rounds 5] [--threads 1] [--device cpu]
+python -m Testing.benchmarks.scan [--rounds 5] [--threads 1]
+
+On a GPU: ``scan_gpu``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A whole volume through the engine: time and peak memory against its number of slices.
 
     python -m Testing.benchmarks.volume [--slices 10 30 100 300] [--pixels 128] [--ngf 16]
-        [--steps 1] [--threads 1]
+        [--steps 1] [--threads 1] [--device cpu]
 
-Each volume has a process of its own, so that no peak is another's. The weights are random, which
-changes neither time nor memory.
+On the CPU each volume has a process of its own, so that no peak is another's. The weights are
+random, which changes neither time nor memory.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
 from MambaSynthLib.volume import Volume
 from Testing.benchmarks.race import arguments, report
 
+Size = tuple[int, int]
 
-def engine_of(ngf: int, pixels: int, device: str) -> Engine:
+
+def engine_of(ngf: int, size: Size, device: str) -> Engine:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "random.pth"
@@ -37,31 +39,34 @@ def engine_of(ngf: int, pixels: int, device: str) -> Engine:
             source_contrast="T1w",
             target_contrast="T2w",
             folder=Path(folder) / "package",
-            size=(pixels, pixels),
+            size=size,
         )
         return Engine(package, device)
 
 
-def cylinder(slices: int, pixels: int) -> Volume:
-    """Something bright in every slice."""
-    rows, columns = np.mgrid[-1 : 1 : pixels * 1j, -1 : 1 : pixels * 1j]
+def cylinder(slices: int, size: Size) -> Volume:
+    """Something bright in every slice of ``size`` rows and columns."""
+    columns, rows = np.mgrid[-1 : 1 : size[1] * 1j, -1 : 1 : size[0] * 1j]  # the array is (I,J,K)
     disc = np.where(rows**2 + columns**2 < 0.6, 300 + 100 * np.sin(9 * columns), 0)
     array = np.repeat(disc.astype(np.float32)[:, :, None], slices, axis=2)
     return Volume(array, np.diag([-1.0, -1, 1, 1]))
 
 
-def measure(options: argparse.Namespace, slices: int, pixels: int) -> dict[str, object]:
+def measure(options: argparse.Namespace, slices: int, size: Size) -> dict[str, object]:
     """One volume, in this process."""
-    torch.set_num_threads(options.threads)
-    engine = engine_of(options.ngf, pixels, options.device)
-    engine.synthesize({"T1w": cylinder(2, pixels)}, steps=1)
-    volume = cylinder(slices, pixels)
+    if options.device == "cpu":
+        torch.set_num_threads(options.threads)
+    engine = engine_of(options.ngf, size, options.device)
+    warm_up = 2 if options.device == "cpu" else slices  # a GPU's first call of each size is slow
+    engine.synthesize({"T1w": cylinder(warm_up, size)}, steps=1)
+    volume = cylinder(slices, size)
     start, started = time.perf_counter(), time.process_time()
     engine.synthesize({"T1w": volume}, steps=options.steps)
     wall, processor = time.perf_counter() - start, time.process_time() - started
     peak, own = process_peak(), volume.array.nbytes / 2**20
     return {
-        "volume": f"{slices} x {pixels}^2", "s": wall, "ms per slice": 1e3 * wall / slices,
+        "volume": f"{slices} x {size[0]} x {size[1]}", "steps": options.steps, "s": wall,
+        "ms per slice": 1e3 * wall / slices,
         "CPU ms per slice": 1e3 * processor / slices, "volume MB": own, "peak MB": peak,
         "less source and result": peak - 2 * own,
     }  # fmt: skip
@@ -75,29 +80,41 @@ def process_peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
+def measure_alone(options: argparse.Namespace, slices: int, size: Size) -> dict[str, object]:
+    """One volume, in a process of its own."""
+    shared = [
+        f"--{name}={getattr(options, name)}" for name in ("threads", "device", "ngf", "steps")
+    ]
+    command = [sys.executable, "-m", "Testing.benchmarks.volume", "--one", *shared,
+               f"--slices={slices}", f"--pixels={size[0]}x{size[1]}"]  # fmt: skip
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def rows_and_columns(text: str) -> Size:
+    """'192x160' or '256'."""
+    rows, _, columns = text.partition("x")
+    return int(rows), int(columns or rows)
+
+
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--slices", type=int, nargs="+", default=[10, 30, 100, 300])
-    parser.add_argument("--pixels", type=int, nargs="+", default=[128])
+    parser.add_argument("--pixels", type=rows_and_columns, nargs="+", default=[(128, 128)])
     parser.add_argument("--ngf", type=int, default=16)
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    sizes = [(slices, pixels) for pixels in options.pixels for slices in options.slices]
+    sizes = [(slices, size) for size in options.pixels for slices in options.slices]
     if options.one:
         print(json.dumps(measure(options, *sizes[0])))
         return
-    shared = [
-        f"--{name}={getattr(options, name)}" for name in ("threads", "device", "ngf", "steps")
-    ]
-    rows = []
-    for slices, pixels in sizes:
-        command = [sys.executable, "-m", "Testing.benchmarks.volume", "--one", *shared,
-                   f"--slices={slices}", f"--pixels={pixels}"]  # fmt: skip
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
+    call = measure_alone if options.device == "cpu" else measure
+    rows = [call(options, *size) for size in sizes]
     title = f"volume ngf {options.ngf} steps {options.steps} threads {options.threads}"
-    report(title, rows, options.out, "CPU ms per slice")
+    if options.device != "cpu":
+        title += f" on {options.device}"
+    report(title, rows, options.out, "ms per slice")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from PIL import Image
 from MambaSynthLib import cine_report
 from MambaSynthLib.cine_report import Film
 from MambaSynthLib.cli import main
-from MambaSynthLib.io.cine_files import read_cine, write_cine
+from MambaSynthLib.io.cine_files import read_cine
+from MambaSynthLib.io.cine_writing import write_cine
 from MambaSynthLib.io.files import write_volume
 from MambaSynthLib.provenance import Provenance
 from Testing.library.cine_hearts import beat, heart, random_package

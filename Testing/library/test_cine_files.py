@@ -13,7 +13,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from MambaSynthLib.cine_phases import choose_phases, seems_swapped
 from MambaSynthLib.errors import FileError, VolumeError
-from MambaSynthLib.io.cine_files import read_cine, write_cine
+from MambaSynthLib.io.cine_files import read_cine
+from MambaSynthLib.io.cine_writing import write_cine
 from MambaSynthLib.io.dicom_series import read_dicom_volume
 from MambaSynthLib.io.files import read_marks, read_volume, write_volume
 from MambaSynthLib.provenance import Provenance

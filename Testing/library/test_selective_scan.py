@@ -14,7 +14,6 @@ from torch import Tensor
 
 from MambaSynthLib.layers import selective_scan as module
 from MambaSynthLib.layers.selective_scan import (
-    _scan_with_kernel,
     selective_scan,
     selective_scan_blocked,
     selective_scan_sequential,
@@ -226,13 +225,14 @@ def test_double_precision_is_kept():
 
 
 def test_an_unknown_backend_is_refused():
-    with pytest.raises(ValueError, match="'triton'.*auto, torch or mamba_ssm"):
-        selective_scan(*arguments((1, 1, 2, 1, 1)), backend="triton")
+    with pytest.raises(ValueError, match="'cuda'.*auto, mamba_ssm, triton, torch"):
+        selective_scan(*arguments((1, 1, 2, 1, 1)), backend="cuda")
 
 
-def test_mamba_ssm_is_refused_for_tensors_on_the_cpu():
-    with pytest.raises(RuntimeError, match="CUDA tensor"):
-        selective_scan(*arguments((1, 1, 2, 1, 1)), backend="mamba_ssm")
+@pytest.mark.parametrize("backend", ["mamba_ssm", "triton"])
+def test_cuda_kernels_are_refused_for_tensors_on_the_cpu(backend):
+    with pytest.raises(RuntimeError, match=f"{backend} scan needs a float32 CUDA tensor"):
+        selective_scan(*arguments((1, 1, 2, 1, 1)), backend=backend)
 
 
 def naive_selective_scan_fn(u, delta, A, B, C, D=None) -> Tensor:
@@ -261,16 +261,15 @@ def fake_mamba_ssm(monkeypatch):
     monkeypatch.setitem(sys.modules, "mamba_ssm", ModuleType("mamba_ssm"))
     monkeypatch.setitem(sys.modules, "mamba_ssm.ops", ModuleType("mamba_ssm.ops"))
     monkeypatch.setitem(sys.modules, interface.__name__, interface)
-    module._mamba_ssm_kernel.cache_clear()
+    module._mamba_ssm_scan.cache_clear()
     yield
-    module._mamba_ssm_kernel.cache_clear()
+    module._mamba_ssm_scan.cache_clear()
 
 
 def test_the_kernel_of_mamba_ssm_is_called_in_its_own_layout(fake_mamba_ssm):
     inputs = arguments((2, 4, 10, 3, 2), torch.float64)
-    kernel = module._mamba_ssm_kernel()
-    assert kernel is naive_selective_scan_fn
-    assert_close(_scan_with_kernel(kernel, *inputs), by_the_formula(*inputs), 1e-12)
+    assert module._choose("auto", on_cuda=True) is module._mamba_ssm_scan()
+    assert_close(module._mamba_ssm_scan()(*inputs), by_the_formula(*inputs), 1e-12)
 
 
 def test_tensors_on_the_cpu_are_scanned_without_the_kernel(fake_mamba_ssm, monkeypatch):
@@ -283,23 +282,20 @@ def test_tensors_on_the_cpu_are_scanned_without_the_kernel(fake_mamba_ssm, monke
 
 
 @pytest.mark.parametrize("failure", [ImportError, OSError, RuntimeError])
-def test_a_mamba_ssm_that_does_not_import_counts_as_absent(failure, monkeypatch):
+def test_kernels_that_do_not_import_count_as_absent(failure, monkeypatch):
     class Broken:
         @staticmethod
         def find_spec(name, path=None, target=None):
-            if name.startswith("mamba_ssm"):
+            if name.startswith(("mamba_ssm", "triton")):
                 raise failure("built for another torch")
 
     monkeypatch.setattr(sys, "meta_path", [Broken, *sys.meta_path])
-    for name in [name for name in sys.modules if name.startswith("mamba_ssm")]:
-        monkeypatch.delitem(sys.modules, name)
-    module._mamba_ssm_kernel.cache_clear()
-    assert module._mamba_ssm_kernel() is None
-    module._mamba_ssm_kernel.cache_clear()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_cuda_gives_the_result_of_the_cpu():
-    inputs = arguments((2, 4, 100, 8, 16))
-    found = selective_scan(*(x.cuda() for x in inputs)).cpu()
-    assert_close(found, by_the_formula(*inputs), 1e-4)
+    for name in list(sys.modules):
+        if name.startswith(("mamba_ssm", "triton", "MambaSynthLib.layers.triton")):
+            monkeypatch.delitem(sys.modules, name)
+    loaders = module._mamba_ssm_scan, module._triton_scan
+    for load in loaders:
+        load.cache_clear()
+    assert module._choose("auto", on_cuda=True) is selective_scan_blocked
+    for load in loaders:
+        load.cache_clear()

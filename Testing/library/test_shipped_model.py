@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from MambaSynthLib.engine import Engine
+from MambaSynthLib.evaluation import evaluate
 from MambaSynthLib.io.files import read_volume
-from MambaSynthLib.metrics import evaluate
 from MambaSynthLib.package import read_package, shipped_models
 from MambaSynthLib.volume import Volume
 

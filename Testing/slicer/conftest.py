@@ -24,6 +24,7 @@ def stand():
 FAKE_MODELS = (
     "inverter slow stubborn noisy refuses broken dies loads-slowly".split()
 )  # see fake_engine.py
+FAKE_CINE_MODELS = ("blender", "slow-blender", "dying-blender")
 
 
 @pytest.fixture
@@ -33,6 +34,8 @@ def models(tmp_path, monkeypatch):
 
     for model_id in FAKE_MODELS:
         write_model(tmp_path / "models", model_id)
+    for model_id in FAKE_CINE_MODELS:
+        write_model(tmp_path / "models", model_id, "cine")
     monkeypatch.setenv("MAMBASYNTH_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     return tmp_path / "models"

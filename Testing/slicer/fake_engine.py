@@ -3,6 +3,9 @@
 The model's id says how it behaves, so that tests can ask for every kind of trouble:
 ``inverter`` (fast), ``slow``, ``stubborn`` (ignores cancel), ``noisy`` (prints to stdout),
 ``refuses`` (a user's error), ``broken`` (a bug), ``dies`` (the process ends), ``loads-slowly``.
+
+Cine models: ``blender`` (frames between ED and ES are blends of both), and ``slow-blender``,
+``dying-blender``.
 """
 
 import os
@@ -22,6 +25,7 @@ from MambaSynthLib.volume import Volume  # noqa: E402
 
 WEIGHTS = "5" * 64
 SECONDS_PER_SLICE = {"slow": 0.05, "stubborn": 0.05}
+SECONDS_PER_FRAME = {"slow-blender": 0.05}
 
 
 @dataclass
@@ -93,6 +97,39 @@ class FakeEngine:
         )
 
 
+class FakeCineEngine:
+    def __init__(self, model: str, device: str):
+        self.model, self.device = Path(model).name, device
+
+    def frames(self, ed, es, fractions, *, cancelled):
+        if self.model == "dying-blender":
+            os._exit(7)
+        for phase in fractions:
+            time.sleep(SECONDS_PER_FRAME.get(self.model, 0))
+            if cancelled():
+                raise Cancelled
+            yield ed.with_array((1 - phase) * ed.array + phase * es.array, "blend")
+
+    def provenance(self, ed, es, seed=0):
+        return Provenance(
+            method="blend",
+            model_id=self.model,
+            model_version="1.0",
+            weights_sha256=WEIGHTS,
+            source_contrast="ED + ES",
+            target_contrast="cine",
+            source_name=ed.name,
+            source_sha256="0" * 64,
+            seed=seed,
+            steps=1,
+            samples=1,
+            noise="none",
+            backend="numpy",
+            device=self.device,
+            warnings=(*ed.notes, *es.notes),
+        )
+
+
 def fake_devices():
     return [
         {"id": "cuda:0", "title": "Fake GPU, 7.5 of 8.0 GB free"},
@@ -101,4 +138,5 @@ def fake_devices():
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[sys.argv.index("--folder") + 1]), FakeEngine, fake_devices)
+    private = Path(sys.argv[sys.argv.index("--folder") + 1])
+    serve(private, FakeEngine, fake_devices, FakeCineEngine)

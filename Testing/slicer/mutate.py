@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("MambaSynth", "MambaSynthLib", "Resources", "Testing", "models")
 FILES = ("CMakeLists.txt", "pyproject.toml")
-MODULE, PARTS = "MambaSynth/MambaSynth.py", "MambaSynth/MambaSynthSlicer"
+PARTS = "MambaSynth/MambaSynthSlicer"
 PANEL = "MambaSynth/Resources/UI/MambaSynth.ui"
 
 
@@ -50,23 +50,23 @@ MISTAKES = (
     ),
     Mistake(
         "a signal that does not exist",
-        MODULE,
+        f"{PARTS}/models_section.py",
         '"currentIndexChanged(int)"',
         '"currentIndexChanged(QString)"',
         "test_synthesis.py",
     ),
     Mistake(
         "a property called as a method",
-        f"{PARTS}/run_section.py",
-        "contrast = ui.targetComboBox.currentText.removesuffix",
-        "contrast = ui.targetComboBox.currentText().removesuffix",
+        f"{PARTS}/contrast_section.py",
+        "contrast = self.ui.targetComboBox.currentText.removesuffix",
+        "contrast = self.ui.targetComboBox.currentText().removesuffix",
         "test_synthesis.py",
     ),
     Mistake(
         "a wrong type for a property",
-        MODULE,
-        'ui.seedSpinBox.value = get("seed")',
-        'ui.seedSpinBox.value = str(get("seed"))',
+        f"{PARTS}/run_section.py",
+        'ui.seedSpinBox.value = self.panel.parameters.get("seed")',
+        'ui.seedSpinBox.value = str(self.panel.parameters.get("seed"))',
         "test_synthesis.py",
     ),
     Mistake(
@@ -100,13 +100,13 @@ MISTAKES = (
     Mistake(
         "the parent transform is ignored when the volume is read",
         f"{PARTS}/mrml.py",
-        "return Volume(array.transpose(2, 1, 0), worldAffine(node)",
+        "return Volume(array.transpose(2, 1, 0), worldAffine(node, under)",
         "return Volume(array.transpose(2, 1, 0), ijkToRas(node)",
         "test_synthesis.py",
     ),
     Mistake(
         "the marks are forgotten",
-        f"{PARTS}/run.py",
+        f"{PARTS}/contrast_run.py",
         "        mrml.markSynthetic(output, provenance, source)\n",
         "",
         "test_synthesis.py",
@@ -127,8 +127,8 @@ MISTAKES = (
     ),
     Mistake(
         "an edited source is not noticed",
-        f"{PARTS}/run.py",
-        "if mrml.fingerprint(source) != run.fingerprint:",
+        f"{PARTS}/contrast_run.py",
+        "if mrml.fingerprint(source) != self._fingerprint:",
         "if False:",
         "test_trouble.py",
     ),
@@ -187,6 +187,41 @@ MISTAKES = (
         "import html\n",
         "import html\nimport safetensors\n",
         "test_panel.py",
+    ),
+    Mistake(
+        "frames of a cine come without their mark",
+        f"{PARTS}/sequences.py",
+        "        mrml.setTags(frame, replace(provenance, times_ms=(), acquired=()))\n",
+        "        replace(provenance, times_ms=(), acquired=())\n",
+        "test_cine.py",
+    ),
+    Mistake(
+        "the word in the view stays that of the first frame",
+        f"{PARTS}/annotation.py",
+        "            self._follow(name, nodes, update)\n",
+        "",
+        "test_cine.py",
+    ),
+    Mistake(
+        "seconds are taken for milliseconds",
+        f"{PARTS}/sequences.py",
+        '"s": 1000.0',
+        '"s": 1.0',
+        "test_cine.py",
+    ),
+    Mistake(
+        "the browser goes on stepping through the acquired frames only",
+        f"{PARTS}/sequences.py",
+        "    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())\n",
+        "",
+        "test_cine.py",
+    ),
+    Mistake(
+        "an edited frame is not noticed",
+        f"{PARTS}/cine_run.py",
+        "return None if same else edited",
+        "return None",
+        "test_cine_trouble.py",
     ),
 )
 

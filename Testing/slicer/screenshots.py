@@ -1,6 +1,7 @@
 """Pictures of the panel and of the slice views, as the tutorial and the catalog show them.
 
-    python Testing/slicer/screenshots.py     writes Resources/Screenshots/*.png
+    python Testing/slicer/screenshots.py          writes Resources/Screenshots/*.png
+    python Testing/slicer/screenshots.py cine     only those of the cine tab
 
 The panel is drawn by Qt with the stand-ins' widgets, so colors and small distances differ from
 those in Slicer; the slice views are rendered by Slicer's own MRML library.
@@ -50,19 +51,41 @@ def save_views(stand, path, names):
     assert picture.save(str(path))
 
 
-def main() -> None:
+def main(cineOnly: bool) -> None:
     """Click through the tutorial with the first installed model (else the fake one)."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from panel import Panel
     from slicerstand.start import start
 
     stand = start()
-    import slicer
-
     FOLDER.mkdir(parents=True, exist_ok=True)
     panel = Panel(stand)
     panel.worker.command = None  # the real engine
     stand.app.startupCompleted.emit()
+    if not cineOnly:
+        contrast_tab(panel, stand)
+    cine_tab(panel)
+    stand.modules.unload_scripted(panel.module)
+
+
+def cine_tab(panel) -> None:
+    """With a made-up heart; with a result where a cine model is installed."""
+    import hearts
+
+    source = hearts.sequence(hearts.beat(shape=(64, 64, 8)), name="Short axis")
+    hearts.browsed(source)
+    panel.ui.taskTabs.setCurrentIndex(1)
+    panel.ui.advancedSection.collapsed = panel.ui.modelsSection.collapsed = True
+    panel.events()
+    if panel.ui.applyButton.enabled:
+        panel.ui.applyButton.click()
+        panel.wait_idle(1800)
+    save_panel(panel, FOLDER / "panel-cine.png")
+
+
+def contrast_tab(panel, stand) -> None:
+    import slicer
+
     panel.ui.sampleButton.click()
     panel.events()
     save_panel(panel, FOLDER / "panel-sample.png")
@@ -86,10 +109,9 @@ def main() -> None:
     for name in ("Red", "Yellow", "Green"):
         stand.layout.sliceWidget(name).mrmlSliceNode().JumpSliceByOffsetting(0, -15, 20)
     save_views(stand, FOLDER / "slices.png", ("Red", "Yellow", "Green"))
-    stand.modules.unload_scripted(panel.module)
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE))
-    main()
+    main(cineOnly=sys.argv[1:] == ["cine"])
     os._exit(0)  # Qt and VTK are torn down in no order that can be relied on

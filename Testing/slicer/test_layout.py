@@ -1,15 +1,22 @@
 """The panel at the width it has in Slicer: nothing clipped, aligned, and pictures to look at."""
 
+import json
+
+import hearts
 import pytest
 import screenshots
 from panel import head
 
 
-@pytest.fixture
-def shown(panel):
-    """The panel with everything unfolded and a result, 400 pixels wide."""
+@pytest.fixture(params=["contrast", "cine"])
+def shown(panel, request):
+    """The panel with everything unfolded and a result in one of its tabs, 400 pixels wide."""
     head()
-    panel.synthesize()
+    if request.param == "cine":
+        hearts.choose_cine(panel, hearts.sequence())
+        hearts.synthesize(panel)
+    else:
+        panel.synthesize()
     for section in ("advancedSection", "modelsSection", "logSection"):
         getattr(panel.ui, section).collapsed = False
     panel.wait(lambda: panel.ui.deviceComboBox.count > 1)
@@ -48,7 +55,8 @@ def test_every_text_has_the_room_it_needs(shown):
 def test_the_fields_of_a_form_start_at_one_edge(shown):
     import qt
 
-    for form in ("inputsLayout", "advancedLayout"):
+    tab = ("inputsLayout", "cineLayout")[shown.ui.taskTabs.currentIndex]
+    for form in (tab, "advancedLayout"):
         layout = shown.widget._panel.findChild(qt.QFormLayout, form)
         rows = [r for r in range(layout.rowCount()) if layout.itemAt(r, qt.QFormLayout.LabelRole)]
         fields = [layout.itemAt(row, qt.QFormLayout.FieldRole).geometry().left() for row in rows]
@@ -83,3 +91,15 @@ def test_the_mark_can_be_read_in_the_rendered_view(panel, stand):
     assert changed.sum() > 200 and not changed[60:].any()
     yellow = marked[changed]
     assert (yellow[:, 0] > yellow[:, 2] + 40).mean() > 0.5
+
+
+def test_models_of_cine_frames_are_no_choice_for_a_contrast(panel, models):
+    from MambaSynthSlicer import models as catalogue
+
+    offered = [entry.key for entry in catalogue.available()]
+    card = json.loads(next(models.glob("*/model.json")).read_text())
+    card |= {"id": "frames", "source_contrasts": ["ED", "ES"], "target_contrasts": ["cine"]}
+    (models / "frames").mkdir()
+    (models / "frames" / "model.json").write_text(json.dumps(card))
+    assert [entry.key for entry in catalogue.available()] == offered
+    assert "frames" in [entry.key for entry in catalogue.available("cine")]

@@ -2,6 +2,7 @@
 
 import time
 
+import hearts
 import numpy as np
 import pytest
 from panel import ROOT
@@ -120,3 +121,49 @@ def test_a_model_whose_weights_changed_on_disk_is_refused(real_panel):
     panel.ui.applyButton.click()
     panel.wait_idle(60)
     assert "sha256" in panel.stand.record.dialogs[-1].text
+
+
+def small_cine_package(folder):
+    """An untrained network of the real kind, whose exact ends and motion are real."""
+    from MambaSynthLib.methods.mstg import network
+    from MambaSynthLib.package import write_package
+
+    torch.manual_seed(3)
+    config = {"channels": [4, 4], "exact_ends": True, "velocity": True}
+    weights = {name: value.numpy() for name, value in network.build(config).state_dict().items()}
+    card = {
+        "format": 1,
+        "id": "small-cine",
+        "version": "0.0.1",
+        "title": "Small, untrained",
+        "method": "mstg",
+        "source_contrasts": ["ED", "ES"],
+        "target_contrasts": ["cine"],
+        "network": config,
+        "grid": {"axis_codes": "LPS", "spacing_mm": [2.0, 2.0, 8.0], "size": [16, 16, 16]},
+        "intensity": {"rule": "minmax"},
+        "sampling": {"timesteps": 2000, "beta_min": 1e-6, "beta_max": 1e-2},
+        "license": "Apache-2.0",
+        "intended_use": "tests",
+        "trained_on": "nothing",
+        "scores": [],
+    }
+    return write_package(folder / "small-cine", card, weights, "# Small")
+
+
+def test_the_real_engine_synthesizes_a_cine_from_a_sequence(panel, models):
+    package = small_cine_package(models)
+    panel.worker.stop()
+    panel.worker.command = None
+    panel.widget.models.fill()
+    source = hearts.sequence(affine=np.diag([-2.0, -2.0, 8.0, 1.0]))
+    hearts.choose_cine(panel, source, "small-cine", frames=7)
+    panel.ui.applyButton.click()
+    panel.wait_idle(seconds=120)
+    (output,) = hearts.synthesized()
+    assert output.GetAttribute("MambaSynth.weights_sha256") == package.card.weights_sha256
+    kinds, frames = hearts.kinds_of(output), hearts.frames_of(output)
+    assert kinds.count("synthetic") == 2
+    kept = [frame for frame, kind in zip(frames, kinds, strict=True) if kind == "acquired"]
+    assert all(np.array_equal(*both) for both in zip(kept, hearts.beat(), strict=True))
+    assert all(np.isfinite(frame).all() for frame in frames)

@@ -328,6 +328,7 @@ def test_a_frame_of_a_sequence_is_synthesized_with_a_warning(panel, scene):
     panel.ui.sourceSelector.setCurrentNode(proxy)
     output = panel.synthesize()
     assert "only this frame was synthesized" in output.GetAttribute("MambaSynth.warnings")
+    assert "only this frame was synthesized" in panel.ui.statusLabel.text
 
 
 # ------------------------------------------------------------------------------- dependencies

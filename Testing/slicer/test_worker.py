@@ -39,7 +39,7 @@ def start(worker, model="inverter", slices=20, **options):
     folder = worker.newRunFolder()
     file = save_volume(a_volume(slices), folder / "T1w.npz")
     request = {"model": model, "device": "cpu", "sources": {"T1w": str(file)}}
-    worker.synthesize({**request, "folder": str(folder), **options})
+    worker.run("synthesize", {**request, "folder": str(folder), **options})
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 
 class MultiScaleDiscriminator(nn.Module):
@@ -14,9 +15,12 @@ class MultiScaleDiscriminator(nn.Module):
     source nor noise level.
     """
 
-    def __init__(self, width: int = 64, scales: int = 3) -> None:
+    def __init__(self, width: int = 64, scales: int = 3, spectral_norm: bool = False) -> None:
         super().__init__()
         self.cnns = nn.ModuleList(_patch_network(width) for _ in range(scales))
+        if spectral_norm:  # not in the paper
+            for module in [m for m in self.modules() if isinstance(m, nn.Conv2d)]:
+                parametrizations.spectral_norm(module)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         scores = []

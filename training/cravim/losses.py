@@ -14,19 +14,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Eq. 5. ``lambda_paired`` is ours: 0 in the paper, for registered pairs only."""
+    """Eq. 5. The last four are ours, 0 in the paper; paired and structure need registered pairs."""
 
     lambda_adv: float = 1.0
     lambda_rdn: float = 5.0
     lambda_trans: float = 1.0
     lambda_cyc: float = 15.0
     lambda_paired: float = 0.0
+    lambda_structure: float = 0.0
+    lambda_edge: float = 0.0
+    lambda_r1: float = 0.0
 
 
 def adversarial_loss(scores_of_fake: Sequence[Tensor]) -> Tensor:
@@ -76,8 +79,38 @@ def structural_loss(fake: Tensor, acquired_target: Tensor, bins: int = 48) -> Te
         return (2 - apart / _entropy(joint.flatten(1))).mean()
 
 
+def edge_loss(fake: Tensor, source: Tensor, eta: float = 0.05) -> Tensor:
+    """Normalized gradient fields (Haber & Modersitzki 2006), for images of different contrast:
+    the mean of |n(s)|^2 - <n(f), n(s)>^2 over that of |n(s)|^2, n(x) = grad x / sqrt(|grad x|^2 +
+    eta^2); not in the paper. Near 0 where the source's edges are edges of the synthetic image,
+    whichever side is bright; 1 for a flat one.
+    """
+    f, s = _normalized_gradient(fake, eta), _normalized_gradient(source, eta)
+    strength = s.square().sum(1)  # (B,h,w), near 1 on edges and 0 in flat regions
+    missing = strength - (f * s).sum(1).square()
+    return missing.sum() / strength.sum().clamp(min=1.0)
+
+
+def _normalized_gradient(image: Tensor, eta: float) -> Tensor:
+    """(B,1,h,w) -> (B,2,h-1,w-1): forward differences over their regularized length."""
+    down = image[:, :, 1:, :-1] - image[:, :, :-1, :-1]
+    right = image[:, :, :-1, 1:] - image[:, :, :-1, :-1]
+    gradient = torch.cat([down, right], dim=1)
+    return gradient / (gradient.square().sum(1, keepdim=True) + eta**2).sqrt()
+
+
+def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
+    """R1 (Mescheder et al. 2018): mean over the batch of |grad_x sum of D(x)|^2 at acquired images;
+    not in the paper.
+    """
+    real = real.detach().requires_grad_()
+    scores = sum_over_scales(score.mean(dim=(1, 2, 3)).sum() for score in discriminator(real))
+    (gradient,) = torch.autograd.grad(scores, real, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
 def _memberships(image: Tensor, bins: int) -> Tensor:
-    """(B,1,h,w) in [-1,1] -> (B,h w,bins): each pixel's share of each bin, summing to 1."""
+    """(B,1,h,w) in [-1,1] -> (B,h w,bins): each pixel's share in each bin; they sum to 1."""
     centers = torch.linspace(-1, 1, bins, device=image.device)
     distance = (image.clamp(-1, 1).flatten(1).unsqueeze(-1) - centers) * (bins - 1) / 2
     return torch.softmax(-distance.square() / 2, dim=-1)

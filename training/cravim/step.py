@@ -125,6 +125,8 @@ class Terms:
     cyc_b: Tensor
     paired_ab: Tensor
     paired_ba: Tensor
+    edge_ab: Tensor
+    edge_ba: Tensor
 
     def total(self, weights: Weights) -> Tensor:
         """Eq. 5."""
@@ -135,10 +137,14 @@ class Terms:
             + weights.lambda_trans * (self.trans_backward_ab + self.trans_backward_ba)
             + weights.lambda_cyc * (self.cyc_a + self.cyc_b)
             + weights.lambda_paired * (self.paired_ab + self.paired_ba)
+            + weights.lambda_edge * (self.edge_ab + self.edge_ba)
         )
 
     def values(self) -> dict[str, float]:
-        return {field.name: float(getattr(self, field.name).detach()) for field in fields(self)}
+        return {name: float(value) for name, value in self.detached().items()}
+
+    def detached(self) -> dict[str, Tensor]:
+        return {field.name: getattr(self, field.name).detach() for field in fields(self)}
 
 
 def generator_pass(
@@ -180,6 +186,8 @@ def generator_pass(
         cyc_b=losses.cycle_loss(back_b, b),
         paired_ab=losses.paired_loss(ab, b),
         paired_ba=losses.paired_loss(ba, a),
+        edge_ab=losses.edge_loss(ab, a),
+        edge_ba=losses.edge_loss(ba, b),
     )
     return terms, ab, ba
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,16 +27,40 @@ SMALLEST_TISSUE_SHARE = 0.03  # of the canvas; slices with less teach nothing
 
 @dataclass(frozen=True)
 class SlicePairs:
-    """The usable slices of one group of subjects."""
+    """The usable slices of one group of subjects; ``names`` tells people which each one is."""
 
-    a: list[Image]
-    b: list[Image]
+    a: Sequence[Image]
+    b: Sequence[Image]
+    names: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.a)
 
     def __add__(self, other: SlicePairs) -> SlicePairs:
-        return SlicePairs(self.a + other.a, self.b + other.b)
+        names = [self.name(n) for n in range(len(self))]
+        names += [other.name(n) for n in range(len(other))]
+        return SlicePairs([*self.a, *other.a], [*self.b, *other.b], names)
+
+    def name(self, n: int) -> str:
+        return self.names[n] if self.names else f"slice {n}"
+
+
+class StoredSlices(Sequence[Image]):
+    """The slices of several stacks (N,H,W), one after the other, read when they are asked for."""
+
+    def __init__(self, stacks: Sequence[Any]) -> None:
+        self.stacks = stacks
+        self.ends = np.cumsum([stack.shape[0] for stack in stacks])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def __getitem__(self, n: Any) -> Any:
+        if not 0 <= n < len(self):
+            raise IndexError(n)
+        which = int(np.searchsorted(self.ends, n, side="right"))
+        stack = self.stacks[which]
+        return np.asarray(stack[n - int(self.ends[which]) + stack.shape[0]], dtype=np.float32)
 
 
 def slices_of(
@@ -48,7 +73,8 @@ def slices_of(
     preparation = prepare(source, grid, intensity)
     a, b = preparation.stack(), preparation.stack_of(target)
     usable = np.flatnonzero((a > EMPTY + 0.1).mean(axis=(1, 2)) >= SMALLEST_TISSUE_SHARE)
-    return SlicePairs([a[n] for n in usable], [b[n] for n in usable])
+    names = [f"{source.name}, slice {n}" for n in usable]
+    return SlicePairs([a[n] for n in usable], [b[n] for n in usable], names)
 
 
 def draw_batch(
@@ -57,23 +83,39 @@ def draw_batch(
     size: int,
     crop: tuple[int, int],
     rng: np.random.Generator,
-) -> tuple[Tensor, Tensor]:
-    """(B,1,h,w) source and target of ``size`` slices, each from a group drawn by ``shares``.
+    same_slice: bool = True,
+) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """(B,1,h,w) source and target of ``size`` slices, each from a group drawn by ``shares``, and
+    their names.
 
     Half of the pairs are flipped left to right; the position of the ``crop`` is random. More
-    differences are made by ``augmentation.augment``.
+    differences are made by ``augmentation.augment``. Without ``same_slice`` the target is a slice
+    of its own draw, so that nothing can be learned from pairs.
     """
     probabilities = np.asarray(shares) / np.sum(shares)
-    images = []
+    images, names = [], []
     for _ in range(size):
-        group = groups[rng.choice(len(groups), p=probabilities)]
-        n = int(rng.integers(len(group)))
-        pair = _random_crop(np.stack([group.a[n], group.b[n]]), crop, rng)
-        if rng.random() < 0.5:
-            pair = pair[:, :, ::-1]
+        pair, name = _draw_pair(groups, probabilities, crop, rng)
+        if not same_slice:
+            other, other_name = _draw_pair(groups, probabilities, crop, rng)
+            pair, name = np.stack([pair[0], other[1]]), f"{name} with {other_name}"
         images.append(pair)
+        names.append(name)
     batch = torch.from_numpy(np.asarray(images, dtype=np.float32))  # (B,2,h,w)
-    return batch[:, :1], batch[:, 1:]
+    return batch[:, :1], batch[:, 1:], tuple(names)
+
+
+def _draw_pair(
+    groups: Sequence[SlicePairs],
+    probabilities: NDArray[np.float64],
+    crop: tuple[int, int],
+    rng: np.random.Generator,
+) -> tuple[Image, str]:
+    """(2,h,w) and its name."""
+    group = groups[rng.choice(len(groups), p=probabilities)]
+    n = int(rng.integers(len(group)))
+    pair = _random_crop(np.stack([group.a[n], group.b[n]]), crop, rng)
+    return (pair[:, :, ::-1] if rng.random() < 0.5 else pair), group.name(n)
 
 
 def _random_crop(pair: Image, crop: tuple[int, int], rng: np.random.Generator) -> Image:

@@ -6,10 +6,10 @@ be left out. Letters and shapes as in ``network``; images stay (B,C,H,W) with C 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,12 @@ from MambaSynthLib.methods.cravim.network import CRAViM, ResidualBlock, reflect
 Layer = Callable[[Tensor], Tensor]
 WINOGRAD_CHANNELS = 64  # from which the tile transforms cost less than the products they save
 EPSILON = 1e-5  # of instance_norm
+PRECISIONS = {  # of the convolutions: the type of their operands, and whether products are in TF32
+    "fp32": (torch.float32, False),
+    "tf32": (torch.float32, True),
+    "fp16": (torch.float16, True),
+    "bf16": (torch.bfloat16, True),
+}
 
 
 @dataclass(frozen=True)
@@ -55,13 +61,15 @@ CPU_STEPS = Steps(merge_decoders=False)
 GPU_STEPS = Steps(winograd=False, shifted_head=False)
 
 
-def prepare(network: CRAViM, steps: Steps | None = None) -> PreparedCRAViM:
+def prepare(network: CRAViM, steps: Steps | None = None, precision: str = "fp32") -> PreparedCRAViM:
     """``network``, trained and in evaluation mode, with its present weights on its device.
 
-    ``steps`` None takes those that pay on that device.
+    ``steps`` None takes those that pay on that device. ``precision``, one of ``PRECISIONS``, is
+    that of the convolutions and, from TF32 down, TF32 that of the matrix products; normalizations
+    and the scan are float32 in any case.
     """
     on_cpu = network.conv1.weight.device.type == "cpu"
-    return PreparedCRAViM(network, steps or (CPU_STEPS if on_cpu else GPU_STEPS))
+    return PreparedCRAViM(network, steps or (CPU_STEPS if on_cpu else GPU_STEPS), precision)
 
 
 class PreparedCRAViM:
@@ -70,8 +78,9 @@ class PreparedCRAViM:
     The last channel is the target estimate. H and W must be multiples of 4.
     """
 
-    def __init__(self, network: CRAViM, steps: Steps) -> None:
+    def __init__(self, network: CRAViM, steps: Steps, precision: str = "fp32") -> None:
         n, self.steps = network, steps
+        self.operands, self.tf32 = PRECISIONS[precision]
         self.memory = torch.channels_last if steps.channels_last else torch.contiguous_format
         self.embedding = [self._conv(conv) for conv in (n.conv1, n.conv2, n.conv3)]
         self.vss1, self.vss2 = self._evss(n.VSS1), self._evss(n.VSS2)
@@ -86,20 +95,22 @@ class PreparedCRAViM:
     def __call__(self, images: Tensor) -> Tensor:
         if images.device.type == "cpu":  # whose caches hold one image
             return torch.cat([self._forward(image) for image in images.split(1)])
-        return self._forward(images)
+        with _tf32(self.tf32):
+            return self._forward(images)
 
     def _forward(self, images: Tensor) -> Tensor:
-        x = reflect(images.contiguous(memory_format=self.memory), 3)
+        x = self._reflect(images.contiguous(memory_format=self.memory), 3)
         for conv in self.embedding:
             x = self._norm_relu(conv(x))
         x = self.vss1(x)
         for first, second in self.blocks:
-            inner = self._norm_relu(first(reflect(x, 1)))
-            x = x + self._norm(second(reflect(inner, 1)))
+            inner = self._norm_relu(first(self._reflect(x, 1)))
+            x = x + self._norm(second(self._reflect(inner, 1)))
         decoders = zip(self.second_layers, self.first_layers(self.vss2(x)), strict=True)
         content, attention = (self._norm_relu(conv(self._norm_relu(y))) for conv, y in decoders)
-        candidates = torch.tanh(self.content_head(reflect(content, 3)))
-        return self._blend(images, candidates, torch.softmax(self.attention_head(attention), dim=1))
+        candidates = torch.tanh(self.content_head(self._reflect(content, 3)).float())
+        maps = torch.softmax(self.attention_head(attention).float(), dim=1)
+        return self._blend(images, candidates, maps)
 
     def _blend(self, images: Tensor, candidates: Tensor, attention: Tensor) -> Tensor:
         """Eq. 2 on the candidates c_i, i < A-1, that ``_content_head`` computes."""
@@ -108,8 +119,17 @@ class PreparedCRAViM:
         blended = (candidates * attention[:, :-1, None]).sum(1)
         return blended.addcmul_(wanted, attention[:, -1:])
 
+    def _reflect(self, x: Tensor, pad: int) -> Tensor:
+        """Mirror the borders. CUDA's kernel for images forgets channels-last, the one for volumes
+        sees rows, columns and channels as three axes of which it pads two.
+        """
+        if x.is_cuda and self.steps.channels_last:
+            return reflect_channels_last(x.to(self.operands), pad)
+        return reflect(x, pad)
+
     def _norm(self, x: Tensor) -> Tensor:
-        """Instance normalization. A kernel made for batches serves for a batch of one image."""
+        """Instance normalization in float32. A kernel for batches serves for a batch of one."""
+        x = x.float()
         if not self.steps.direct_norm:
             return F.instance_norm(x)
         if len(x) == 1:
@@ -122,25 +142,15 @@ class PreparedCRAViM:
 
     def _conv(self, conv: nn.Conv2d, bias: bool = False) -> Layer:
         """The convolution; its bias only if asked for, or if none is to be dropped."""
-        return partial(
-            F.conv2d,
-            weight=self._stored(conv.weight),
-            bias=conv.bias if bias or not self.steps.drop_biases else None,
-            stride=conv.stride,
-            padding=conv.padding,
-        )
+        kept = conv.bias if bias or not self.steps.drop_biases else None
+        return self._layer(F.conv2d, conv.weight, kept, stride=conv.stride, padding=conv.padding)
 
     def _upsampling(self, *convs: nn.ConvTranspose2d) -> Layer:
         """The transposed convolutions of one image, their results one after the other."""
+        weight = torch.cat([conv.weight for conv in convs], dim=1)
         biases = torch.cat([cast(Tensor, conv.bias) for conv in convs])
-        return partial(
-            F.conv_transpose2d,
-            weight=self._stored(torch.cat([conv.weight for conv in convs], dim=1)),
-            bias=None if self.steps.drop_biases else biases,
-            stride=2,
-            padding=1,
-            output_padding=1,
-        )
+        kept = None if self.steps.drop_biases else biases
+        return self._layer(F.conv_transpose2d, weight, kept, stride=2, padding=1, output_padding=1)
 
     def _residual(self, conv: nn.Conv2d) -> Layer:
         if self.steps.winograd and conv.in_channels >= WINOGRAD_CHANNELS:
@@ -164,13 +174,37 @@ class PreparedCRAViM:
     def _content_head(self, conv: nn.Conv2d, outputs: int) -> Layer:
         """(B,ngf,H+6,W+6) -> (B,A-1 or 2(A-1),H,W): of the A images, the last is never used."""
         used = slice(1, -outputs, outputs) if self.steps.target_only else slice(-outputs)
-        weight, bias = self._stored(conv.weight[used]), cast(Tensor, conv.bias)[used]
+        weight, bias = conv.weight[used], cast(Tensor, conv.bias)[used]
         if self.steps.shifted_head:
             return RowByRowConv(weight, bias, self.memory)
-        return partial(F.conv2d, weight=weight, bias=bias)
+        return self._layer(F.conv2d, weight, bias)
 
-    def _stored(self, weight: Tensor) -> Tensor:
-        return weight.detach().contiguous(memory_format=self.memory)
+    def _layer(
+        self, convolve: Callable[..., Tensor], weight: Tensor, bias: Tensor | None, **sizes: Any
+    ) -> Layer:
+        """The convolution of whatever comes, with operands of the chosen precision."""
+        weight = weight.detach().to(self.operands).contiguous(memory_format=self.memory)
+        bias = None if bias is None else bias.detach().to(self.operands)
+        return lambda x: convolve(x.to(self.operands), weight, bias, **sizes)
+
+
+def reflect_channels_last(x: Tensor, pad: int) -> Tensor:
+    """``reflect`` whose result is channels-last on every device."""
+    images = x.permute(0, 2, 3, 1)  # (B,H,W,C)
+    padded = F.pad(images, (0, 0, pad, pad, pad, pad), mode="reflect")
+    return padded.permute(0, 3, 1, 2)
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Whether float32 products on CUDA round their operands to TF32; afterwards as it was."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 class RowByRowConv:

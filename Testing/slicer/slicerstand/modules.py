@@ -29,6 +29,16 @@ class LoadableModule:
         return None
 
 
+class SequencesModule(LoadableModule):
+    """Its toolbar plays the browser that was shown last; here, that is only remembered."""
+
+    toolBarActiveBrowser: Any = None
+
+    def showSequenceBrowser(self, browser: Any) -> bool:
+        self.toolBarActiveBrowser = browser
+        return True
+
+
 class qSlicerScriptedLoadableModule(qt.QObject):
     """The C++ half of a scripted module; the Python half gets it as ``parent``."""
 
@@ -86,7 +96,8 @@ class ModuleManager(qt.QObject):
         self._closed: list[Any] = []
         self.modules = types.ModuleType("slicer.modules")
         for name, logic in core.module_logics.items():
-            setattr(self.modules, name.lower(), LoadableModule(name, logic))
+            kind = SequencesModule if name == "Sequences" else LoadableModule
+            setattr(self.modules, name.lower(), kind(name, logic))
 
     def module(self, name: str) -> Any:
         return getattr(self.modules, name.lower(), None)

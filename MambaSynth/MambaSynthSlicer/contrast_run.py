@@ -1,0 +1,100 @@
+"""A run that synthesizes another contrast: from a volume node to a synthetic volume node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MambaSynthLib.errors import RequestError
+from MambaSynthLib.io.exchange import load_volume, save_volume
+from MambaSynthLib.provenance import Provenance
+
+from . import annotation, mrml
+from .worker import Event
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for.
+
+    ``steps`` and ``samples`` None: as the model's card says; ``slices``: first and end.
+    """
+
+    model: str
+    sourceContrast: str = "T1w"
+    targetContrast: str = "T2w"
+    device: str = "auto"
+    steps: int | None = None
+    samples: int | None = None
+    seed: int = 0
+    slices: tuple[int, int] | None = None
+    spread: bool = False
+
+
+class ContrastJob:
+    """A ``run.Job``. ``output`` None: a new node. Raises RequestError: the output is the source."""
+
+    do = "synthesize"
+
+    def __init__(self, source: Any, output: Any, request: Request):
+        if output is source and source is not None:
+            raise RequestError(_("The output must not be the source; choose another volume."))
+        self.request = request
+        self._source = source
+        self._sourceId = source.GetID() if source else None
+        self._outputId = output.GetID() if output else None
+        self._fingerprint: tuple[Any, ...] = ()
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        request = self.request
+        volume = mrml.toVolume(self._source)
+        self._fingerprint = mrml.fingerprint(self._source)
+        self._source = None  # from now on by its ID: it may be removed
+        file = save_volume(volume, folder / f"{request.sourceContrast}.npz")
+        return {
+            "model": request.model,
+            "device": request.device,
+            "sources": {request.sourceContrast: str(file)},
+            "steps": request.steps,
+            "samples": request.samples,
+            "seed": request.seed,
+            "slices": request.slices,
+        }
+
+    def loss(self, atEnd: bool) -> str | None:
+        source = slicer.mrmlScene.GetNodeByID(self._sourceId)
+        if source is None:
+            return _("The source volume was removed during the synthesis; nothing was changed.")
+        if mrml.fingerprint(source) != self._fingerprint:
+            return _("The source volume was edited during the synthesis; start it again.")
+        if self._outputId and slicer.mrmlScene.GetNodeByID(self._outputId) is None:
+            return _("The output volume was removed during the synthesis; nothing was changed.")
+        return None
+
+    def place(self, event: Event) -> dict[str, Any]:
+        """``output``, ``spread`` (or None) and the ``warnings`` of the synthesis."""
+        volume = load_volume(event["targets"][self.request.targetContrast])
+        spread = load_volume(event["spread"]) if event["spread"] and self.request.spread else None
+        provenance = Provenance.from_bids(event["provenance"])
+        source = slicer.mrmlScene.GetNodeByID(self._sourceId)
+        if volume.shape != source.GetImageData().GetDimensions():
+            raise RequestError(_("The result does not have the source's grid; report this."))
+        slicer.mrmlScene.SaveStateForUndo()
+        name = mrml.syntheticName(source, self.request.targetContrast)
+        output = slicer.mrmlScene.GetNodeByID(self._outputId) if self._outputId else None
+        output = output or mrml.newVolumeNode(source, name)
+        mrml.fill(output, volume, source)
+        mrml.markSynthetic(output, provenance, source)
+        annotation.refresh()
+        placed = {"output": output, "spread": None, "warnings": provenance.warnings}
+        if spread is None:
+            return placed
+        spreadNode = mrml.newVolumeNode(source, f"{name} spread")
+        mrml.fill(spreadNode, spread, source)
+        mrml.markSynthetic(spreadNode, provenance, source)
+        spreadNode.SetAttribute(mrml.SPREAD_ATTRIBUTE, "standard deviation over samples")
+        return {**placed, "spread": spreadNode}

@@ -1,0 +1,141 @@
+"""Recipes: read, checked key by key, over the values of a preset."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from engine_runs import TINY
+
+from MambaSynthLib.card import GridSpec
+from MambaSynthLib.diffusion import Schedule
+from MambaSynthLib.errors import FileError, MambaSynthError
+from training import recipe as recipe_module
+from training.cravim.losses import Weights
+from training.cravim.presets import PRESETS
+from training.recipe import read_recipe, recipe_of
+
+RECIPES = sorted((Path(recipe_module.__file__).parent / "recipes").rglob("*.yaml"))
+COMPACT = next(path for path in RECIPES if path.stem == "cravim-compact")
+
+
+def changed(tmp_path, **changes) -> Path:
+    """TINY with ``a__b=value`` put at ["a"]["b"], or taken away for None."""
+    data = copy.deepcopy(TINY)
+    for place, value in changes.items():
+        *above, last = place.split("__")
+        inner: Any = data
+        for key in above:
+            inner = inner[int(key) if key.isdigit() else key]
+        if value is None:
+            del inner[last]
+        else:
+            inner[last] = value
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_can_be_read(path):
+    recipe = read_recipe(path)
+    assert recipe.iterations == sum(stage.iterations for stage in recipe.stages) > 0
+
+
+def test_the_shipped_models_recipe_says_what_it_said():
+    recipe = read_recipe(COMPACT)
+    assert (recipe.seed, recipe.network["ngf"], recipe.optimization.ema) == (2025, 16, 0.995)
+    assert recipe.optimization.learning_rates == {"generators": 5e-4, "discriminators": 1e-4}
+    objectives = [stage["objective"] for stage in recipe.resolved()["stages"]]
+    assert objectives == ["cycle"] * 2 + ["paired"] * 3
+    assert recipe.phantoms.share == 0.4 and recipe.augmentation.gamma == 0.25
+    assert recipe.grid == GridSpec("LPS", 1.0, (192, 160)) and recipe.schedule == Schedule()
+
+
+def test_the_files_values_come_before_the_presets_and_these_before_the_defaults(tmp_path):
+    recipe = read_recipe(changed(tmp_path, preset="paper", optimization={"ema": 0.5}))
+    assert recipe.optimization.decay == "cosine" and recipe.optimization.ema == 0.5
+    assert recipe.optimization.learning_rates["discriminators"] == 2e-4
+    assert recipe.options == {"wiring": "paper", "discriminator_width": 2}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_recipe_that_needs_only_stages(preset):
+    stages = [{"iterations": 5, "batch": 4, "crop": [256, 256]}]
+    recipe = recipe_of({"method": "cravim", "preset": preset, "stages": stages})
+    assert recipe.optimization.learning_rates["generators"] == 2e-4
+    weights = Weights(**recipe.weights)
+    printed = Weights(1.0, 5.0, 1.0, 15.0)
+    assert (weights == printed) == (preset != "plus")
+
+
+@pytest.mark.parametrize("path", [COMPACT, None], ids=["compact", "tiny"])
+def test_the_record_of_a_recipe_is_that_recipe_again(path):
+    recipe = read_recipe(path) if path else recipe_of(TINY)
+    again = recipe_of(json.loads(json.dumps(recipe.resolved())))
+    stages = [replace(stage, objective=stage.objective or "cycle") for stage in recipe.stages]
+    assert again == replace(recipe, stages=tuple(stages))
+
+
+def test_the_stages_follow_one_another():
+    recipe = recipe_of(TINY)
+    assert recipe.iterations == 8
+    assert [recipe.stage_at(i).crop for i in (0, 2, 3, 5, 8)] == [
+        (64, 64), (64, 64), (68, 64), (64, 64), (64, 64)
+    ]  # fmt: skip
+    assert (recipe.phase_of(4), recipe.phase_of(5)) == ((0, 5), (5, 8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"method": None}, "lacks method"),
+        ({"method": "cravin"}, "'cravin' is none of .*did you mean cravim"),
+        ({"preset": "papers"}, "'papers' is none of released-code, paper, plus"),
+        ({"stages": None}, "lacks stages"),
+        ({"sneed": 12}, "unknown key 'sneed', meant seed"),
+        ({"network__width": 4}, "network has the unknown key 'width'"),
+        ({"weights__lambda_pared": 1.0}, "weights has the unknown key .*meant lambda_paired"),
+        ({"options__wiring": "offical"}, "'offical' is none of official, paper"),
+        ({"options__steps": 9}, "steps is 9"),
+        ({"optimization__decay": "cosin"}, "'cosin' is none of constant, cosine, linear"),
+        ({"optimization__ema": 1.0}, "ema is 1.0"),
+        ({"optimization__learning_rates": {"generators": "2e-4"}}, "write it as 2.0e-4"),
+        ({"optimization__betas": 0.5}, "betas is 0.5, not a list"),
+        ({"optimization__betas": [0.5]}, "1 values instead of 2"),
+        ({"stages__0__crop": [66, 64]}, "multiples of 4"),
+        ({"stages__0__crop": [32, 64]}, "from 64"),
+        ({"stages__0__batch": 0}, "3 iterations of 0 slices"),
+        ({"stages__0__batch": None}, r"stages\[0\] lacks batch"),
+        ({"stages__0__objective": "pared"}, "'pared' is none of cycle, paired"),
+        ({"stages__1__weights": {"lambda_cycle": 1.0}}, "weights has the unknown key"),
+        ({"stages__1__augmentation": {"gama": 1.0}}, r"stages\[1\].augmentation .*meant gamma"),
+        ({"stages": []}, "no stages"),
+        ({"seed": True}, "seed is True"),
+        ({"seed": "eleven"}, "seed is 'eleven'"),
+        ({"shards": 3}, "3 equal shards"),
+        ({"precision": "16"}, "precision '16'"),
+        ({"every__log": 0}, "less than one iteration"),
+    ],
+)
+def test_a_wrong_recipe_is_told_in_one_sentence(tmp_path, changes, told):
+    path = changed(tmp_path, **changes)
+    with pytest.raises(MambaSynthError, match=told) as caught:
+        read_recipe(path)
+    sentence = str(caught.value)
+    assert sentence.startswith(str(path)) and "\n" not in sentence and sentence.endswith(".")
+
+
+def test_a_recipe_that_does_not_exist_or_is_no_text_is_told(tmp_path):
+    with pytest.raises(FileError, match="nowhere.yaml: cannot be read"):
+        read_recipe(tmp_path / "nowhere.yaml")
+    for content in (b"\xff\xfe\x00binary", b"seed: [1", b"a: !!python/object:os.x {}"):
+        (tmp_path / "image.yaml").write_bytes(content)
+        with pytest.raises(FileError, match="image.yaml: is no YAML") as caught:
+            read_recipe(tmp_path / "image.yaml")
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,99 @@
+"""Every recipe of the tables can be read, and every small twin runs through its whole row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.data.slices import SlicePairs
+from training.engine.iteration import run_iteration
+from training.engine.state import State
+from training.recipe import read_recipe
+from training.reproduction import SMALL, Row, find_rows
+
+RECIPES = Path(__file__).resolve().parents[2] / "training/recipes"
+TABLES = ("table1", "table2")
+FULL = [p for t in TABLES for p in sorted((RECIPES / t).glob("*.yaml")) if SMALL not in p.stem]
+TWINS = [p for t in TABLES for p in sorted((RECIPES / t).glob(f"*{SMALL}.yaml"))]
+
+
+def name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+def test_the_tables_have_the_papers_rows():
+    assert {name(p) for p in FULL} == {
+        *(f"table1/{n}" for n in ("attentiongan", "cravim", "cravim-paper", "cravim-plus",
+                                  "cyclegan", "pix2pix", "reggan", "syndiff")),
+        *(f"table2/{n}" for n in ("attgan-cycle", "attgan-cycle-denoise", "cravim",
+                                  "cravim-without-rdn", "cravim-without-trans", "resnet-cycle",
+                                  "resnet-cycle-denoise")),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", FULL, ids=name)
+def test_a_full_row_has_a_small_twin_of_the_same_method_and_title(path):
+    twin = path.with_name(f"{path.stem}{SMALL}.yaml")
+    full, small = Row(path, read_recipe(path)), Row(twin, read_recipe(twin))
+    assert full.title == small.title
+    for value in ("method", "preset", "same_slice", "weights"):
+        assert getattr(full.recipe, value) == getattr(small.recipe, value), value
+    assert small.recipe.iterations * 50 <= full.recipe.iterations
+    assert len(TWINS) == len(FULL)
+
+
+@pytest.mark.parametrize("path", FULL + TWINS, ids=name)
+def test_a_recipe_says_in_its_header_what_to_expect_and_on_what(path):
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    expected = read_recipe(path).expected
+    assert any(line.startswith("# Expected: ") for line in header)
+    assert expected["hardware"] and (expected.get("hours") or expected.get("minutes"))
+    assert {"row", "order", "paper_ssim"} <= set(expected)
+
+
+@pytest.mark.parametrize("path", TWINS, ids=name)
+def test_a_small_twin_trains_and_synthesizes(path):
+    """Two iterations; every optimizer's weights move, and the exported output is an image."""
+    state = State(read_recipe(path))
+    before = {k: v.clone() for k, v in state.method.networks.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand((4, 64, 64), generator=generator).mul(2).sub(1).numpy()
+    pairs = SlicePairs(list(images[:2]), list(images[2:]))
+    for iteration in range(2):
+        state.set_rates()
+        run_iteration(state.method, state.optimizers, shards(state, pairs, iteration),
+                      state.recipe, iteration, machine())  # fmt: skip
+        state.advance()
+    moved = {k.partition(".")[0] for k, v in state.method.networks.named_parameters()
+             if not torch.equal(v, before[k])}  # fmt: skip
+    assert moved == {k.partition(".")[0] for k in before}
+    with state.as_exported() as method:
+        made = method.synthesize(torch.from_numpy(images[:1])[None], generator)
+    assert made.shape == (1, 1, 64, 64) and torch.isfinite(made).all()
+
+
+def shards(state, pairs, iteration):
+    from MambaSynthLib.card import GridSpec, IntensitySpec
+    from training.data.batches import Batches
+    from training.data.sources import TrainingData
+
+    data = TrainingData(
+        [pairs], [1.0], GridSpec("LPS", None, (64, 64)), IntensitySpec("percentile", 99.5, (0, 1))
+    )
+    return next(iter(Batches(state.recipe, data, iteration, 0, 1)))
+
+
+def machine():
+    from training.engine.iteration import Machine
+
+    return Machine()
+
+
+def test_rows_with_equal_recipes_are_one_training():
+    rows = {t: {row.title: row.key for row in find_rows(RECIPES / t, small=True)} for t in TABLES}
+    assert rows["table2"]["CRAViM"] == rows["table1"]["CRAViM (released code)"]
+    assert rows["table2"]["ResNet, cycle"] == rows["table1"]["CycleGAN"]
+    assert rows["table2"]["AttGAN, cycle"] == rows["table1"]["AttentionGAN"]
+    assert len({key for table in rows.values() for key in table.values()}) == 12

@@ -1,0 +1,1 @@
+"""The methods that CRAViM is compared with; ``README.md`` beside this file lists their settings."""

@@ -1,0 +1,62 @@
+"""The adversarial losses of the baselines, each titled with its source.
+
+| symbol     | code             | meaning                                                     |
+|------------|------------------|-------------------------------------------------------------|
+| D(G(x))    | ``score_of_fake``| the discriminator's scores of synthetic images, any shape   |
+| D(y)       | ``score_of_real``| the same for acquired images                                |
+| gamma      | ``gamma``        | weight of the gradient penalty R1                           |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+
+def least_squares_generator(score_of_fake: Tensor) -> Tensor:
+    """LSGAN (Mao et al., ICCV 2017, Eq. 9): mean (D(G(x)) - 1)^2."""
+    return (score_of_fake - 1).square().mean()
+
+
+def least_squares_discriminator(score_of_fake: Tensor, score_of_real: Tensor) -> Tensor:
+    """LSGAN (Mao et al., ICCV 2017, Eq. 9): mean D(G(x))^2 + mean (D(y) - 1)^2, without 1/2."""
+    return score_of_fake.square().mean() + (score_of_real - 1).square().mean()
+
+
+def non_saturating_generator(score_of_fake: Tensor) -> Tensor:
+    """Goodfellow et al., NeurIPS 2014, Sec. 3: -log sigmoid(D(G(x))) = softplus(-D(G(x)))."""
+    return softplus(-score_of_fake).mean()
+
+
+def non_saturating_discriminator(score_of_fake: Tensor, score_of_real: Tensor) -> Tensor:
+    """Goodfellow et al., Eq. 1, as softplus; the same as binary cross-entropy on scores."""
+    return softplus(score_of_fake).mean() + softplus(-score_of_real).mean()
+
+
+def r1_penalty(score_of_real: Tensor, real: Tensor, gamma: float) -> Tensor:
+    """Mescheder et al., ICML 2018, Eq. 9: gamma/2 mean over the batch of |grad_y D(y)|^2.
+
+    ``real`` (B,...) must require gradients and ``score_of_real`` depend on it.
+    """
+    (gradient,) = torch.autograd.grad(score_of_real.sum(), real, create_graph=True)
+    return gamma / 2 * gradient.flatten(1).square().sum(1).mean()
+
+
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Graphs built inside pass gradients through the networks, but none to their parameters.
+
+    Yield a phase inside, so that activations recomputed in its backward pass see the same.
+    """
+    parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

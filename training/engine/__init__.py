@@ -1,0 +1,1 @@
+"""Runs any training method on any machine; ``fit`` is the entrance, and Lightning the launcher."""

@@ -1,0 +1,139 @@
+"""Any training method as a Lightning module, and what happens around its iterations."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from MambaSynthLib.errors import FileError, RequestError
+from training.data.batches import Batches, Shard
+from training.data.sources import TrainingData
+from training.engine.checkpoint import BEST, LAST, write_checkpoint
+from training.engine.distributed import add_up, average_statistics
+from training.engine.iteration import Machine, run_iteration
+from training.engine.logs import Logs
+from training.engine.memory import recompute_activations
+from training.engine.state import State
+from training.engine.validation import validate
+from training.recipe import Recipe
+from training.record import write_record
+
+
+class Training(pl.LightningModule):
+    """Manual optimization over the phases of a method, from ``content`` of a checkpoint on."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: TrainingData,
+        content: dict[str, Any] | None,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.recipe, self.data, self.content = recipe, data, content
+        self.gradient_checkpointing = gradient_checkpointing
+
+    def configure_model(self) -> None:
+        """Called on each process when its device is known."""
+        self.state = State(self.recipe, self.trainer.strategy.root_device)
+        if self.content is not None:
+            try:
+                self.state.load(self.content)
+            except (KeyError, ValueError, RuntimeError) as error:
+                reason = str(error).partition("\n")[0]
+                raise FileError(
+                    f"{LAST}: is of another recipe ({reason}); choose another folder."
+                ) from error
+        self.networks = self.state.method.networks
+        if self.gradient_checkpointing:
+            recompute_activations(self.networks)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return list(self.state.optimizers.values())
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        trainer = self.trainer
+        batches = Batches(
+            self.recipe, self.data, self.state.iteration, trainer.global_rank, trainer.world_size
+        )
+        return DataLoader(batches, batch_size=None)
+
+    def training_step(self, shards: list[Shard], _: int) -> None:
+        state, machine = self.state, Machine(self.manual_backward, add_up, self.trainer.world_size)
+        state.set_rates()
+        try:
+            self.terms = run_iteration(
+                state.method, state.optimizers, shards, self.recipe, state.iteration, machine
+            )
+        except torch.OutOfMemoryError as error:
+            raise RequestError(
+                f"iteration {state.iteration}: the memory of the device is not enough for "
+                f"{len(shards[0].source)} slices of {tuple(shards[0].source.shape[2:])} at a time; "
+                "use --precision bf16-mixed, --gradient-checkpointing or more shards in the recipe."
+            ) from error
+        average_statistics(self.networks)
+        state.advance()
+
+
+class Bookkeeping(pl.Callback):
+    """Log, validate and save at the intervals of the recipe; the first process alone writes."""
+
+    def __init__(self, run: Path, record: dict[str, Any]) -> None:
+        self.run, self.record = run, record
+
+    def on_train_start(self, trainer: pl.Trainer, module: Training) -> None:
+        self.started = time.monotonic()
+        self.logs = Logs(self.run, module.state.iteration) if trainer.is_global_zero else None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Training, *_: Any) -> None:
+        state, every = module.state, module.recipe.every
+        ended = state.iteration == module.recipe.iterations
+        if state.iteration % every.log == 0 or ended:
+            self._log(module)
+        if self.logs is None:
+            return
+        if (state.iteration % every.validate == 0 or ended) and len(module.data.validation):
+            self._validate(module)
+        if state.iteration % every.save == 0 or ended:
+            self._save(state, ended)
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        if getattr(self, "logs", None) is not None:
+            self.logs.close()
+
+    def _log(self, module: Training) -> None:
+        values = _stacked(module.terms)
+        add_up([values])
+        terms = dict(zip(module.terms, values.tolist(), strict=True))
+        if self.logs is not None:
+            self.logs.losses(module.state.iteration, terms)
+
+    def _validate(self, module: Training) -> None:
+        state = module.state
+        error, images = validate(state, module.data.validation)
+        self.logs.validation(state.iteration, error, images)
+        if error < state.best:
+            state.best = error
+            content = state.content()
+            kept = ("iteration", "best", "exported", "averaged")
+            write_checkpoint(self.run / BEST, {name: content[name] for name in kept})
+
+    def _save(self, state: State, ended: bool) -> None:
+        write_checkpoint(self.run / LAST, state.content())
+        minutes = self.record["minutes"] + (time.monotonic() - self.started) / 60
+        changed = {"minutes": round(minutes, 2), "iterations": state.iteration, "finished": ended}
+        if state.best != float("inf"):
+            changed["best_validation_error"] = state.best
+        write_record(self.run, {**self.record, **changed})
+
+
+def _stacked(terms: dict[str, Tensor]) -> Tensor:
+    """The terms as one tensor on their device, as the exchange between processes needs it."""
+    return torch.stack([value.detach().float() for value in terms.values()])

@@ -1,0 +1,8 @@
+"""Scores of trained models on subjects they never saw, and the tables made of them.
+
+candidates, trivial   what can be scored: a volume in, a volume in the network's range out
+measures, lpips       one slice against one slice, by every declared convention
+scoring, results      all subjects and seeds -> CSV and JSON files, and back
+statistics            paired t-tests over subjects, Holm's correction
+table, pictures       the paper's table as Markdown, CSV and pictures
+"""

@@ -1,0 +1,31 @@
+"""The catalogue of training methods: name in a recipe -> class, imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.method import TrainingMethod
+
+METHODS = {
+    "cravim": "training.cravim.method:CRAViMTraining",
+    "cycle-denoise": "training.baselines.cycle_denoise:CycleDenoise",
+    "cyclegan": "training.baselines.cyclegan:CycleGAN",
+    "attentiongan": "training.baselines.attentiongan:AttentionGAN",
+    "reggan": "training.baselines.reggan:RegGAN",
+    "syndiff": "training.baselines.syndiff:SynDiff",
+    "pix2pix": "training.baselines.pix2pix:Pix2Pix",
+}
+
+
+def method_class(name: str) -> type[TrainingMethod]:
+    """The class of a method. Raises ValueError with the nearest known name."""
+    if name not in METHODS:
+        near = get_close_matches(str(name), METHODS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"the method {name!r} is none of {', '.join(METHODS)}{hint}")
+    module, _, attribute = METHODS[name].partition(":")
+    found: type[TrainingMethod] = getattr(importlib.import_module(module), attribute)
+    return found

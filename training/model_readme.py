@@ -1,0 +1,102 @@
+"""The README of a model package: its card in words and tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
+    """What the model is, what it was trained on, every measured number. Markdown."""
+    count = sum(array.size for array in weights.values() if array.dtype.kind == "f")
+    network = card["network"]
+    tables = "\n\n".join(_score_table(score) for score in card["scores"])
+    attribution = "\n".join(f"* {line}" for line in card["attribution"])
+    return f"""# {card["title"]}
+
+**SYNTHETIC IMAGES - NOT FOR DIAGNOSIS.** {card["intended_use"]}
+
+| | |
+|---|---|
+| model | `{card["id"]}` {card["version"]} |
+| method | CRAViM (Zhang & Jiang, MICCAI 2025): ngf {network["ngf"]}, \
+{network["n_blocks"]} residual blocks, {network["n_attentions"]} attention maps; {count:,} values |
+| direction | {card["source_contrasts"][0]} -> {card["target_contrasts"][0]}, axial slices |
+| default | steps {card["sampling"]["default_steps"]}, \
+draws {card["sampling"]["default_samples"]} |
+| license | {card["license"]} |
+
+## Trained on
+
+{card["trained_on"]}
+
+{_training(card["training"])}
+
+{attribution}
+
+## Measured
+
+{tables}
+
+Means over subjects, each the mean over its axial slices and over the sampling seeds; slices are
+z-scored by their own mean and standard deviation, as `mambasynth evaluate` does it. "Source
+inverted" is the source clipped as the network sees it, with its brightness turned upside down. A
+shifted target is the acquired image itself, moved by so many pixels: what registration errors of
+that size cost. NMI rewards detail shared voxel by voxel, all of which the source has and a small
+network partly loses.
+
+## Limits
+
+{card["limits"]}
+"""
+
+
+def _training(training: dict[str, Any]) -> str:
+    recipe = training["recipe"]
+    stages = ", ".join(
+        f"{stage['iterations']} iterations{_objective(stage)}" for stage in recipe["stages"]
+    )
+    text = (
+        f"{stages}, in {training['minutes']:.0f} minutes ({training['machine']}), seed "
+        f"{recipe['seed']}, recipe `{training['recipe_file']}`, which `model.json` repeats; the "
+        "averaged weights in float16."
+    )
+    parity = training.get("parity")
+    if parity:
+        text += (
+            f" Exported against trained network on random slices, of the range -1..1: largest "
+            f"difference {parity['largest_difference']:.1e}, mean {parity['mean_difference']:.1e}."
+        )
+    return text
+
+
+def _objective(stage: dict[str, Any]) -> str:
+    paired = " on registered pairs (L1 to the acquired target; our addition)"
+    return paired if stage.get("objective") == "paired" else ""
+
+
+def _score_table(score: dict[str, Any]) -> str:
+    rows = [
+        f"| {row['name']} | {_cell(row, 'ssim', 4)} | {_cell(row, 'psnr', 2)} | "
+        f"{_cell(row, 'nmi', 4)} | {_cell(row, 'mse', 4)} |"
+        for row in score["rows"]
+    ]
+    return "\n".join(
+        [
+            f"**{score['data']}** (`{score['command']}`)",
+            "",
+            "| | SSIM | PSNR [dB] | NMI | MSE |",
+            "|---|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _cell(row: dict[str, Any], name: str, digits: int) -> str:
+    """A mean, with its standard deviation over the subjects where there are several."""
+    value, spread = row.get(name), row.get(f"{name}_std_over_subjects")
+    if value is None or not np.isfinite(value):
+        return "-"
+    return f"{value:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread is not None else "")

@@ -1,0 +1,260 @@
+"""A training recipe: one YAML file with everything that a run depends on, checked when read.
+
+Data, machine and number of processes are not in it: the same file runs on a laptop and a cluster.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import torch
+from torch.nn import Parameter
+from torch.optim import Adam
+
+from MambaSynthLib.card import GridSpec, IntensitySpec
+from MambaSynthLib.diffusion import Schedule
+from MambaSynthLib.errors import FileError, MambaSynthError, RequestError
+from training.data.augmentation import Augmentation
+from training.data.phantom_slices import Phantoms
+from training.methods import method_class
+
+SMALLEST_CROP = 64  # discriminators halve up to six times
+SIZE_MULTIPLE = 4  # generators halve twice
+DECAYS = ("constant", "cosine", "linear")
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of the training with one crop and batch size."""
+
+    iterations: int
+    batch: int  # slices of one iteration, over all processes together
+    crop: tuple[int, int]
+    objective: str = ""  # one of the method's; empty: its first
+    restart: bool = False  # let the learning rates begin anew
+    weights: dict[str, float] = field(default_factory=dict)  # in this stage, over the recipe's
+    augmentation: Augmentation | None = None  # in this stage instead of the recipe's
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.batch < 1:
+            raise ValueError(f"a stage has {self.iterations} iterations of {self.batch} slices")
+        if any(n < SMALLEST_CROP or n % SIZE_MULTIPLE for n in self.crop):
+            raise ValueError(
+                f"the crop {list(self.crop)} is not made of multiples of {SIZE_MULTIPLE} from "
+                f"{SMALLEST_CROP}"
+            )
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """Adam for every group of networks; the rates fall from restart to restart."""
+
+    learning_rates: dict[str, float]  # for each optimizer of the method
+    betas: tuple[float, float] = (0.5, 0.9)
+    decay: str = "constant"  # cosine: to lr_end; linear: to lr_end over the second half
+    lr_end: float = 0.0
+    ema: float = 0.0  # decay of the averaged exported network; 0 keeps the raw weights
+    clip: float = 0.0  # largest norm of an optimizer's gradient; 0 does not clip
+
+    def __post_init__(self) -> None:
+        if self.decay not in DECAYS:
+            raise ValueError(f"the decay {self.decay!r} is none of {', '.join(DECAYS)}")
+        for name, rate in self.learning_rates.items():
+            if not isinstance(rate, int | float) or rate < 0:
+                raise ValueError(f"the learning rate {name} is {rate!r}; write it as 2.0e-4")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}, not in [0, 1)")
+
+    def adam(self, name: str, parameters: Iterable[Parameter]) -> Adam:
+        """Adam with the rate of that name. Raises ValueError where the recipe has none."""
+        if name not in self.learning_rates:
+            raise ValueError(f"optimization: learning_rates lacks {name}")
+        return Adam(parameters, self.learning_rates[name], self.betas)
+
+
+@dataclass(frozen=True)
+class Every:
+    """Iterations between two rows of the log, two checkpoints, two validations."""
+
+    log: int = 20
+    save: int = 100
+    validate: int = 500
+
+    def __post_init__(self) -> None:
+        if min(self.log, self.save, self.validate) < 1:
+            raise ValueError("an interval of 'every' is less than one iteration")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """See the comments in ``training/recipes``."""
+
+    method: str
+    optimization: Optimization
+    stages: tuple[Stage, ...]
+    seed: int = 1024  # of the published program
+    preset: str = ""  # of the method; its values hold where the file says nothing
+    network: dict[str, Any] = field(default_factory=dict)  # sizes, read by the method
+    weights: dict[str, float] = field(default_factory=dict)  # of the losses, read by the method
+    options: dict[str, Any] = field(default_factory=dict)  # the method's own switches
+    schedule: Schedule = Schedule()
+    same_slice: bool = True  # False: source and target are slices of independent draws
+    augmentation: Augmentation = Augmentation()
+    shards: int = 1  # parts that an iteration's batch is worked off in; more save memory
+    precision: str = "32"
+    every: Every = Every()
+    phantoms: Phantoms | None = None  # widen the data given as single volumes
+    grid: GridSpec | None = None  # of single volumes; prepared data bring their own
+    intensity: IntensitySpec | None = None
+    expected: dict[str, Any] = field(default_factory=dict)  # for people: number, hardware, hours
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("the recipe has no stages")
+        if self.precision not in ("32", "bf16-mixed"):
+            raise ValueError(f"the precision {self.precision!r} is none of '32', bf16-mixed")
+        if self.shards < 1 or any(stage.batch % self.shards for stage in self.stages):
+            raise ValueError(f"a batch cannot be worked off in {self.shards} equal shards")
+
+    @property
+    def iterations(self) -> int:
+        return sum(stage.iterations for stage in self.stages)
+
+    def phase_of(self, iteration: int) -> tuple[int, int]:
+        """First and one past last iteration between the restarts around this one."""
+        first = end = 0
+        for stage in self.stages:
+            if stage.restart:
+                if iteration < end:
+                    break
+                first = end
+            end += stage.iterations
+        return first, end
+
+    def stage_at(self, iteration: int) -> Stage:
+        """The stage that iteration 0, 1, ... belongs to."""
+        for stage in self.stages:
+            if iteration < stage.iterations:
+                return stage
+            iteration -= stage.iterations
+        return self.stages[-1]
+
+    def augmentation_of(self, stage: Stage) -> Augmentation:
+        """What the slices of a stage are changed by."""
+        return self.augmentation if stage.augmentation is None else stage.augmentation
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value, preset and defaults included."""
+        values = asdict(self)
+        for stage in values["stages"]:
+            stage["objective"] = stage["objective"] or method_class(self.method).objectives[0]
+        return values
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file.
+
+    Raises
+    ------
+    FileError: the file is missing or no YAML.
+    RequestError: a key is missing or unknown, or a value does not fit.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise FileError(f"{path}: is no YAML ({reason}); correct that line.") from error
+    try:
+        recipe = recipe_of(data)
+        with torch.device("meta"):  # the method checks its part; nothing is allocated
+            method = method_class(recipe.method).build(recipe)
+            method.optimizers()
+            for stage in recipe.stages:
+                method.begin(stage)
+        return recipe
+    except (TypeError, ValueError, MambaSynthError) as error:
+        raise RequestError(f"{path}: {error}; compare the files in training/recipes.") from error
+
+
+def recipe_of(data: Any) -> Recipe:
+    """The recipe of a mapping, over the values of its preset. Raises ValueError."""
+    if not isinstance(data, Mapping) or "method" not in data:
+        raise ValueError("the recipe lacks method")
+    presets = method_class(data["method"]).presets
+    name = data.get("preset", "")
+    if name and name not in presets:
+        raise ValueError(f"the preset {name!r} is none of {', '.join(presets) or '(none)'}")
+    return settings(Recipe, _over(presets.get(name, {}), data))
+
+
+def _over(preset: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """``data`` over ``preset``, mapping by mapping."""
+    merged = dict(preset)
+    for key, value in data.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _over(merged[key], value) if both else value
+    return merged
+
+
+def settings(kind: type[Settings], values: Mapping[str, Any], where: str = "recipe") -> Settings:
+    """A dataclass from a mapping of a recipe: its types checked, its nested dataclasses built.
+
+    Raises ValueError with the key's place for one that is unknown, missing or of another type.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where} is {values!r}, not a mapping")
+    types_of = get_type_hints(kind)
+    known = {each.name: each for each in fields(kind) if each.init}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1)
+            raise ValueError(
+                f"{where} has the unknown key {key!r}" + (f", meant {near[0]}?" if near else "")
+            )
+    for name, each in known.items():
+        if name not in values and each.default is MISSING and each.default_factory is MISSING:
+            raise ValueError(f"{where} lacks {name}")
+    prefix = "" if where == "recipe" else f"{where}."
+    return kind(**{key: _fit(types_of[key], value, prefix + key) for key, value in values.items()})
+
+
+def _fit(wanted: Any, value: Any, where: str) -> Any:
+    """``value`` as the type that a field declares."""
+    origin, arguments = get_origin(wanted), get_args(wanted)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _fit(arguments[0], value, where)
+    if is_dataclass(wanted):
+        return settings(wanted, value, where)  # type: ignore[arg-type]
+    if origin is tuple:
+        return _fit_tuple(arguments, value, where)
+    if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if wanted is str and isinstance(value, int):
+        return str(value)  # precision: 32
+    plain = origin or wanted
+    yes_as_number = plain is int and isinstance(value, bool)
+    if plain is not Any and (yes_as_number or not isinstance(value, plain)):
+        raise ValueError(f"{where} is {value!r}, not of the type {plain.__name__}")
+    return value
+
+
+def _fit_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{where} is {value!r}, not a list")
+    if arguments[-1] is Ellipsis:
+        return tuple(_fit(arguments[0], each, f"{where}[{n}]") for n, each in enumerate(value))
+    if len(value) != len(arguments):
+        raise ValueError(f"{where} has {len(value)} values instead of {len(arguments)}")
+    return tuple(_fit(kind, each, where) for kind, each in zip(arguments, value, strict=True))
