@@ -40,10 +40,10 @@ ATTRIBUTION = (
 AXIS_CODES = "LPS"
 LIMITS = (
     "Trained on made-up motion of real stacks, not on patients' heartbeats; the right ventricle "
-    "and the atria hardly move in it. All rows of the table were trained for minutes on a CPU, so it "
-    "ranks them at that cost only. The scores reward the averaging of two noisy images as well as "
-    "motion; for carrying labels from ED to ES look at the Dice, where registration without "
-    "frames between may be better."
+    "and the atria hardly move in it. All rows of the table were trained for minutes on a CPU, "
+    "so it ranks them at that cost only. The scores reward the averaging of two noisy images as "
+    "well as motion; for carrying labels from ED to ES look at the Dice, where registration "
+    "without frames between may be better."
 )
 
 
