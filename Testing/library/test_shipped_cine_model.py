@@ -1,4 +1,4 @@
-"""The cine model that comes with MambaSynth: its card, its table, and a real stack from a scanner."""
+"""The cine model that comes with MambaSynth: its card, its table, and a real short-axis stack."""
 
 from __future__ import annotations
 
