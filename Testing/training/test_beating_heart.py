@@ -156,12 +156,12 @@ def test_a_subject_depends_on_seed_and_number_alone():
     assert not np.allclose(one.fields, other.fields)
 
 
-def test_outside_the_stack_there_is_nothing_and_frames_span_zero_to_one(cine):
+def test_outside_the_stack_there_is_nothing_and_every_frame_is_about_as_bright(cine):
     outside = np.ones(cine.frames.shape[1:], dtype=bool)
     outside[cine.box] = False
     assert outside.any()
     assert not cine.frames[:, outside].any() and not cine.labels[:, outside].any()
-    assert cine.frames.reshape(12, -1).max(axis=1) == pytest.approx(1)
+    assert cine.frames.reshape(12, -1).max(axis=1) == pytest.approx(1, abs=0.05)
 
 
 def test_too_few_frames_are_refused():

@@ -75,7 +75,7 @@ class RunState:
                 optimizer.load_state_dict(checkpoint["optimizers"][name])
             self.iteration = int(checkpoint["iteration"])
             self.seconds = float(checkpoint["seconds"])
-            self.cpu_seconds = float(checkpoint["cpu_seconds"])
+            self.cpu_seconds = float(checkpoint.get("cpu_seconds", 0.0))
         except Exception as error:  # torch raises half a dozen kinds for a damaged file
             raise FileError(
                 f"{path}: is no checkpoint of this row ({type(error).__name__}: "
