@@ -55,9 +55,13 @@ def panel(stand, scene, models):
 
 @pytest.fixture
 def scene(stand):
-    """An empty scene; at the end, no slot may have raised and no prepared answer be left over."""
+    """An empty scene; at the end, no slot may have raised and no prepared answer be left over.
+
+    It is emptied again, as nodes that outlive the interpreter crash it when VTK deletes them.
+    """
     stand.record.clear()
     stand.scene.Clear(0)
     yield stand.scene
+    stand.scene.Clear(0)
     assert not stand.record.slot_errors, stand.record.slot_errors
     assert not stand.record.answers, "a prepared dialog was never shown"
