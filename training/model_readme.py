@@ -44,8 +44,8 @@ Means over subjects, each the mean over its axial slices and over the sampling s
 z-scored by their own mean and standard deviation, as `mambasynth evaluate` does it. "Source
 inverted" is the source clipped as the network sees it, with its brightness turned upside down. A
 shifted target is the acquired image itself, moved by so many pixels: what registration errors of
-that size cost. `mambasynth evaluate` turns the source around from its unclipped maximum, which gives
-it a lower SSIM and a higher NMI: a few bright voxels leave its tissue few of the 100 bins.
+that size cost. `mambasynth evaluate` turns the source around from its unclipped maximum, which
+gives it a lower SSIM and a higher NMI: a few bright voxels leave its tissue few of the 100 bins.
 
 ## Limits
 

@@ -27,7 +27,7 @@ from training.mstg.recipe import read_recipe
 from training.mstg.record import new_record
 
 ROW, RECIPE = "mstg+compact", "mstg_plus_compact"
-ID, VERSION, TITLE = "mstg-cine-compact", "1.0.0", "MSTG+ compact: frames from ED to ES"
+ID, VERSION, TITLE = "mstg-cine-compact", "1.0.0", "MSTG+ compact, ED to ES"
 TRAINED_ON = (
     "Beating hearts: real short-axis stacks of 30 patients (Sunnybrook Cardiac Data, CC0) that a "
     "drawn, physiological motion sets beating, with noise drawn for each frame. The motion was "
