@@ -313,9 +313,12 @@ def test_models_of_one_tab_are_not_offered_in_the_other(panel):
     assert "Fake blender" in panel.ui.cineCardText.toPlainText()
 
 
-def test_without_a_cine_model_one_sentence_says_what_to_do(panel, models):
+def test_without_a_cine_model_one_sentence_says_what_to_do(panel, models, monkeypatch):
     import shutil
 
+    from MambaSynthLib import registry
+
+    monkeypatch.setattr(registry, "shipped_models", lambda: models / "none are shipped")
     for folder in models.glob("*blender"):
         shutil.rmtree(folder)
     panel.widget.models.fill()

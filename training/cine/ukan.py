@@ -4,7 +4,7 @@ A 2-D DDPM U-Net whose two deepest levels are tokens in KAN layers. The publishe
 unconditional; the condition by channels (x_t, ED, ES, gamma) is our reading. Slices are denoised
 each by itself. Published widths: 64 x (1, 2, 3, 4), then 320 and 512 tokens; ours scale with
 ``width``. T = 1000, beta linear 1e-4 to 0.02; frames are sampled by DDIM (Song et al., ICLR 2021)
-in a few steps from one fixed noise, so that frames do not flicker.
+in five steps from one fixed noise, so that frames do not flicker.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.mstg.step import Phase
 
 STEPS = 1000
 BETAS = (1e-4, 0.02)
-SAMPLING_STEPS = 20
+SAMPLING_STEPS = 5
 MULTIPLES = (1, 2, 3, 4)
 TOKENS = (5, 8)  # 320 and 512 at width 64
 LEARNING_RATE = 2e-4
