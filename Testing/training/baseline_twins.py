@@ -20,6 +20,12 @@ TWINS = {
     "cycle-denoise-attention": dict(generator="attention", width=4, blocks=2, n_attentions=3),
     "syndiff": dict(diffusive=NCSNPP, width=8, blocks=1, discriminator_width=4, halvings=3),
 }
+CRAVIM = dict(ngf=4, n_blocks=2, n_attentions=3)
+ABLATIONS = {  # CRAViM and the rows of Table 2 that lack one of its losses
+    "cravim": {},
+    "cravim-without-rdn": {"lambda_rdn": 0.0},
+    "cravim-without-trans": {"lambda_trans": 0.0},
+}
 FALLING = {  # terms that fall from the start, whatever the adversaries do
     "cyclegan": ["cyc_source", "cyc_target", "idt_source", "idt_target"],
     "attentiongan": ["cyc_source", "cyc_target", "idt_source", "idt_target"],
@@ -27,6 +33,9 @@ FALLING = {  # terms that fall from the start, whatever the adversaries do
     "pix2pix": ["l1"],
     "cycle-denoise-resnet": ["trans_forward_a", "cyc_a", "cyc_b"],
     "cycle-denoise-attention": ["trans_forward_a", "cyc_a", "cyc_b"],
+    "cravim": ["trans_forward_a", "cyc_a", "cyc_b"],
+    "cravim-without-rdn": ["trans_forward_a", "cyc_a", "cyc_b"],
+    "cravim-without-trans": ["cyc_a", "cyc_b"],
     "syndiff": ["diffusive_source", "diffusive_target", "cyc_source", "cyc_target"],
 }
 RATES = {"generators": 2e-3, "discriminators": 1e-3}
@@ -35,12 +44,14 @@ RATES = {"generators": 2e-3, "discriminators": 1e-3}
 def twin(name: str, **changes: object) -> TrainingMethod:
     """The small twin of a method, with its preset's settings but for higher learning rates."""
     torch.manual_seed(3)
-    by_denoising = name.startswith("cycle-denoise")
-    if by_denoising:
+    method = next((kind for kind in ("cycle-denoise", "cravim") if name.startswith(kind)), name)
+    if method != name or name in ABLATIONS:
         changes = {"options": {"discriminator_width": 4, "steps": 1}, **changes}
+    if name in ABLATIONS:
+        changes = {"network": CRAVIM, "weights": ABLATIONS[name], **changes}
     recipe = recipe_of(
         {
-            "method": "cycle-denoise" if by_denoising else name,
+            "method": method,
             "preset": "paper",
             "seed": 3,
             "stages": [{"iterations": 1, "batch": 1, "crop": [64, 64]}],

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from baseline_twins import FALLING, TWINS, train, twin
+from baseline_twins import ABLATIONS, FALLING, TWINS, train, twin
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
@@ -49,7 +49,7 @@ def scores(method: TrainingMethod, pairs: Pairs) -> tuple[float, float]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("name", [*TWINS, *ABLATIONS])
 def test_a_few_hundred_iterations_on_one_phantom_improve_losses_and_scores_on_another(
     name, subjects
 ):
