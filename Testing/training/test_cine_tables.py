@@ -169,7 +169,7 @@ def test_from_data_to_table_in_one_command(data, tmp_path, capsys):
     arguments = ["--out", str(tmp_path), "--data", str(data), "--rows", "no-motion", "blend"]
     assert tables.main(arguments) == 0
     assert "| linear blend" in capsys.readouterr().out
-    assert (tmp_path / "table.md").read_text().count("\n|") == 4
+    assert (tmp_path / "table.md").read_text(encoding="utf-8").count("\n|") == 4
     with open(tmp_path / "table.csv") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 6 and float(lines[0]["psnr"]) > 10

@@ -213,7 +213,7 @@ def test_subject_means_are_means_over_slices_and_the_record_over_subjects(trivia
         assert float(row["ssim"]) == pytest.approx(np.mean(own), rel=1e-6)
         assert int(row["n_slices"]) == len(own)
         assert row["lpips"] == ""  # not computed is empty, never a number
-    record = json.loads((folder / "scores.json").read_text())
+    record = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     means = [float(row["mse"]) for row in rows_of(folder, "per_subject.csv")]
     assert record["mean_over_subjects"]["mse"] == pytest.approx(np.mean(means), rel=1e-6)
     assert "lpips" not in record["mean_over_subjects"]
@@ -314,7 +314,7 @@ def test_holm_keeps_false_alarms_rare_under_the_null():
 def test_the_report_has_every_row_its_tests_and_its_conditions(trivial, tmp_path, capsys):
     words = ["report", str(trivial), "--main", "source inverted", "--out", str(tmp_path)]
     assert main(words) == 0
-    text = (tmp_path / "table.md").read_text()
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert text.strip() == capsys.readouterr().out.strip()
     lines = text.splitlines()
     names = [line.split("|")[1].strip() for line in lines[2:7]]

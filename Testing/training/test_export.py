@@ -81,7 +81,7 @@ def test_a_package_states_the_scores_of_its_weights_and_the_trivial_ones_first(p
     names = [row["name"] for row in scores["rows"]]
     assert names[:2] == ["source itself", "source inverted"]
     assert names[-1] == "synthetic, 4 steps x 1 draw"
-    record = json.loads((place / "scores/run/scores.json").read_text())
+    record = json.loads((place / "scores/run/scores.json").read_text(encoding="utf-8"))
     assert scores["rows"][-1]["ssim"] == pytest.approx(record["mean_over_subjects"]["ssim"])
     assert scores["rows"][-1]["seeds"] == [0, 1]
     assert "lpips" not in scores["rows"][-1]
@@ -149,7 +149,7 @@ def test_weights_beyond_float16_are_refused_by_name(place, tmp_path):
 def test_a_method_without_a_network_in_the_library_is_scored_but_not_exported(
     place, tmp_path, capsys
 ):
-    record = json.loads((place / "scores/paired/scores.json").read_text())
+    record = json.loads((place / "scores/paired/scores.json").read_text(encoding="utf-8"))
     assert record["name"] == "pix2pix" and record["about"]["method"] == "pix2pix"
     assert export(place, tmp_path / "package", "paired", run="paired") == 2
     assert "no network of the method pix2pix" in capsys.readouterr().err
@@ -160,7 +160,7 @@ def test_a_method_without_a_network_in_the_library_is_scored_but_not_exported(
 
 def test_an_unfinished_run_is_neither_scored_nor_exported(place, tmp_path, capsys):
     shutil.copytree(place / "run", tmp_path / "run")
-    record = json.loads((tmp_path / "run/run.json").read_text())
+    record = json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))
     (tmp_path / "run/run.json").write_text(json.dumps({**record, "finished": False}))
     with pytest.raises(FileError, match="not finished after .* minutes"):
         open_run(tmp_path / "run")
@@ -175,8 +175,8 @@ def test_a_package_is_scored_as_the_run_it_was_made_of(place, tmp_path, capsys):
     words = ["evaluate-set", str(tmp_path / "package"), "--data", str(place / "data"), "--seeds",
              "2", "--out", str(tmp_path / "scores")]  # fmt: skip
     assert main(words) == 0
-    again = json.loads((tmp_path / "scores/scores.json").read_text())
-    first = json.loads((place / "scores/run/scores.json").read_text())
+    again = json.loads((tmp_path / "scores/scores.json").read_text(encoding="utf-8"))
+    first = json.loads((place / "scores/run/scores.json").read_text(encoding="utf-8"))
     assert again["mean_over_subjects"] == first["mean_over_subjects"]
 
 
@@ -184,7 +184,7 @@ def test_scores_of_other_people_make_a_table_of_their_own_and_keep_their_names(p
     """Such as a twin's, trained the other way round."""
     other = tmp_path / "other"
     shutil.copytree(place / "scores/run", other)
-    record = json.loads((other / "scores.json").read_text())
+    record = json.loads((other / "scores.json").read_text(encoding="utf-8"))
     record["data"] |= {"name": "other heads", "split": "validation"}
     record["about"]["weights_sha256"] = "0" * 64
     record["name"] = "twin"

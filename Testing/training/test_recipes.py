@@ -46,7 +46,9 @@ def test_a_full_row_has_a_small_twin_of_the_same_method_and_title(path):
 
 @pytest.mark.parametrize("path", FULL + TWINS, ids=name)
 def test_a_recipe_says_in_its_header_what_to_expect_and_on_what(path):
-    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    header = [
+        line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")
+    ]
     expected = read_recipe(path).expected
     assert any(line.startswith("# Expected: ") for line in header)
     assert expected["hardware"] and (expected.get("hours") or expected.get("minutes"))

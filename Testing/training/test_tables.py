@@ -49,7 +49,9 @@ def reproduce(place: Path, *options: str) -> int:
 
 
 def test_every_table_has_its_rows_and_the_trivial_ones(place):
-    one, two = ((place / f"out/{name}/table.md").read_text() for name in ("one", "two"))
+    one, two = (
+        (place / f"out/{name}/table.md").read_text(encoding="utf-8") for name in ("one", "two")
+    )
     rows = [line.split("|")[1].strip() for line in two.splitlines() if line.startswith("|")][2:]
     assert rows == ["everything", "no rdn", "source itself", "source inverted",
                     "mean target of the training set", "target shifted 1 px",
@@ -65,7 +67,7 @@ def test_a_row_of_two_tables_is_one_run(place):
 
 
 def test_the_readme_gets_the_tables_between_its_marks_and_nothing_else_changes(place):
-    text = (place / "README.md").read_text()
+    text = (place / "README.md").read_text(encoding="utf-8")
     assert text.startswith(f"before\n{START}\n") and text.endswith(f"{END}\nafter\n")
     assert "old" not in text and "cannot be compared with the paper's" in text
     assert text.count("| everything") == 1 and "n = 3 subjects" in text
@@ -84,12 +86,12 @@ def test_a_second_call_trains_and_scores_nothing(place, monkeypatch):
 
 def test_scores_of_another_checkpoint_are_made_again(place):
     run = next((place / "out/runs").iterdir())
-    record = json.loads((run / "scores/scores.json").read_text())
+    record = json.loads((run / "scores/scores.json").read_text(encoding="utf-8"))
     sha256 = record["about"]["checkpoint_sha256"]
     record["about"]["checkpoint_sha256"] = "0"
     (run / "scores/scores.json").write_text(json.dumps(record))
     assert reproduce(place) == 0
-    again = json.loads((run / "scores/scores.json").read_text())
+    again = json.loads((run / "scores/scores.json").read_text(encoding="utf-8"))
     assert again["about"]["checkpoint_sha256"] == sha256
 
 
