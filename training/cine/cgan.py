@@ -17,8 +17,8 @@ from torch import Generator, Tensor, nn
 
 from training.cine.conditions import conditions
 from training.cine.frame_model import FrameModel, TorchFrames
+from training.method import Phase
 from training.mstg.batches import Batch
-from training.mstg.step import Phase
 
 LAMBDA_L1 = 100.0
 LEARNING_RATE = 2e-4

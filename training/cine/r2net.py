@@ -20,8 +20,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from MambaSynthLib.layers.warp import jacobian_determinant, warp
 from training.cine.frame_model import FrameModel, TorchFrames
+from training.method import Phase
 from training.mstg.batches import Batch
-from training.mstg.step import Phase
 
 STEPS = 7
 SHARE = 0.5  # of tanh: no step moves a voxel by more than half

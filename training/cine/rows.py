@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Generator, nn
 
     from training.cine.frame_model import FrameModel
+    from training.method import Phase
     from training.mstg.batches import Batch
-    from training.mstg.step import Phase
 
 
 class CineTraining(Protocol):

@@ -19,8 +19,8 @@ from MambaSynthLib.layers.volume_blocks import StepEmbedding
 from training.cine.conditions import conditions
 from training.cine.frame_model import FrameModel, TorchFrames
 from training.cine.kan import KANBlock
+from training.method import Phase
 from training.mstg.batches import Batch
-from training.mstg.step import Phase
 
 STEPS = 1000
 BETAS = (1e-4, 0.02)

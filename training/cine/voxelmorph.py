@@ -14,9 +14,9 @@ from torch import Generator, Tensor, nn
 
 from MambaSynthLib.layers.warp import exponential, warp
 from training.cine.frame_model import FrameModel, TorchFrames
+from training.method import Phase
 from training.mstg.batches import Batch
 from training.mstg.losses import ncc_loss, smooth_loss
-from training.mstg.step import Phase
 
 SQUARINGS = 7
 LAMBDA_SMOOTH = 1.0  # beside the NCC's 1: the published 3-D setting

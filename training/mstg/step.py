@@ -9,24 +9,15 @@ them, where the data have any, are compared with what was acquired.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from MambaSynthLib.methods.mstg.network import MSTG, Motion
+from training.method import Phase
 from training.mstg import losses
 from training.mstg.batches import Batch
 from training.mstg.losses import Weights
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One optimizer step inside an iteration."""
-
-    optimizer: str
-    loss: Tensor  # scalar with gradient
-    terms: dict[str, Tensor]  # detached scalars for the log
 
 
 class MSTGTraining:
