@@ -18,10 +18,11 @@ from torch.optim import Adam
 
 from MambaSynthLib.card import GridSpec, IntensitySpec
 from MambaSynthLib.diffusion import Schedule
-from MambaSynthLib.errors import FileError, MambaSynthError, RequestError
+from MambaSynthLib.errors import MambaSynthError, RequestError
 from training.data.augmentation import Augmentation
 from training.data.phantom_slices import Phantoms
 from training.methods import method_class
+from training.yaml_file import read_yaml
 
 SMALLEST_CROP = 64  # discriminators halve up to six times
 SIZE_MULTIPLE = 4  # generators halve twice
@@ -165,15 +166,7 @@ def read_recipe(path: Path) -> Recipe:
     FileError: the file is missing or no YAML.
     RequestError: a key is missing or unknown, or a value does not fit.
     """
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise FileError(f"{path}: is no YAML ({reason}); correct that line.") from error
+    data = read_yaml(path)
     try:
         recipe = recipe_of(data)
         with torch.device("meta"):  # the method checks its part; nothing is allocated

@@ -7,10 +7,11 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from MambaSynthLib.errors import FileError, MambaSynthError, RequestError
+from MambaSynthLib.errors import MambaSynthError, RequestError
 from MambaSynthLib.methods.mstg.config import MSTGConfig, config_of_card
 from training.mstg.batches import TARGETS
 from training.mstg.losses import Weights
+from training.yaml_file import read_yaml
 
 PRECISIONS = ("32", "bf16")
 
@@ -73,15 +74,7 @@ def read_recipe(path: Path) -> Recipe:
     FileError: the file is missing or no YAML.
     RequestError: a key is missing or unknown, or a value does not fit.
     """
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise FileError(f"{path}: is no YAML ({reason}); correct that line.") from error
+    data = read_yaml(path)
     try:
         return recipe_of(data)
     except (TypeError, ValueError, MambaSynthError) as error:
