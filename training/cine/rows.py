@@ -101,11 +101,11 @@ ROWS = {
     "no-motion": Row("no motion", trivial=_no_motion),
     "blend": Row("linear blend", trivial=_blend),
     "cgan": Row("CGAN (3-D pix2pix)", _cgan, small=3500),
-    "ukan": Row("U-KAN diffusion", _ukan, iterations=3000, small=300, crop=None),
-    "r2net": Row("R2Net", _r2net, targets="ends", small=400, small_lr=FAST),
+    "ukan": Row("U-KAN diffusion", _ukan, iterations=3000, small=600, crop=None),
+    "r2net": Row("R2Net", _r2net, targets="ends", small=1200, small_lr=FAST),
     "voxelmorph": Row("VoxelMorph", _voxelmorph, targets="ends", small=800, small_lr=FAST),
     "ddm": Row(
-        "DDM", _recipe("ddm"), targets="ends", batch=1, gamma_spread=0, small=700, small_lr=FAST
+        "DDM", _recipe("ddm"), targets="ends", batch=1, gamma_spread=0, small=1400, small_lr=FAST
     ),
     "mstg": Row(
         "MSTG", _recipe("mstg"), targets="ends", batch=1, gamma_spread=0, small=500, small_lr=FAST

@@ -94,7 +94,7 @@ def train_one(
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     falling = (1 + math.cos(math.pi * state.iteration / iterations)) / 2
     terms: dict[str, torch.Tensor] = {}
-    with torch.autocast(batch.ed.device.type, torch.bfloat16, enabled=small):
+    with torch.autocast(batch.ed.device.type, torch.bfloat16, enabled=small, cache_enabled=False):
         for phase in state.method.iteration(batch, generator):
             optimizer = state.optimizers[phase.optimizer]
             group = optimizer.param_groups[0]
