@@ -107,6 +107,12 @@ class ContrastCard(ModelCard):
     sampling: SamplingSpec
     task = "contrast"
 
+    @property
+    def neighbors(self) -> int:
+        """Source slices on either side of each slice that the network sees, too."""
+        found: int = self.network.get("neighbors", 0)
+        return found
+
 
 @dataclass(frozen=True)
 class CineCard(ModelCard):

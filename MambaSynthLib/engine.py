@@ -21,7 +21,7 @@ from MambaSynthLib.intensity import Scaling
 from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage
-from MambaSynthLib.preparation import prepare
+from MambaSynthLib.preparation import Preparation, prepare
 from MambaSynthLib.provenance import Provenance
 from MambaSynthLib.volume import Volume
 
@@ -151,7 +151,7 @@ class Engine:
         deviation = preparation.blank(unit) if request.samples > 1 else None
         progress(0, len(wanted))
         for done, chosen in _batches(wanted, request.batch):
-            draws = self._draws(preparation.slices(chosen), chosen, request, cancelled)
+            draws = self._draws(preparation, chosen, request, cancelled)
             preparation.write(mean, chosen, np.mean(draws, axis=0), scaling)
             if deviation is not None:
                 preparation.write(deviation, chosen, np.std(draws, axis=0) - 1, unit)
@@ -164,12 +164,15 @@ class Engine:
 
     def _draws(
         self,
-        slices: Stack,
-        indices: NDArray[np.intp],
+        preparation: Preparation,
+        chosen: NDArray[np.intp],
         request: Request,
         cancelled: Callable[[], bool],
     ) -> list[Stack]:
-        """The target slices (n,H,W) of source slices (n,H,W), once for each noise draw."""
+        """The target slices (n,H,W) of the chosen source slices, once for each noise draw.
+
+        Neighbors are those of the whole volume, whatever range or batch is being computed.
+        """
 
         def network(images: Stack) -> Stack:
             if cancelled():
@@ -177,8 +180,10 @@ class Engine:
             return self._network(images)
 
         schedule = self.card.sampling.schedule
-        noise = np.stack([slice_noise(request, int(n), slices.shape[1:]) for n in indices], axis=2)
-        return [self.method.synthesize(network, slices, n, schedule) for n in noise]
+        slices = preparation.slices(chosen)
+        around = preparation.neighbors(chosen, self.card.neighbors)
+        noise = np.stack([slice_noise(request, int(n), slices.shape[1:]) for n in chosen], axis=2)
+        return [self.method.synthesize(network, slices, n, schedule, around) for n in noise]
 
     def _provenance(self, source: Volume, request: Request) -> Provenance:
         card = self.card

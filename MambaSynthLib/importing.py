@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 from MambaSynthLib.diffusion import Schedule
@@ -78,7 +77,7 @@ def import_checkpoint(
         "method": "cravim",
         "source_contrasts": [source_contrast],
         "target_contrasts": [target_contrast],
-        "network": asdict(config),
+        "network": config.as_card(),
         "grid": {
             "axis_codes": "LPS",
             "in_plane_spacing_mm": in_plane_spacing_mm,

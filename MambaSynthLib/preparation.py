@@ -17,6 +17,7 @@ from MambaSynthLib.card import GridSpec, IntensitySpec
 from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.grid import Canvas, InPlaneResampling, Reorientation
 from MambaSynthLib.intensity import Scaling, background, percentile_scaling, zscore_scaling
+from MambaSynthLib.neighbors import neighbors_of
 from MambaSynthLib.volume import Volume
 
 EMPTY = -1.0  # what the network sees, and answers, where there is no tissue
@@ -47,6 +48,12 @@ class Preparation:
     def slices(self, chosen: Indices) -> Floats:
         """(n,H,W) in [-1,1]: the n chosen slices of ``stack``, made without the others."""
         return self._to_network(self.volume.array, self.scaling, chosen)
+
+    def neighbors(self, chosen: Indices, r: int) -> Floats:
+        """(n,2r,H,W) in [-1,1]: the slices around each chosen one, see ``neighbors_of``."""
+        around = neighbors_of(chosen, r, 0, self.count - 1)
+        needed, places = np.unique(around, return_inverse=True)
+        return self.slices(needed)[places.reshape(around.shape)]
 
     def stack_of(self, registered: Volume) -> Floats:
         """(N,H,W) in [-1,1]: another volume of the same grid, such as the acquired target.

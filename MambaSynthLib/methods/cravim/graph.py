@@ -26,14 +26,14 @@ def build(sizes: Mapping[str, int], winograd: bool = False) -> onnx.ModelProto:
     processors whose library does not do so itself.
     """
     g = Graph("cravim")
-    images = g.input("images", ["batch", sizes["input_channels"], "height", "width"])
+    images = g.input("images", ["batch", _channels(sizes), "height", "width"])
     return g.model(generator(g, images, sizes, winograd))
 
 
 def generator(g: Graph, images: Value, sizes: Mapping[str, int], winograd: bool) -> Value:
-    """Images (B,2,H,W) -> (B,2,H,W): transported source and target estimate."""
+    """Images (B,2+2r,H,W) -> (B,2,H,W): transported source and target estimate."""
     ngf, n_att, n_out = sizes["ngf"], sizes["n_attentions"], sizes["output_channels"]
-    x = embed(g, images, ngf, sizes["input_channels"])
+    x = embed(g, images, ngf, _channels(sizes))
     for n in range(sizes["n_blocks"]):
         x = residual_block(
             g, f"resnet_blocks.{n}", x, 4 * ngf, winograd and 4 * ngf >= WINOGRAD_FROM
@@ -41,11 +41,16 @@ def generator(g: Graph, images: Value, sizes: Mapping[str, int], winograd: bool)
     x = vss(g, "VSS2.1", x, 4 * ngf)
     content = g.op("Tanh", decoder(g, "content", x, ngf, n_att * n_out, kernel=7))
     attention = g.op("Softmax", decoder(g, "attention", x, ngf, n_att, kernel=1), axis=1)
-    return blend(g, images, content, attention, n_att, n_out)
+    pair = images.slice(1, 0, n_out) if sizes.get("neighbors") else images
+    return blend(g, pair, content, attention, n_att, n_out)
+
+
+def _channels(sizes: Mapping[str, int]) -> int:
+    return sizes["input_channels"] + 2 * sizes.get("neighbors", 0)
 
 
 def embed(g: Graph, images: Value, ngf: int, channels: int) -> Value:
-    """Fig. 1, "ConvEmbedding". (B,2,H,W) -> (B,4 ngf,H/4,W/4)."""
+    """Fig. 1, "ConvEmbedding". (B,2+2r,H,W) -> (B,4 ngf,H/4,W/4)."""
     x = norm_relu(g, conv(g, "conv1", reflect(g, images, 3), channels, ngf, 7), ngf)
     x = norm_relu(g, conv(g, "conv2", x, ngf, 2 * ngf, 3, strides=[2, 2], pads=[1] * 4), 2 * ngf)
     x = norm_relu(

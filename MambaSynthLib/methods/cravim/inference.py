@@ -73,7 +73,7 @@ def prepare(network: CRAViM, steps: Steps | None = None, precision: str = "fp32"
 
 
 class PreparedCRAViM:
-    """Images (B,2,H,W) -> (B,1,H,W), or (B,2,H,W) without ``target_only``.
+    """Images (B,2+2r,H,W) -> (B,1,H,W), or (B,2,H,W) without ``target_only``.
 
     The last channel is the target estimate. H and W must be multiples of 4.
     """
@@ -114,7 +114,7 @@ class PreparedCRAViM:
 
     def _blend(self, images: Tensor, candidates: Tensor, attention: Tensor) -> Tensor:
         """Eq. 2 on the candidates c_i, i < A-1, that ``_content_head`` computes."""
-        wanted = images[:, 1:] if self.steps.target_only else images
+        wanted = images[:, 1:2] if self.steps.target_only else images[:, :2]
         candidates = candidates.unflatten(1, (-1, wanted.shape[1]))  # (B,A-1,1 or 2,H,W)
         blended = (candidates * attention[:, :-1, None]).sum(1)
         return blended.addcmul_(wanted, attention[:, -1:])

@@ -3,18 +3,20 @@
 | symbol     | code          | shape      | meaning                                                |
 |------------|---------------|------------|--------------------------------------------------------|
 | x_0 , y_t  | ``images``    | (B,2,H,W)  | source slice and noised target slice                   |
+|            |               |(B,2+2r,H,W)| the same, then the r source slices before, r after it  |
 | x'_0, y'_0 | return value  | (B,2,H,W)  | transported source (should equal x_0), target estimate |
 | a_i        | ``attention`` | (B,A,H,W)  | attention maps, a softmax over the A maps              |
 | c_i        | ``content``   | (B,2A,H,W) | content images; the last pair is never used            |
 
 The network is not told the diffusion step: it reads the noise level off the noised channel.
+The neighboring source slices are ours: r is ``CRAViMConfig.neighbors``, 0 in the paper.
 Attribute names equal the keys of the published checkpoints.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -22,19 +24,33 @@ from torch import Tensor, nn
 
 from MambaSynthLib.errors import ModelError
 from MambaSynthLib.layers.evss import EVSSBlock
+from MambaSynthLib.neighbors import MOST
 
 SIZE_MULTIPLE = 4  # two stride-2 convolutions; other sizes do not come back
 
 
 @dataclass(frozen=True)
 class CRAViMConfig:
-    """Sizes of the generator. The defaults are the paper's: 11,765,711 parameters."""
+    """Sizes of the generator. The defaults are the paper's: 11,765,711 parameters.
+
+    neighbors: source slices on either side of the one to synthesize that it sees besides.
+    Raises ValueError for more than ``MOST`` of them.
+    """
 
     ngf: int = 64
     n_blocks: int = 7
     n_attentions: int = 5
     input_channels: int = 2
     output_channels: int = 2
+    neighbors: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.neighbors <= MOST:
+            raise ValueError(f"network.neighbors is {self.neighbors}; give 0 to {MOST}")
+
+    def as_card(self) -> dict[str, int]:
+        """The ``network`` entry of a model card; without neighbors it does not mention them."""
+        return {name: n for name, n in asdict(self).items() if n or name != "neighbors"}
 
 
 def build(sizes: Mapping[str, int]) -> CRAViM:
@@ -70,17 +86,18 @@ def config_of_weights(shapes: Mapping[str, tuple[int, ...]]) -> CRAViMConfig:
 
 
 class CRAViM(nn.Module):
-    """Images (B,2,H,W) -> (B,2,H,W); H and W must be multiples of 4.
+    """Images (B,2+2r,H,W) -> (B,2,H,W); H and W must be multiples of 4.
 
     Channel 0 of the result is the transported source, channel 1 the target estimate. The last
-    attention map multiplies the input itself, so the result is not confined to [-1,1].
+    attention map multiplies the first two inputs themselves, so the result is not confined to
+    [-1,1].
     """
 
     def __init__(self, config: CRAViMConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or CRAViMConfig()
         ngf, n_att, n_out = config.ngf, config.n_attentions, config.output_channels
-        self.conv1 = nn.Conv2d(config.input_channels, ngf, 7)
+        self.conv1 = nn.Conv2d(config.input_channels + 2 * config.neighbors, ngf, 7)
         self.conv2 = nn.Conv2d(ngf, 2 * ngf, 3, stride=2, padding=1)
         self.conv3 = nn.Conv2d(2 * ngf, 4 * ngf, 3, stride=2, padding=1)
         self.VSS1 = _vss(4 * ngf)
@@ -100,7 +117,7 @@ class CRAViM(nn.Module):
         return self.blend(images, self.content(features), self.attention(features))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Fig. 1, "ConvEmbedding". (B,2,H,W) -> (B,4 ngf,H/4,W/4)."""
+        """Fig. 1, "ConvEmbedding". (B,2+2r,H,W) -> (B,4 ngf,H/4,W/4)."""
         x = norm_relu(self.conv1(reflect(images, 3)))
         x = norm_relu(self.conv2(x))
         x = norm_relu(self.conv3(x))
@@ -126,10 +143,11 @@ class CRAViM(nn.Module):
         return torch.softmax(self.deconv3_attention(x), dim=1)
 
     def blend(self, images: Tensor, content: Tensor, attention: Tensor) -> Tensor:
-        """Eq. 2: sum_{i<A-1} c_i a_i + images a_{A-1}. -> (B,2,H,W)."""
+        """Eq. 2: sum_{i<A-1} c_i a_i + images a_{A-1}, neighbors left out. -> (B,2,H,W)."""
         candidates = content.unflatten(1, (self.config.n_attentions, -1))  # (B,A,2,H,W)
         weights = attention.unsqueeze(2)  # (B,A,1,H,W)
-        return (candidates[:, :-1] * weights[:, :-1]).sum(1) + images * attention[:, -1:]
+        pair = images[:, : self.config.output_channels]
+        return (candidates[:, :-1] * weights[:, :-1]).sum(1) + pair * attention[:, -1:]
 
 
 class ResidualBlock(nn.Module):

@@ -17,16 +17,25 @@ Images = NDArray[np.float32]
 Network = Callable[[Images], Images]
 
 
-def synthesize(network: Network, source: Images, noise: Images, schedule: Schedule) -> Images:
+def synthesize(
+    network: Network,
+    source: Images,
+    noise: Images,
+    schedule: Schedule,
+    neighbors: Images | None = None,
+) -> Images:
     """The target slices y_0 (B,H,W) of source slices x_0 (B,H,W), in [-1,1] like the training data.
 
+    ``neighbors`` (B,2r,H,W) are the source slices before and after each, for a network with some.
     ``noise`` (S,B,H,W) holds the standard normal draws: the first is y_T, the others enter the
     posterior of the S - 1 steps that have one. S is therefore the number of network calls.
     """
     visited = levels(schedule, len(noise))
     current = noise[0]
+    around = source[:, None][:, :0] if neighbors is None else neighbors  # (B,2r,H,W)
     for step, (high, low) in enumerate(zip(visited, visited[1:], strict=False)):
-        estimate = network(np.stack([source, current], axis=1))[:, -1]  # (B,H,W)
+        pair = np.stack([source, current], axis=1)
+        estimate = network(np.concatenate([pair, around], axis=1))[:, -1]  # (B,H,W)
         if low == 0:
             return estimate
         q = posterior(schedule, high, low)
