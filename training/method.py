@@ -42,6 +42,7 @@ class TrainingMethod(Protocol):
     exported: str  # key of the network that synthesizes source -> target; the engine averages it
     objectives: ClassVar[tuple[str, ...]] = ("all",)
     objective: str = "all"
+    neighbors: int = 0  # slices on either side that the exported network sees, too
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # name -> values of a recipe
 
     @classmethod
@@ -83,5 +84,8 @@ class TrainingMethod(Protocol):
         ...
 
     def synthesize(self, source: Tensor, generator: Generator) -> Tensor:
-        """Synthetic target (B,1,H,W), as a user would get it; called in eval mode, no gradient."""
+        """Synthetic target (B,1,H,W), as a user would get it; called in eval mode, no gradient.
+
+        With ``neighbors`` the batch is one run of consecutive slices.
+        """
         ...

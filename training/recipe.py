@@ -106,6 +106,7 @@ class Recipe:
     options: dict[str, Any] = field(default_factory=dict)  # the method's own switches
     schedule: Schedule = Schedule()
     same_slice: bool = True  # False: source and target are slices of independent draws
+    run: int = 1  # consecutive slices of one subject that are drawn, cut and changed together
     augmentation: Augmentation = Augmentation()
     shards: int = 1  # parts that an iteration's batch is worked off in; more save memory
     precision: str = "32"
@@ -122,6 +123,10 @@ class Recipe:
             raise ValueError(f"the precision {self.precision!r} is none of '32', bf16-mixed")
         if self.shards < 1 or any(stage.batch % self.shards for stage in self.stages):
             raise ValueError(f"a batch cannot be worked off in {self.shards} equal shards")
+        if self.run < 1 or any(s.batch % (self.shards * self.run) for s in self.stages):
+            raise ValueError(
+                f"a batch, or a shard of it, cannot be made of whole runs of {self.run} slices"
+            )
 
     @property
     def iterations(self) -> int:

@@ -40,21 +40,27 @@ class Augmentation:
 
 
 def augment(
-    a: Tensor, b: Tensor, spread: Augmentation, generator: torch.Generator
+    a: Tensor, b: Tensor, spread: Augmentation, generator: torch.Generator, run: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Both (B,1,h,w), changed. ``generator`` lives on the CPU, so that devices agree."""
+    """Both (B,1,h,w), changed. ``generator`` lives on the CPU, so that devices agree.
+
+    Each ``run`` slices in a row are of one subject and changed alike; the noise alone differs.
+    """
     if spread.shape:
-        grid = _sampling_grid(a, spread, generator)
+        grid = _sampling_grid(a, spread, generator, run)
         both = F.grid_sample(torch.cat([a, b], 1) + 1, grid, "bicubic", "zeros", False)
         a, b = both.clamp(min=0).sub(1).split(1, dim=1)
-    return _rescanned(a, spread, generator), b
+    return _rescanned(a, spread, generator, run), b
 
 
-def _sampling_grid(like: Tensor, spread: Augmentation, generator: torch.Generator) -> Tensor:
+def _sampling_grid(
+    like: Tensor, spread: Augmentation, generator: torch.Generator, run: int
+) -> Tensor:
     """(B,h,w,2) where each pixel comes from; slices that keep their shape get the identity."""
     count, _, height, width = like.shape
-    changed = torch.rand(count, generator=generator) < spread.shape
-    draws = torch.randn(count, 4, generator=generator) * changed[:, None]
+    changed = torch.rand(count // run, generator=generator) < spread.shape
+    draws = torch.randn(count // run, 4, generator=generator) * changed[:, None]
+    draws = draws.repeat_interleave(run, dim=0)
     angle = draws[:, 0] * math.radians(spread.rotation)
     scale = torch.exp(draws[:, 1:3] * spread.scale)
     shear = draws[:, 3] * spread.scale
@@ -67,21 +73,23 @@ def _sampling_grid(like: Tensor, spread: Augmentation, generator: torch.Generato
     return F.affine_grid(torch.stack(rows, 1).to(like.device), list(like.shape), False)
 
 
-def _rescanned(a: Tensor, spread: Augmentation, generator: torch.Generator) -> Tensor:
+def _rescanned(a: Tensor, spread: Augmentation, generator: torch.Generator, run: int) -> Tensor:
     """The source (B,1,h,w) with another gamma, shading and noise."""
-    count = len(a)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(a.device)
 
+    def per_run(*shape: int) -> Tensor:
+        return normal(len(a) // run, *shape).repeat_interleave(run, dim=0)
+
     bright = ((a + 1) / 2).clamp(min=0)  # resampling leaves -1 by a rounding error
-    bright = bright ** torch.exp(spread.gamma * normal(count, 1, 1, 1))
+    bright = bright ** torch.exp(spread.gamma * per_run(1, 1, 1))
     if spread.bias:
-        coarse = spread.bias * normal(count, 1, BIAS_CELLS, BIAS_CELLS)
+        coarse = spread.bias * per_run(1, BIAS_CELLS, BIAS_CELLS)
         field = F.interpolate(coarse, a.shape[2:], mode="bicubic", align_corners=True)
         bright = bright * torch.exp(field)
     if spread.noise:
-        strength = spread.noise * normal(count, 1, 1, 1).abs()
+        strength = spread.noise * per_run(1, 1, 1).abs()
         noisy = (bright + strength * normal(*a.shape)).abs()
         bright = torch.where(bright > BACKGROUND, noisy, bright)
     return 2 * bright - 1

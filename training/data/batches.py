@@ -36,12 +36,17 @@ def shard_count(recipe: Recipe, processes: int) -> int:
     """
     shards = recipe.shards if recipe.shards % processes == 0 else processes
     smallest = min(stage.batch for stage in recipe.stages)
-    if recipe.shards not in (1, shards) or any(stage.batch % shards for stage in recipe.stages):
+    whole = all(stage.batch % (shards * recipe.run) == 0 for stage in recipe.stages)
+    if recipe.shards not in (1, shards) or not whole:
         raise RequestError(
             f"{processes} processes cannot share batches of {smallest} slices in {recipe.shards} "
-            "shards evenly; use fewer processes or a recipe with larger batches."
+            f"shards evenly{_in_runs(recipe)}; use fewer processes or a recipe with larger batches."
         )
     return shards
+
+
+def _in_runs(recipe: Recipe) -> str:
+    return f", in runs of {recipe.run}" if recipe.run > 1 else ""
 
 
 class Batches(Dataset[list[Shard]]):
@@ -68,6 +73,6 @@ class Batches(Dataset[list[Shard]]):
         rng = np.random.default_rng([recipe.seed, iteration, n])
         source, target, names = draw_batch(
             self.data.groups, self.data.shares, stage.batch // self.count, stage.crop, rng,
-            recipe.same_slice,
+            recipe.same_slice, recipe.run,
         )  # fmt: skip
         return Shard(source, target, names, int(rng.integers(2**62)))

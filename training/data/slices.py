@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from MambaSynthLib.card import GridSpec, IntensitySpec
+from MambaSynthLib.errors import RequestError
 from MambaSynthLib.preparation import EMPTY, prepare
 from MambaSynthLib.volume import Volume
 
@@ -27,11 +29,16 @@ SMALLEST_TISSUE_SHARE = 0.03  # of the canvas; slices with less teach nothing
 
 @dataclass(frozen=True)
 class SlicePairs:
-    """The usable slices of one group of subjects; ``names`` tells people which each one is."""
+    """The usable slices of one group of subjects; ``names`` tells people which each one is.
+
+    ``follows[n]`` says whether slice n lies directly beside slice n - 1 in one subject; where it
+    is not known, none does.
+    """
 
     a: Sequence[Image]
     b: Sequence[Image]
     names: Sequence[str] = ()
+    follows: Sequence[bool] = ()
 
     def __len__(self) -> int:
         return len(self.a)
@@ -39,7 +46,29 @@ class SlicePairs:
     def __add__(self, other: SlicePairs) -> SlicePairs:
         names = [self.name(n) for n in range(len(self))]
         names += [other.name(n) for n in range(len(other))]
-        return SlicePairs([*self.a, *other.a], [*self.b, *other.b], names)
+        follows = [*self._follows, *other._follows]
+        return SlicePairs([*self.a, *other.a], [*self.b, *other.b], names, follows)
+
+    @property
+    def _follows(self) -> Sequence[bool]:
+        return self.follows or [False] * len(self)
+
+    @cached_property
+    def _stretches(self) -> NDArray[np.intp]:
+        """(N,) a number for each slice, the same for those that follow one another."""
+        return np.cumsum(~np.asarray(self._follows, dtype=bool))
+
+    def starts(self, run: int) -> NDArray[np.intp]:
+        """Where ``run`` consecutive slices of one subject begin."""
+        first, last = np.arange(len(self)), np.arange(len(self)) + run - 1
+        fits = first[last < len(self)]
+        return fits[self._stretches[fits] == self._stretches[fits + run - 1]]
+
+    def around(self, n: int, r: int) -> tuple[int, int]:
+        """First and one past last of the slices up to ``r`` away from slice n in its subject."""
+        near = np.arange(max(0, n - r), min(len(self), n + r + 1))
+        near = near[self._stretches[near] == self._stretches[n]]
+        return int(near[0]), int(near[-1]) + 1
 
     def name(self, n: int) -> str:
         return self.names[n] if self.names else f"slice {n}"
@@ -74,7 +103,12 @@ def slices_of(
     a, b = preparation.stack(), preparation.stack_of(target)
     usable = np.flatnonzero((a > EMPTY + 0.1).mean(axis=(1, 2)) >= SMALLEST_TISSUE_SHARE)
     names = [f"{source.name}, slice {n}" for n in usable]
-    return SlicePairs([a[n] for n in usable], [b[n] for n in usable], names)
+    return SlicePairs([a[n] for n in usable], [b[n] for n in usable], names, following(usable))
+
+
+def following(indices: Sequence[int] | NDArray[np.intp]) -> list[bool]:
+    """Of slices cut at these places of one volume: which lie directly beside the one before."""
+    return [False, *(np.diff(indices) == 1).tolist()][: len(indices)]
 
 
 def draw_batch(
@@ -84,52 +118,69 @@ def draw_batch(
     crop: tuple[int, int],
     rng: np.random.Generator,
     same_slice: bool = True,
+    run: int = 1,
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """(B,1,h,w) source and target of ``size`` slices, each from a group drawn by ``shares``, and
-    their names.
+    their names. They are size / run runs, each of ``run`` consecutive slices of one subject.
 
-    Half of the pairs are flipped left to right; the position of the ``crop`` is random. More
-    differences are made by ``augmentation.augment``. Without ``same_slice`` the target is a slice
+    Half of the runs are flipped left to right; the position of the ``crop`` is random. More
+    differences are made by ``augmentation.augment``. Without ``same_slice`` the target is a run
     of its own draw, so that nothing can be learned from pairs.
+
+    Raises
+    ------
+    RequestError: a group has no such run.
     """
     probabilities = np.asarray(shares) / np.sum(shares)
-    images, names = [], []
-    for _ in range(size):
-        pair, name = _draw_pair(groups, probabilities, crop, rng)
+    images: list[Image] = []
+    names: list[str] = []
+    for _ in range(size // run):
+        pairs, drawn = _draw_run(groups, probabilities, crop, rng, run)
         if not same_slice:
-            other, other_name = _draw_pair(groups, probabilities, crop, rng)
-            pair, name = np.stack([pair[0], other[1]]), f"{name} with {other_name}"
-        images.append(pair)
-        names.append(name)
+            others, other_names = _draw_run(groups, probabilities, crop, rng, run)
+            pairs = np.stack([pairs[0], others[1]])
+            drawn = [f"{a} with {b}" for a, b in zip(drawn, other_names, strict=True)]
+        images += [*pairs.swapaxes(0, 1)]
+        names += drawn
     batch = torch.from_numpy(np.asarray(images, dtype=np.float32))  # (B,2,h,w)
     return batch[:, :1], batch[:, 1:], tuple(names)
 
 
-def _draw_pair(
+def _draw_run(
     groups: Sequence[SlicePairs],
     probabilities: NDArray[np.float64],
     crop: tuple[int, int],
     rng: np.random.Generator,
-) -> tuple[Image, str]:
-    """(2,h,w) and its name."""
+    run: int,
+) -> tuple[Image, list[str]]:
+    """(2,run,h,w), and the name of each slice; flip and crop are the same for all of them."""
     group = groups[rng.choice(len(groups), p=probabilities)]
-    n = int(rng.integers(len(group)))
-    pair = _random_crop(np.stack([group.a[n], group.b[n]]), crop, rng)
-    return (pair[:, :, ::-1] if rng.random() < 0.5 else pair), group.name(n)
+    starts = group.starts(run)
+    if not len(starts):
+        raise RequestError(
+            f"the data hold no {run} consecutive slices of one subject ({group.name(0)} is alone, "
+            "for example; those of phantoms are); use prepared data, or a recipe with run: 1."
+        )
+    first = int(starts[rng.integers(len(starts))])
+    chosen = range(first, first + run)
+    pairs = np.stack([[part[n] for n in chosen] for part in (group.a, group.b)])
+    pairs = _random_crop(pairs, crop, rng)
+    return (pairs[..., ::-1] if rng.random() < 0.5 else pairs), [group.name(n) for n in chosen]
 
 
-def _random_crop(pair: Image, crop: tuple[int, int], rng: np.random.Generator) -> Image:
-    """(2,H,W) -> (2,*crop), padded with background where the image is smaller.
+def _random_crop(pairs: Image, crop: tuple[int, int], rng: np.random.Generator) -> Image:
+    """(2,n,H,W) -> (2,n,*crop), padded with background where the image is smaller.
 
     A crop without tissue is drawn again, a few times.
     """
-    short = [max(0, c - n) for c, n in zip(crop, pair.shape[1:], strict=True)]
-    pair = np.pad(pair, ((0, 0), (0, short[0]), (0, short[1])), constant_values=EMPTY)
+    short = [max(0, c - n) for c, n in zip(crop, pairs.shape[2:], strict=True)]
+    pads = ((0, 0), (0, 0), (0, short[0]), (0, short[1]))
+    pairs = np.pad(pairs, pads, constant_values=EMPTY)
     for _ in range(5):
         row, column = (
-            int(rng.integers(n - c + 1)) for n, c in zip(pair.shape[1:], crop, strict=True)
+            int(rng.integers(n - c + 1)) for n, c in zip(pairs.shape[2:], crop, strict=True)
         )
-        part = pair[:, row : row + crop[0], column : column + crop[1]]
+        part = pairs[..., row : row + crop[0], column : column + crop[1]]
         if (part[0] > EMPTY + 0.1).mean() > SMALLEST_TISSUE_SHARE:
             break
     return part

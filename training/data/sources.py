@@ -18,7 +18,7 @@ from training.data.prepared import (
     PreparedSubject,
     open_prepared,
 )
-from training.data.slices import SlicePairs, StoredSlices, slices_of
+from training.data.slices import SlicePairs, StoredSlices, following, slices_of
 from training.recipe import Recipe
 
 
@@ -64,7 +64,20 @@ def _stored(data: PreparedData, subjects: Sequence[PreparedSubject]) -> SlicePai
         StoredSlices([subject.slices(contrast) for subject in subjects])
         for contrast in (source, target)
     )
-    return SlicePairs(a, b, names)
+    return SlicePairs(a, b, names, _follows(subjects, source, target))
+
+
+def _follows(subjects: Sequence[PreparedSubject], source: str, target: str) -> list[bool]:
+    """Which slices lie directly beside the one before, in the source and in the target."""
+
+    def of(subject: PreparedSubject, contrast: str) -> list[bool]:
+        places = subject.attributes.get("slices", {}).get(contrast)
+        unknown = [False] * subject.slices(contrast).shape[0]
+        return unknown if places is None else following(places)
+
+    a, b = ([x for s in subjects for x in of(s, contrast)] for contrast in (source, target))
+    b += [False] * (len(a) - len(b))  # unpaired subjects may have fewer of the target
+    return [x and y for x, y in zip(a, b, strict=False)]
 
 
 def volume_data(

@@ -50,7 +50,7 @@ def run_iteration(
     running = []
     for shard in shards:
         generator = torch.Generator().manual_seed(shard.seed)
-        source, target = augment(shard.source, shard.target, spread, generator)
+        source, target = augment(shard.source, shard.target, spread, generator, recipe.run)
         running.append(method.iteration(source, target, generator))
     share = 1 / (len(shards) * machine.processes)
     terms: dict[str, Tensor] = {}

@@ -26,9 +26,12 @@ def validate(state: State, slices: SlicePairs) -> tuple[float, Tensor]:
     errors, rows = [], []
     with state.as_exported() as method:
         for k, n in enumerate(np.linspace(0, len(slices) - 1, min(SLICES, len(slices)), dtype=int)):
-            source, target = (_canvas(part[n]).to(device) for part in (slices.a, slices.b))
+            first, end = slices.around(n, method.neighbors)
+            run = torch.cat([_canvas(slices.a[m]) for m in range(first, end)]).to(device)
+            target = _canvas(slices.b[n]).to(device)
             generator = torch.Generator().manual_seed(SEED + k)
-            synthetic = method.synthesize(source, generator).float()
+            place = slice(n - first, n - first + 1)
+            source, synthetic = run[place], method.synthesize(run, generator)[place].float()
             errors.append(float((synthetic - target).abs().mean()))
             rows.append(torch.cat([source, synthetic, target], dim=3)[0])  # (1,h,3w)
     shown = [rows[k] for k in np.linspace(0, len(rows) - 1, min(SHOWN, len(rows)), dtype=int)]
