@@ -129,7 +129,9 @@ def parity(run: TrainedRun, package: ModelPackage) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     source = torch.rand((2, 1, *PARITY_SIZE), generator=generator) * 2 - 1
     noise = torch.randn((2, 1, *PARITY_SIZE), generator=generator)
-    images = torch.cat([source, noise], dim=1)  # (B,2,H,W)
+    seen = 2 * network.config.neighbors
+    neighbors = torch.rand((2, seen, *PARITY_SIZE), generator=generator) * 2 - 1
+    images = torch.cat([source, noise, neighbors], dim=1)  # (B,2+2r,H,W)
     with torch.inference_mode():
         trained = network(images)[:, -1].numpy()
     difference = np.abs(load_network(package, "cpu")(images.numpy())[:, -1] - trained)

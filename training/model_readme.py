@@ -22,7 +22,8 @@ def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
 |---|---|
 | model | `{card["id"]}` {card["version"]} |
 | method | CRAViM (Zhang & Jiang, MICCAI 2025): ngf {network["ngf"]}, \
-{network["n_blocks"]} residual blocks, {network["n_attentions"]} attention maps; {count:,} values |
+{network["n_blocks"]} residual blocks, {network["n_attentions"]} attention maps; {count:,} values\
+{_neighbors(network)} |
 | direction | {card["source_contrasts"][0]} -> {card["target_contrasts"][0]}, axial slices |
 | default | steps {card["sampling"]["default_steps"]}, \
 draws {card["sampling"]["default_samples"]} |
@@ -51,6 +52,11 @@ gives it a lower SSIM and a higher NMI: a few bright voxels leave its tissue few
 
 {card["limits"]}
 """
+
+
+def _neighbors(network: dict[str, int]) -> str:
+    r = network.get("neighbors", 0)
+    return f"; sees {r} neighboring slices on either side (2.5-D)" if r else ""
 
 
 def _training(training: dict[str, Any]) -> str:

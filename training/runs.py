@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,7 @@ class TrainedRun:
         from MambaSynthLib.methods.cravim.network import CRAViMConfig
         from training.recipe import settings
 
-        return asdict(settings(CRAViMConfig, self.record["recipe"]["network"], "network"))
+        return settings(CRAViMConfig, self.record["recipe"]["network"], "network").as_card()
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights of the exported network, by name, on the CPU.

@@ -62,7 +62,7 @@ def test_a_small_twin_trains_and_synthesizes(path):
     before = {k: v.clone() for k, v in state.method.networks.named_parameters()}
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((4, 64, 64), generator=generator).mul(2).sub(1).numpy()
-    pairs = SlicePairs(list(images[:2]), list(images[2:]))
+    pairs = SlicePairs(list(images[:2]), list(images[2:]), follows=[False, True])
     for iteration in range(2):
         state.set_rates()
         run_iteration(state.method, state.optimizers, shards(state, pairs, iteration),

@@ -19,6 +19,7 @@ from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
 from training.cravim import losses
 from training.cravim.discriminator import MultiScaleDiscriminator
 from training.cravim.losses import Weights
+from training.cravim.neighbors import NONE, Neighbors
 from training.cravim.presets import PRESETS
 from training.cravim.step import (
     WIRINGS,
@@ -61,8 +62,10 @@ class CRAViMTraining(TrainingMethod):
         options: Options,
         optimization: Optimization,
         schedule: Schedule,
+        around: Neighbors = NONE,
     ) -> None:
         self.usual, self.options, self.schedule = weights, options, schedule
+        self.around, self.neighbors = around, around.r
         self.weights = weights  # those of the current stage
         self.optimization = optimization
         width, spectral = options.discriminator_width, options.spectral_norm
@@ -79,12 +82,15 @@ class CRAViMTraining(TrainingMethod):
     @classmethod
     def build(cls, recipe: Recipe) -> Self:
         config = settings(CRAViMConfig, recipe.network, "network")
+        if config.neighbors and recipe.run < 2:
+            raise ValueError("network.neighbors needs slices with neighbors; set run to 2 or more")
         return cls(
             lambda: CRAViM(config),
             settings(Weights, recipe.weights, "weights"),
             settings(Options, recipe.options, "options"),
             recipe.optimization,
             recipe.schedule,
+            Neighbors(config.neighbors, recipe.run),
         )
 
     def begin(self, stage: Stage) -> None:
@@ -110,7 +116,7 @@ class CRAViMTraining(TrainingMethod):
         """Both generators, then both discriminators."""
         noise, parts = draw_noise(a, self.schedule, generator), self.parts
         wiring = WIRINGS[self.options.wiring]
-        terms, ab, ba = generator_pass(parts, a, b, noise, wiring, self.schedule)
+        terms, ab, ba = generator_pass(parts, a, b, noise, wiring, self.schedule, self.around)
         yield Phase("generators", terms.total(self.weights), terms.detached())
         loss = discriminator_pass(parts, a, b, ab, ba)
         logged = {}
@@ -125,7 +131,7 @@ class CRAViMTraining(TrainingMethod):
         noise, weights = draw_noise(a, self.schedule, generator), self.weights
         from_noise = (torch.rand(len(a), generator=generator) < 0.5).to(a.device)
         paired, structure, transport = paired_pass(
-            self.networks["a_to_b"], a, b, noise, from_noise, self.schedule
+            self.networks["a_to_b"], a, b, noise, from_noise, self.schedule, self.around
         )
         loss = (
             weights.lambda_paired * paired
@@ -136,15 +142,17 @@ class CRAViMTraining(TrainingMethod):
         yield Phase("generators", loss, {name: value.detach() for name, value in terms.items()})
 
     def synthesize(self, source: Tensor, generator: Generator) -> Tensor:
-        """The sampler of A.11, ``options.steps`` network calls. (B,1,H,W) -> same."""
+        """The sampler of A.11, ``options.steps`` network calls. (B,1,H,W) -> same; a network with
+        neighbors takes the batch for one run.
+        """
 
         def normal() -> Tensor:
             return torch.randn(source.shape, generator=generator).to(source.device)
 
-        noisy = normal()
+        noisy, around = normal(), replace(self.around, run=len(source))
         path = levels(self.schedule, self.options.steps)
         for high, low in zip(path, path[1:], strict=False):
-            estimate = self.networks[self.exported](torch.cat([source, noisy], dim=1))[:, 1:]
+            estimate = self.networks[self.exported](around.images(source, noisy))[:, 1:]
             step = posterior(self.schedule, high, low)
             noisy = step.of_estimate * estimate + step.of_current * noisy
             noisy = noisy + step.std * normal() if low else noisy

@@ -2,7 +2,8 @@
 
 ``released-code`` is what the published program does, ``paper`` what the text says, where the two
 differ; ``plus`` is ours: averaged weights, decaying rates, a regularized discriminator, a cycle
-that trains both generators, and a structural loss against the source.
+that trains both generators, a structural loss against the source, and neighboring slices as
+further inputs.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "plus": {
         "seed": 1024,
+        "run": 4,
+        "network": {"neighbors": 1},
         "options": {"wiring": "paper", "steps": 1},
         "weights": {"lambda_r1": 1.0, "lambda_edge": 1.0},
         "optimization": {**_ADAM, "decay": "cosine", "lr_end": 1e-5, "ema": 0.999},

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from MambaSynthLib.diffusion import Schedule
 from training.cravim import losses
 from training.cravim.losses import Weights
+from training.cravim.neighbors import NONE, Neighbors
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,12 @@ def generator_pass(
     noise: IterationNoise,
     wiring: Wiring,
     schedule: Schedule,
+    neighbors: Neighbors = NONE,
 ) -> tuple[Terms, Tensor, Tensor]:
     """All loss terms, and the synthetic images ab, ba (B,1,H,W) of the one-shot pass."""
 
     def through(generator: nn.Module, source: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
-        carried, target = generator(torch.cat([source, noisy], dim=1)).split(1, dim=1)
+        carried, target = generator(neighbors.images(source, noisy)).split(1, dim=1)
         return carried, target
 
     carried_a, ab = through(networks.a_to_b, a, noise.start_a)
@@ -199,6 +201,7 @@ def paired_pass(
     noise: IterationNoise,
     from_noise: Tensor,
     schedule: Schedule,
+    neighbors: Neighbors = NONE,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Paired, structural and transport loss of one generator, for registered pairs; not in the
     paper.
@@ -208,7 +211,7 @@ def paired_pass(
     """
     noisy_target = noised(b, noise.denoise_ab, schedule)
     noisy = torch.where(from_noise.view(-1, 1, 1, 1), noise.start_a, noisy_target)
-    carried, target = generator(torch.cat([a, noisy], dim=1)).split(1, dim=1)
+    carried, target = generator(neighbors.images(a, noisy)).split(1, dim=1)
     return (
         losses.paired_loss(target, b),
         losses.structural_loss(target, b),
