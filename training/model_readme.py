@@ -56,7 +56,7 @@ gives it a lower SSIM and a higher NMI: a few bright voxels leave its tissue few
 
 def _neighbors(network: dict[str, int]) -> str:
     r = network.get("neighbors", 0)
-    return f"; sees {r} neighboring slices on either side (2.5-D)" if r else ""
+    return f"; neighboring slices seen on either side: {r} (2.5-D)" if r else ""
 
 
 def _training(training: dict[str, Any]) -> str:

@@ -75,7 +75,7 @@ def run_show(options: argparse.Namespace) -> int:
     package = find_model(options.model)
     print(package.describe() or f"# {package.card.title}\n\n{package.card.trained_on}")
     if isinstance(package.card, ContrastCard) and package.card.neighbors:
-        print(f"sees {package.card.neighbors} neighboring slices on either side (2.5-D)")
+        print(f"neighboring slices seen on either side: {package.card.neighbors} (2.5-D)")
     print(f"folder: {package.folder}\nweights sha256: {package.weights_sha256}")
     return 0
 

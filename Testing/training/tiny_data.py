@@ -38,7 +38,8 @@ def write_tiny_data(folder: Path, splits: dict[str, list[str]] = SPLITS) -> Prep
         preparation = prepare(source, GRID, INTENSITY)
         stacks = {"T1w": preparation.stack(), "T2w": preparation.stack_of(target)}
         volumes = {"T1w": source, "T2w": target}
-        write_subject(folder, subject, stacks, volumes, {"paired": True})
+        places = {contrast: list(range(preparation.count)) for contrast in stacks}
+        write_subject(folder, subject, stacks, volumes, {"paired": True, "slices": places})
     return write_dataset(folder, "tiny heads", ("T1w", "T2w"), GRID, INTENSITY, {}, splits)
 
 
