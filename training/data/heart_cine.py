@@ -23,6 +23,7 @@ from MambaSynthLib.io.atomic import commit, staged
 
 BACKGROUND, RIGHT_POOL, MYOCARDIUM, LEFT_POOL = range(4)
 SPLITS = ("train", "validation", "test")
+SPLITS_FILE = "splits.json"
 Box = tuple[tuple[int, int], ...]
 
 
@@ -124,9 +125,12 @@ def read_split(folder: Path, split: str) -> list[str]:
     if split not in SPLITS:
         raise RequestError(f"{split!r} is no split; choose among {', '.join(SPLITS)}.")
     try:
-        splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
-        return [str(name) for name in splits[split]]
-    except (OSError, ValueError, KeyError) as error:
+        splits = json.loads((folder / SPLITS_FILE).read_text(encoding="utf-8"))
+        names = list(splits[split])
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("its subjects are no names")
+        return names
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(
             f"{folder}: holds no cine data set with a readable splits.json; "
             "make one with 'mambasynth beating-heart'."
