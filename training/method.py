@@ -31,7 +31,7 @@ class Phase:
 
 
 class TrainingMethod(Protocol):
-    """Inherit from ``ContrastMethod`` or ``CineMethod``, and ``training/methods.py`` names the class.
+    """Inherit from ``ContrastMethod`` or ``CineMethod``; ``training/methods.py`` names the class.
 
     Most methods have one objective only and need not mention it.
     """

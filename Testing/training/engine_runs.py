@@ -21,7 +21,7 @@ import torch
 
 from MambaSynthLib.card import GridSpec, IntensitySpec
 from training.data.slices import SlicePairs
-from training.data.sources import TrainingData
+from training.data.sources import ContrastData
 from training.engine.checkpoint import LAST, read_checkpoint
 from training.engine.fit import Hardware, fit
 from training.engine.logs import LOSSES
@@ -74,8 +74,8 @@ def some_slices(count: int = 4, size: tuple[int, int] = (72, 66), seed: int = 0)
     return SlicePairs(list(images[0]), list(images[1]))
 
 
-def some_data(validation: int = 2) -> TrainingData:
-    return TrainingData(
+def some_data(validation: int = 2) -> ContrastData:
+    return ContrastData(
         [some_slices(), some_slices(seed=1)],
         [0.7, 0.3],
         GridSpec("LPS", 1.0, (64, 64)),

@@ -11,6 +11,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from training.cine.rows import row
+from training.mstg.batches import Batch, Beats
+from training.mstg.export import Description, export
+from training.mstg.recipe import Optimization, read_recipe, recipe_of
+from training.mstg.record import read_record
+from training.mstg.state import State, trained_network
+from training.mstg.step import MSTGTraining
 
 from MambaSynthLib.backends.torch_backend import load_network
 from MambaSynthLib.errors import FileError, RequestError
@@ -19,17 +26,10 @@ from MambaSynthLib.methods.mstg.inference import TorchNetwork
 from MambaSynthLib.methods.mstg.network import MSTG
 from MambaSynthLib.methods.mstg.synthesis import synthesize
 from MambaSynthLib.package import read_package
-from training.cine.rows import row
 from training.data.heart_cine import HeartCine, write_json, write_subject
 from training.mstg import losses, train
 from training.mstg import state as state_module
-from training.mstg.batches import Batch, Beats
-from training.mstg.export import Description, export
 from training.mstg.losses import Weights
-from training.mstg.recipe import Optimization, read_recipe, recipe_of
-from training.mstg.record import read_record
-from training.mstg.state import State, trained_network
-from training.mstg.step import MSTGTraining
 
 RECIPES = Path(train.__file__).parent
 PLUS = MSTGConfig((4, 8), "pool", "forward", True, "deformation", True, True, True, True, True)

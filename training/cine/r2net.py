@@ -17,8 +17,8 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from torch.optim import Optimizer
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.optim import Optimizer
 
 from MambaSynthLib.layers.warp import jacobian_determinant, warp
 from training.cine.frame_model import FrameModel, TorchFrames

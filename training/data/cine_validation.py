@@ -28,7 +28,8 @@ def validate(method: CineMethod, cines: Sequence[HeartCine]) -> Validation:
     errors, pictures = [], []
     for cine in cines[:SUBJECTS]:
         order = cine.between or [cine.es]
-        chosen = [order[n] for n in np.linspace(0, len(order) - 1, min(FRAMES, len(order)), dtype=int)]
+        spread = np.linspace(0, len(order) - 1, min(FRAMES, len(order)), dtype=int)
+        chosen = [order[n] for n in spread]
         fractions = [cine.fraction(index) for index in chosen]
         acquired = cine.frames[chosen]  # (F,D,H,W)
         synthetic = model.frames(cine.frames[cine.ed], cine.frames[cine.es], fractions)

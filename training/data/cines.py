@@ -69,9 +69,7 @@ def check(recipe: Recipe) -> None:
         if stage.augmentation is not None:
             raise ValueError("a stage's augmentation is for contrasts; see cine.gamma_spread")
         if len(stage.crop) not in (0, 3) or any(n < 1 for n in stage.crop):
-            raise ValueError(
-                f"the crop {list(stage.crop)} is not made of slices, rows and columns"
-            )
+            raise ValueError(f"the crop {list(stage.crop)} is not made of slices, rows and columns")
 
 
 def found(folder: Path) -> bool:
@@ -88,7 +86,8 @@ def prepared_data(folder: Path, recipe: Recipe) -> CineData:
 
     Raises
     ------
-    FileError: it is none, or damaged. RequestError: it has no subjects to train on, or of odd sizes.
+    FileError: it is none, or damaged.
+    RequestError: it has no subjects to train on, or of sizes that do not fit.
     """
     train, validation = (
         [read_subject(folder, name) for name in read_split(folder, split)]

@@ -23,7 +23,7 @@ from MambaSynthLib.io.atomic import commit, staged
 
 BACKGROUND, RIGHT_POOL, MYOCARDIUM, LEFT_POOL = range(4)
 SPLITS = ("train", "validation", "test")
-SPLITS_FILE = "splits.json"
+SPLITS_FILE, FRAMES = "splits.json", "frames.npy"
 Box = tuple[tuple[int, int], ...]
 
 
@@ -72,7 +72,7 @@ def write_subject(folder: Path, cine: HeartCine) -> None:
     """Write one subject into ``folder/NAME``; subject.json comes last and makes it valid."""
     target = folder / cine.name
     target.mkdir(parents=True, exist_ok=True)
-    _save(target / "frames.npy", cine.frames.astype(np.float16))
+    _save(target / FRAMES, cine.frames.astype(np.float16))
     _save(target / "labels.npy", cine.labels)
     if cine.fields is not None:
         _save(target / "fields.npy", cine.fields.astype(np.float16))
@@ -92,7 +92,7 @@ def read_subject(folder: Path, name: str) -> HeartCine:
     source = folder / name
     try:
         record = json.loads((source / "subject.json").read_text(encoding="utf-8"))
-        frames = np.load(source / "frames.npy", allow_pickle=False)
+        frames = np.load(source / FRAMES, allow_pickle=False)
         labels = np.load(source / "labels.npy", allow_pickle=False)
         known = (source / "fields.npy").exists()
         fields = np.load(source / "fields.npy", allow_pickle=False) if known else None

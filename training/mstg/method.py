@@ -25,6 +25,8 @@ from training.mstg.frames import LibraryFrames
 from training.mstg.losses import Weights
 from training.recipe import NoOptions, Optimization, Recipe, settings
 
+Terms = dict[str, tuple[float, Tensor]]  # name -> weight and value of each loss
+
 
 class MSTGTraining(CineMethod):
     """The library's network, in iterations of one phase."""
@@ -73,8 +75,7 @@ class MSTGTraining(CineMethod):
         noise = torch.randn(image.shape, generator=generator).to(image.device)
         return kept.sqrt() * (2 * image - 1) + (1 - kept).sqrt() * noise, t.to(image.device), noise
 
-    def _terms(self, batch: BeatBatch, generator: torch.Generator) -> dict[str, tuple[float, Tensor]]:
-        """Name -> weight and value of each loss."""
+    def _terms(self, batch: BeatBatch, generator: torch.Generator) -> Terms:
         network, w = self.network, self.weights
         terms, code = {}, None
         if w.lambda_eps:
@@ -87,7 +88,7 @@ class MSTGTraining(CineMethod):
             terms |= self._frame_terms(motion, batch)
         return terms
 
-    def _end_terms(self, motion: Motion) -> dict[str, tuple[float, Tensor]]:
+    def _end_terms(self, motion: Motion) -> Terms:
         """ED carried all the way to ES, and ES to ED; and the smoothness of both fields."""
         network, w = self.network, self.weights
         if not w.lambda_ncc and motion.there is not None:  # nothing has to be warped for it
@@ -102,7 +103,7 @@ class MSTGTraining(CineMethod):
                 smooth = (smooth + losses.smooth_loss(motion.back)) / 2
         return {"ncc": (w.lambda_ncc, ncc), "smooth": (w.lambda_smooth, smooth)}
 
-    def _frame_terms(self, motion: Motion, batch: BeatBatch) -> dict[str, tuple[float, Tensor]]:
+    def _frame_terms(self, motion: Motion, batch: BeatBatch) -> Terms:
         w = self.weights
         frame = self.network.frame(motion, batch.gamma)
         warped = [image for image in (frame.from_ed, frame.from_es) if image is not None]
@@ -113,9 +114,7 @@ class MSTGTraining(CineMethod):
             "warped": (w.lambda_warped, apart),
         }
 
-    def _image_terms(
-        self, batch: BeatBatch, generator: torch.Generator
-    ) -> dict[str, tuple[float, Tensor]]:
+    def _image_terms(self, batch: BeatBatch, generator: torch.Generator) -> Terms:
         """Mode "image": the noise in the frame at gamma, nothing else."""
         noisy, t, noise = self._noised(batch.frame, generator)
         code = self.network.code(batch.ed, batch.es, noisy, t, batch.gamma)
