@@ -39,7 +39,6 @@ from training.data.heart_cine import (
     read_subject,
     write_json,
 )
-from training.method import CineMethod
 from training.runs import open_run
 
 SCORES = "scores.json"
@@ -96,15 +95,15 @@ def score_run(run: Path, data: Path, device: str = "cpu") -> bool:
     method of contrasts.
     """
     opened = open_run(run)
+    if opened.kind != "cine":
+        raise FileError(
+            f"{run}: is a run of {opened.method}, which learns contrasts; score it with "
+            "'mambasynth evaluate-set'."
+        )
     about = {"checkpoint_sha256": opened.checkpoint_sha256, **_about(data, device)}
     if _is_scored(run, about):
         return False
     with opened.trained() as method:
-        if not isinstance(method, CineMethod):
-            raise FileError(
-                f"{run}: is a run of {opened.method}, which learns contrasts; score it with "
-                "'mambasynth evaluate-set'."
-            )
         method.networks.to(device)
         score_model(method.frame_model(device), run, data, about)
     return True
