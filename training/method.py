@@ -1,13 +1,7 @@
 """What a training method is to the engine: networks, optimizers, and an iteration in phases.
 
-| symbol  | code          | shape     | meaning                                                |
-|---------|---------------|-----------|--------------------------------------------------------|
-| x_0     | ``source``    | (B,1,H,W) | acquired slices of the source contrast, in [-1,1]      |
-| y_0     | ``target``    | (B,1,H,W) | acquired slices of the target contrast, in [-1,1]      |
-| xi      | ``generator`` |           | the one source of randomness, on the CPU               |
-
 A method is plain PyTorch. It knows nothing of devices, processes, precision, checkpoints or logs;
-``training/engine`` knows nothing of losses.
+``training/engine`` knows nothing of losses, nor of the kind of data that a method learns from.
 """
 
 from __future__ import annotations
@@ -16,10 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 if TYPE_CHECKING:
+    from training.cine.frame_model import FrameModel
+    from training.data.beats import BeatBatch
+    from training.data.slices import SliceBatch
     from training.recipe import Recipe, Stage
 
 
@@ -33,16 +31,16 @@ class Phase:
 
 
 class TrainingMethod(Protocol):
-    """Inherit from it, and ``training/methods.py`` names the class.
+    """Inherit from ``ContrastMethod`` or ``CineMethod``; ``training/methods.py`` names the class.
 
     Most methods have one objective only and need not mention it.
     """
 
+    kind: ClassVar[str]  # of the data that it learns from, one of ``training/kinds.py``
     networks: nn.ModuleDict  # everything that is trained
-    exported: str  # key of the network that synthesizes source -> target; the engine averages it
+    exported: str  # key of the network that synthesizes; the engine averages it
     objectives: ClassVar[tuple[str, ...]] = ("all",)
     objective: str = "all"
-    neighbors: int = 0  # slices on either side that the exported network sees, too
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # name -> values of a recipe
 
     @classmethod
@@ -73,19 +71,47 @@ class TrainingMethod(Protocol):
         """
         ...
 
-    def iteration(self, source: Tensor, target: Tensor, generator: Generator) -> Iterator[Phase]:
-        """The phases of one iteration, in order.
+    def iteration(self, batch: Any, generator: Generator) -> Iterator[Phase]:
+        """The phases of one iteration, in order; ``batch`` is of the method's kind.
 
         Between two phases the engine sets the gradients of the phase's optimizer to zero, calls
         backward, averages over processes, clips and steps; so code after a ``yield`` sees the
         stepped weights. Random numbers come from ``generator`` alone, drawn on the CPU:
-        ``torch.randn(shape, generator=generator).to(source.device)``.
+        ``torch.randn(shape, generator=generator).to(device)``.
         """
         ...
+
+
+class ContrastMethod(TrainingMethod, Protocol):
+    """Learns one contrast from another.
+
+    | symbol  | code          | shape     | meaning                                                |
+    |---------|---------------|-----------|--------------------------------------------------------|
+    | x_0     | ``source``    | (B,1,H,W) | acquired slices of the source contrast, in [-1,1]      |
+    | y_0     | ``target``    | (B,1,H,W) | acquired slices of the target contrast, in [-1,1]      |
+    | xi      | ``generator`` |           | the one source of randomness, on the CPU               |
+    """
+
+    kind = "contrast"
+    neighbors: int = 0  # slices on either side that the exported network sees, too
+
+    def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]: ...
 
     def synthesize(self, source: Tensor, generator: Generator) -> Tensor:
         """Synthetic target (B,1,H,W), as a user would get it; called in eval mode, no gradient.
 
         With ``neighbors`` the batch is one run of consecutive slices.
         """
+        ...
+
+
+class CineMethod(TrainingMethod, Protocol):
+    """Learns the frames between end-diastole and end-systole."""
+
+    kind = "cine"
+
+    def iteration(self, batch: BeatBatch, generator: Generator) -> Iterator[Phase]: ...
+
+    def frame_model(self, device: torch.device | str) -> FrameModel:
+        """The trained method from two images to frames, as a user would get them."""
         ...

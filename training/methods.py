@@ -17,6 +17,11 @@ METHODS = {
     "reggan": "training.baselines.reggan:RegGAN",
     "syndiff": "training.baselines.syndiff:SynDiff",
     "pix2pix": "training.baselines.pix2pix:Pix2Pix",
+    "mstg": "training.mstg.method:MSTGTraining",
+    "voxelmorph": "training.cine.voxelmorph:VoxelMorphTraining",
+    "r2net": "training.cine.r2net:R2NetTraining",
+    "cgan": "training.cine.cgan:CGANTraining",
+    "ukan": "training.cine.ukan:UKANTraining",
 }
 
 

@@ -20,12 +20,12 @@ from MambaSynthLib.card import GridSpec, IntensitySpec
 from MambaSynthLib.diffusion import Schedule
 from MambaSynthLib.errors import MambaSynthError, RequestError
 from training.data.augmentation import Augmentation
+from training.data.cine_draws import CineDraws
 from training.data.phantom_slices import Phantoms
+from training.kinds import kind_of, module_of
 from training.methods import method_class
 from training.yaml_file import read_yaml
 
-SMALLEST_CROP = 64  # discriminators halve up to six times
-SIZE_MULTIPLE = 4  # generators halve twice
 DECAYS = ("constant", "cosine", "linear")
 Settings = TypeVar("Settings")
 
@@ -35,8 +35,8 @@ class Stage:
     """A stretch of the training with one crop and batch size."""
 
     iterations: int
-    batch: int  # slices of one iteration, over all processes together
-    crop: tuple[int, int]
+    batch: int  # slices or beats of one iteration, over all processes together
+    crop: tuple[int, ...] = ()  # slices: rows, columns; beats: slices, rows, columns, or whole
     objective: str = ""  # one of the method's; empty: its first
     restart: bool = False  # let the learning rates begin anew
     weights: dict[str, float] = field(default_factory=dict)  # in this stage, over the recipe's
@@ -44,12 +44,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.batch < 1:
-            raise ValueError(f"a stage has {self.iterations} iterations of {self.batch} slices")
-        if any(n < SMALLEST_CROP or n % SIZE_MULTIPLE for n in self.crop):
-            raise ValueError(
-                f"the crop {list(self.crop)} is not made of multiples of {SIZE_MULTIPLE} from "
-                f"{SMALLEST_CROP}"
-            )
+            raise ValueError(f"a stage has {self.iterations} iterations of batch {self.batch}")
 
 
 @dataclass(frozen=True)
@@ -72,11 +67,20 @@ class Optimization:
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}, not in [0, 1)")
 
-    def adam(self, name: str, parameters: Iterable[Parameter]) -> Adam:
-        """Adam with the rate of that name. Raises ValueError where the recipe has none."""
+    def rate(self, name: str) -> float:
+        """Raises ValueError where the recipe has no rate of that name."""
         if name not in self.learning_rates:
             raise ValueError(f"optimization: learning_rates lacks {name}")
-        return Adam(parameters, self.learning_rates[name], self.betas)
+        return self.learning_rates[name]
+
+    def adam(self, name: str, parameters: Iterable[Parameter]) -> Adam:
+        """Adam with the rate of that name. Raises ValueError where the recipe has none."""
+        return Adam(parameters, self.rate(name), self.betas)
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """For methods without any: every entry is refused."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,7 @@ class Recipe:
     precision: str = "32"
     every: Every = Every()
     phantoms: Phantoms | None = None  # widen the data given as single volumes
+    cine: CineDraws | None = None  # what cine methods see
     grid: GridSpec | None = None  # of single volumes; prepared data bring their own
     intensity: IntensitySpec | None = None
     expected: dict[str, Any] = field(default_factory=dict)  # for people: number, hardware, hours
@@ -174,6 +179,7 @@ def read_recipe(path: Path) -> Recipe:
     data = read_yaml(path)
     try:
         recipe = recipe_of(data)
+        module_of(kind_of(recipe)).check(recipe)
         with torch.device("meta"):  # the method checks its part; nothing is allocated
             method = method_class(recipe.method).build(recipe)
             method.optimizers()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ import torch
 from MambaSynthLib import __version__
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.atomic import commit, staged
-from training.data.sources import TrainingData
+from training.data.batches import TrainingData
 from training.recipe import Recipe
 
 RUN = "run.json"
+SPENT = ("minutes", "cpu_minutes")  # by the clock; of the first process's processor time
 PACKAGES = ("lightning", "monai", "numpy", "scipy", "SimpleITK", "torch", "zarr")
 
 
@@ -30,21 +30,19 @@ def new_record(
     machine: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The record of a run that starts now. ``machine`` adds precision, processes and the like."""
-    resolved = {**recipe.resolved(), "grid": asdict(data.grid), "intensity": asdict(data.intensity)}
     return {
         "recipe_file": recipe_file.name,
         "machine": machine_name(device),
         "torch": torch.__version__,
-        "minutes": 0.0,
+        "device": device.type,
+        **dict.fromkeys(SPENT, 0.0),
         "finished": False,
-        "source_contrast": data.contrasts[0],
-        "target_contrast": data.contrasts[1],
-        "slices": {"train": sum(map(len, data.groups)), "validation": len(data.validation)},
-        "sha256": data.sha256,
+        "kind": data.kind,
+        **data.about(),
         **(machine or {}),
         "code": code_version(),
         "versions": {name: _version(name) for name in PACKAGES},
-        "recipe": json.loads(json.dumps(resolved)),  # tuples become lists, as when read again
+        "recipe": json.loads(json.dumps({**recipe.resolved(), **data.settings()})),  # as read again
     }
 
 
@@ -83,7 +81,7 @@ def read_record(run: Path) -> dict[str, Any]:
     path = run / RUN
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {**record, "minutes": float(record["minutes"])}
+        return {**record, **{name: float(record.get(name, 0.0)) for name in SPENT}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(f"{path}: cannot be read ({error}); finish the training first.") from error
 

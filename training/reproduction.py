@@ -116,12 +116,12 @@ def run_folder(row: Row, settings: Settings) -> Path:
 
 def train_and_score(row: Row, settings: Settings) -> None:
     """One row, unless it is finished."""
-    from training.data.sources import prepared_data
     from training.engine.fit import Hardware, fit
+    from training.kinds import open_data
 
     run = run_folder(row, settings)
     hardware = Hardware(settings.accelerator)
-    fit(row.recipe, row.path, prepared_data(settings.data), run, hardware)
+    fit(row.recipe, row.path, open_data(row.recipe, settings.data), run, hardware)
     if not _is_scored(run, settings):
         score_run(run, row.title, settings)
 

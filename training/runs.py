@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from training.engine.state import State
     from training.method import TrainingMethod
 
-EXPORTABLE = ("cravim",)  # methods whose exported network the library can run
+# Methods whose exported network the library can run, and where their model cards are made.
+CARDS = {"cravim": "training.cravim.card", "mstg": "training.mstg.card"}
 RUN = "run.json"
 LAST = "last.ckpt"
 STATISTICS = ("running_mean", "running_var")  # of batch normalization: no parameters
@@ -42,19 +43,18 @@ class TrainedRun:
         return method
 
     @property
+    def kind(self) -> str:
+        """Of the data that it learned from; see ``training/kinds.py``."""
+        kind: str = self.record.get("kind", "contrast")
+        return kind
+
+    @property
     def exportable(self) -> bool:
-        return self.method in EXPORTABLE
+        return self.method in CARDS
 
     @property
     def contrasts(self) -> tuple[str, str]:
         return self.record["source_contrast"], self.record["target_contrast"]
-
-    def network(self) -> dict[str, int]:
-        """The sizes of CRAViM's network, defaults included."""
-        from MambaSynthLib.methods.cravim.network import CRAViMConfig
-        from training.recipe import settings
-
-        return settings(CRAViMConfig, self.record["recipe"]["network"], "network").as_card()
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights of the exported network, by name, on the CPU.
@@ -130,7 +130,8 @@ def open_run(folder: Path) -> TrainedRun:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         run = TrainedRun(folder, record)
-        _ = run.method, run.name, run.contrasts, record["machine"]
+        _ = run.method, run.name, record["machine"]
+        _ = run.contrasts if run.kind == "contrast" else record["subjects"]
         minutes, finished = float(record["minutes"]), record["finished"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(

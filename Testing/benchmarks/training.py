@@ -25,6 +25,7 @@ from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
 from Testing.benchmarks.race import arguments, peak_memory, race, report
 from training.baselines.generators import ResNetGenerator
 from training.data.batches import Shard
+from training.data.slices import SliceBatch
 from training.engine.iteration import Machine, run_iteration
 from training.engine.memory import recompute_activations
 from training.engine.state import State
@@ -59,7 +60,7 @@ def iteration(recipe: Recipe, device: str, bf16: bool, recompute: bool) -> Calla
     if recompute:
         recompute_activations(state.method.networks)
     images = torch.rand(2, stage.batch, 1, *stage.crop, device=device) * 2 - 1
-    shard = Shard(images[0], images[1], ("random",) * stage.batch, 1)
+    shard = Shard(SliceBatch(*images), ("random",) * stage.batch, 1)
 
     def run() -> None:
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):

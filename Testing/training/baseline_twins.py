@@ -87,7 +87,7 @@ def train(
         generator = torch.Generator().manual_seed(iteration)
         chosen = torch.randint(len(pairs[0]), (batch,), generator=generator)
         terms: dict[str, float] = {}
-        for phase in method.iteration(pairs[0][chosen], pairs[1][chosen], generator):
+        for phase in method.iteration((pairs[0][chosen], pairs[1][chosen]), generator):
             optimizers[phase.optimizer].zero_grad()
             phase.loss.backward()
             optimizers[phase.optimizer].step()

@@ -21,7 +21,7 @@ import torch
 
 from MambaSynthLib.card import GridSpec, IntensitySpec
 from training.data.slices import SlicePairs
-from training.data.sources import TrainingData
+from training.data.sources import ContrastData
 from training.engine.checkpoint import LAST, read_checkpoint
 from training.engine.fit import Hardware, fit
 from training.engine.logs import LOSSES
@@ -74,8 +74,8 @@ def some_slices(count: int = 4, size: tuple[int, int] = (72, 66), seed: int = 0)
     return SlicePairs(list(images[0]), list(images[1]))
 
 
-def some_data(validation: int = 2) -> TrainingData:
-    return TrainingData(
+def some_data(validation: int = 2) -> ContrastData:
+    return ContrastData(
         [some_slices(), some_slices(seed=1)],
         [0.7, 0.3],
         GridSpec("LPS", 1.0, (64, 64)),
@@ -95,7 +95,7 @@ def free_port() -> int:
 
 
 def in_processes(
-    count: int, recipe: Recipe, run: Path, hardware: Hardware = CPU
+    count: int, recipe: Recipe, run: Path, hardware: Hardware = CPU, data: Any = None
 ) -> list[multiprocessing.Process]:
     """Start the run as torchrun would with so many processes."""
     port, found = free_port(), []
@@ -104,17 +104,19 @@ def in_processes(
             "RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": count,
             "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
         }  # fmt: skip
-        process = FORK.Process(target=_child, args=(environment, recipe, run, hardware))
+        process = FORK.Process(target=_child, args=(environment, recipe, run, hardware, data))
         process.start()
         found.append(process)
     return found
 
 
-def _child(environment: dict[str, object], recipe: Recipe, run: Path, hardware: Hardware) -> None:
+def _child(
+    environment: dict[str, object], recipe: Recipe, run: Path, hardware: Hardware, data: Any
+) -> None:
     if environment["WORLD_SIZE"] != 1:
         os.environ.update({name: str(value) for name, value in environment.items()})
     torch.set_num_threads(1)
-    train(recipe, run, hardware)
+    train(recipe, run, hardware, data)
 
 
 def finish(processes: list[multiprocessing.Process], seconds: float = 240) -> None:

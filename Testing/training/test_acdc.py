@@ -96,7 +96,12 @@ def test_patients_1_to_90_train_91_to_100_test_and_101_is_left_out(tmp_path, cap
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("ED: 1\n", "does not tell"), ("ED: 2\nES: 2\n", "two different"), ("ED: 1\nES: 9\n", "9")],
+    [
+        ("ED: 1\n", "ED 1 and ES 0, but two different"),
+        ("ED: 2\nES: 2\n", "two different"),
+        ("ED: 1\nES: 9\n", "ES 9"),
+        ("ED: 1\nES: 3\nNbFrame: 30\n", "Info.cfg: .*states 30 frames, but the cine has 5"),
+    ],
 )
 def test_a_wrong_info_file_is_told(tmp_path, text, message):
     folder = write_patient(tmp_path, 1, 1, 3)

@@ -41,7 +41,7 @@ class Times(nn.Module):
 def phases_of(method: TrainingMethod, seed: int = 0) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
     """Loss and terms of an iteration's phases, without steps between them."""
     found = {}
-    for phase in method.iteration(*toy_pair(4, 1), seeded(seed)):
+    for phase in method.iteration(toy_pair(4, 1), seeded(seed)):
         found[phase.optimizer] = phase.loss.detach(), phase.terms
     return found
 
@@ -56,7 +56,7 @@ def phases_of(method: TrainingMethod, seed: int = 0) -> dict[str, tuple[Tensor, 
 def test_each_phase_reaches_all_networks_of_its_optimizer_and_no_other(name, changes):
     method = twin(name, **changes)
     steps = []
-    for phase in method.iteration(*toy_pair(2, 1), seeded()):
+    for phase in method.iteration(toy_pair(2, 1), seeded()):
         for network in method.networks.values():
             network.zero_grad(set_to_none=True)
         phase.loss.backward()
@@ -79,7 +79,7 @@ def test_recomputed_activations_give_the_same_gradients(name):
         method, found = twin(name), []
         if recompute:
             assert recompute_activations(method.networks) > 0
-        for phase in method.iteration(*toy_pair(2, 1), seeded()):
+        for phase in method.iteration(toy_pair(2, 1), seeded()):
             method.networks.zero_grad()
             phase.loss.backward()
             found += [p.grad.clone() for p in method.networks.parameters() if p.grad is not None]
@@ -104,7 +104,7 @@ def test_the_optimizers_hold_every_parameter_once(name):
 
 def test_the_registration_is_trained_by_the_correction_alone_and_not_by_the_adversary():
     method = twin("reggan", weights={"lambda_corr": 0.0, "lambda_smooth": 0.0})
-    phase = next(method.iteration(*toy_pair(2, 1), seeded()))
+    phase = next(method.iteration(toy_pair(2, 1), seeded()))
     phase.loss.backward()
     gradients = [p.grad for p in method.networks["registration"].parameters()]
     assert all(gradient.abs().max() == 0 for gradient in gradients)
@@ -184,7 +184,7 @@ def test_reggan_trains_on_pairs_that_it_misaligns_differently():
 
     method.networks["source_to_target"], method.networks["registration"] = Times(1.0), Recording()
     x, _ = toy_pair(2, 1)
-    next(method.iteration(x, x, seeded()))
+    next(method.iteration((x, x), seeded()))
     (moving, fixed) = seen[0]
     assert 0.001 < (moving - x).abs().mean() < 0.2
     assert (moving - fixed).abs().mean() > 0.001
@@ -243,7 +243,7 @@ def test_an_iteration_is_a_function_of_its_generator_alone(name):
     def losses(global_seed: int) -> list[float]:
         method = twin(name)
         torch.manual_seed(global_seed)
-        return [float(phase.loss.detach()) for phase in method.iteration(*images, seeded(4))]
+        return [float(phase.loss.detach()) for phase in method.iteration(images, seeded(4))]
 
     assert losses(1) == losses(2)
 

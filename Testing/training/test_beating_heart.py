@@ -12,7 +12,7 @@ from scipy import ndimage
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import FileError, RequestError
 from training.data.beating_heart import beating_heart, warp
-from training.data.beating_heart_set import noise_folder, redraw_noise, write_beating_hearts
+from training.data.beating_heart_set import write_beating_hearts
 from training.data.heart_cine import LEFT_POOL, MYOCARDIUM, read_split, read_subject
 from training.data.heart_motion import contraction, draw_motion
 from training.data.heart_stacks import Grid as CineGrid
@@ -61,28 +61,6 @@ def test_ed_and_es_share_one_scale_that_the_frames_between_do_not_leave(cine):
     assert ends.min() == 0 and ends.max() == 1
     assert inside.min() >= 0 and inside.max() <= 1
     assert (cine.frames.sum() - inside.sum()) == pytest.approx(0)
-
-
-def test_another_draw_of_noise_leaves_anatomy_and_motion_as_they_are(cine):
-    again = beating_heart(ventricle(), subject=1, seed=3, frames=12, noise=1)
-    assert np.array_equal(again.fields, cine.fields)
-    assert np.array_equal(again.labels, cine.labels)
-    difference = (again.frames - cine.frames)[(slice(None), *cine.box)]
-    assert 0.003 < difference.std() < 0.05
-    assert abs(difference.mean()) < 0.02
-
-
-def test_the_test_subjects_lie_beside_the_data_set_once_per_draw_of_noise(tmp_path):
-    stacks = [ventricle(radius) for radius in (10, 11)]
-    write_beating_hearts(stacks, tmp_path, split=(1, 0, 1), frames=8)
-    (name,) = read_split(tmp_path, "test")
-    redraw_noise(stacks, tmp_path, draws=2, frames=8)
-    folder = noise_folder(tmp_path, 1)
-    assert folder != tmp_path and noise_folder(tmp_path, 0) == tmp_path
-    assert read_split(folder, "test") == [name] and read_split(folder, "train") == []
-    one, other = read_subject(tmp_path, name), read_subject(folder, name)
-    assert np.array_equal(one.labels, other.labels)
-    assert not np.array_equal(one.frames, other.frames)
 
 
 def test_identity_at_ed_and_no_frame_folds(cine):

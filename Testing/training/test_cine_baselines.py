@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.interpolate import BSpline
+from training.cine.rows import ROWS, row
+from training.cine.run_state import CHECKPOINT, WEIGHTS
+from training.cine.train import finished, train
+from training.mstg.batches import Beats
 
 from MambaSynthLib.errors import FileError, RequestError
 from training.cine import kan, r2net, ukan
 from training.cine.frame_model import LinearBlend, NoMotion
-from training.cine.rows import ROWS, row
-from training.cine.run_state import CHECKPOINT, WEIGHTS
 from training.cine.score import load
-from training.cine.train import finished, train
 from training.data.heart_cine import HeartCine
-from training.mstg.batches import Beats
 
 SIZE = (32, 32, 32)
 LEARNED = [name for name, one in ROWS.items() if one.build is not None]

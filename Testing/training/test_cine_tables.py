@@ -9,13 +9,13 @@ import shutil
 import numpy as np
 import pytest
 from scipy import stats
+from training.cine.run_state import run_folder
 
 from MambaSynthLib.cine_metrics import frame_scores
 from MambaSynthLib.errors import FileError
 from training.cine import score, tables
 from training.cine.comparison import holm, p_values, row_scores
 from training.cine.frame_model import Prediction
-from training.cine.run_state import run_folder
 from training.data.heart_cine import HeartCine, write_json, write_subject
 
 SIZE = (16, 32, 32)

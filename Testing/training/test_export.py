@@ -16,9 +16,10 @@ from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.evaluation import evaluate
 from MambaSynthLib.package import read_package
+from training.cravim.card import card_scores, parity
 from training.engine.checkpoint import read_checkpoint, write_checkpoint
 from training.evaluation.results import results_in
-from training.export import card_scores, draft, half_weights, parity
+from training.export import draft, half_weights
 from training.runs import open_run
 
 PIX2PIX = """

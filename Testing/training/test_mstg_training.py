@@ -1,64 +1,36 @@
-"""MSTG's training: losses against MONAI and by hand, batches, recipes, killed runs, the package."""
+"""MSTG's training: losses against MONAI and by hand, batches, the step, recipes, the package."""
 
 from __future__ import annotations
 
-import csv
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
+from tiny_cines import TINY, shrinking, write_cines
 
 from MambaSynthLib.backends.torch_backend import load_network
-from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.cli import main
+from MambaSynthLib.errors import MambaSynthError, RequestError
 from MambaSynthLib.methods.mstg.config import MSTGConfig
 from MambaSynthLib.methods.mstg.inference import TorchNetwork
 from MambaSynthLib.methods.mstg.network import MSTG
 from MambaSynthLib.methods.mstg.synthesis import synthesize
 from MambaSynthLib.package import read_package
-from training.cine.rows import row
-from training.data.heart_cine import HeartCine, write_json, write_subject
-from training.mstg import losses, train
-from training.mstg import state as state_module
-from training.mstg.batches import Batch, Beats
-from training.mstg.export import Description, export
+from training.data.beats import BeatBatch, Beats
+from training.data.heart_cine import write_json
+from training.mstg import losses
 from training.mstg.losses import Weights
-from training.mstg.recipe import Optimization, read_recipe, recipe_of
-from training.mstg.record import read_record
-from training.mstg.state import State, trained_network
-from training.mstg.step import MSTGTraining
+from training.mstg.method import MSTGTraining
+from training.recipe import Optimization, read_recipe
+from training.runs import open_run
 
-RECIPES = Path(train.__file__).parent
+RECIPES = Path(__file__).resolve().parents[2] / "training/recipes"
 PLUS = MSTGConfig((4, 8), "pool", "forward", True, "deformation", True, True, True, True, True)
 PLUS_WEIGHTS = Weights(0.0, 0.5, 0.2, 10.0, 1.0, 5.0)
-BETAS = (0.9, 0.999)
-
-
-def blob(radius: float, size=(16, 16, 16)) -> np.ndarray:
-    """A bright ball on grey ground, with soft edges."""
-    offsets = np.indices(size) - (np.array(size).reshape(3, 1, 1, 1) - 1) / 2
-    distance = np.sqrt((offsets**2).sum(0))
-    return (0.2 + 0.7 / (1 + np.exp(distance - radius))).astype(np.float32)
-
-
-def shrinking(name: str, start: float = 6.0, end: float = 3.5, frames: int = 5) -> HeartCine:
-    """A ball that shrinks to its smallest in the frame before the last."""
-    share = [0.0, 0.2, 0.7, 1.0, 0.5][:frames]
-    images = np.stack([blob(start + s * (end - start)) for s in share])
-    return HeartCine(
-        name=name,
-        frames=images,
-        times_ms=tuple(50.0 * n for n in range(frames)),
-        labels=(images[:1] > 0.5).astype(np.uint8),
-        labelled=(0,),
-        spacing_mm=(3.0, 1.5, 1.5),
-        ed=0,
-        es=3,
-        valid=((0, 16), (0, 16), (0, 16)),
-    )
+RATES = Optimization({"mstg": 1e-3}, (0.9, 0.999))
 
 
 def random_images(seed=0, count=2) -> torch.Tensor:
@@ -118,10 +90,11 @@ def test_the_losses_of_noise_and_frame_are_their_formulas():
 
 def test_a_batch_holds_ed_es_and_a_later_frame_with_its_time():
     cine = shrinking("a")
-    beats, rng = Beats([cine], "all", "cpu"), np.random.default_rng(0)
+    beats, rng = Beats([cine], "all"), np.random.default_rng(0)
     seen = set()
     for _ in range(20):
-        batch = beats.draw(2, 0.0, rng)
+        batch, names = beats.draw(2, 0.0, rng)
+        assert names == ["a", "a"]
         assert batch.ed.shape == batch.frame.shape == (2, 1, 16, 16, 16)
         assert torch.equal(batch.ed[0, 0], torch.from_numpy(cine.frames[0]))  # a ball is symmetric
         for gamma, frame in zip(batch.gamma.tolist(), batch.frame, strict=True):
@@ -131,7 +104,7 @@ def test_a_batch_holds_ed_es_and_a_later_frame_with_its_time():
 
 
 def test_without_intermediate_frames_es_is_the_only_target():
-    batch = Beats([shrinking("a")], "ends", "cpu").draw(4, 0.0, np.random.default_rng(0))
+    batch, _ = Beats([shrinking("a")], "ends").draw(4, 0.0, np.random.default_rng(0))
     assert torch.equal(batch.frame, batch.es) and (batch.gamma == 1).all()
 
 
@@ -139,16 +112,16 @@ def test_mirrors_and_brightness_change_all_three_images_alike():
     rng = np.random.default_rng(3)
     frame = rng.random((16, 16, 16), dtype=np.float32)
     cine = replace(shrinking("a"), frames=np.stack([frame] * 5))
-    beats = Beats([cine], "all", "cpu")
+    beats = Beats([cine], "all")
     found = set()
     for _ in range(60):
-        batch = beats.draw(1, 0.0, rng)
+        batch, _ = beats.draw(1, 0.0, rng)
         assert torch.equal(batch.ed, batch.es) and torch.equal(batch.ed, batch.frame)
         assert np.array_equal(np.sort(batch.ed.numpy().ravel()), np.sort(frame.ravel()))
         np.testing.assert_allclose(batch.ed[0, 0].mean((1, 2)), frame.mean((1, 2)), rtol=1e-5)
         found.add(float(batch.ed[0, 0, 5, 2, 7]))
     assert len(found) == 8  # the square's symmetries
-    darker = beats.draw(1, 0.5, rng)
+    darker, _ = beats.draw(1, 0.5, rng)
     power = np.log(darker.ed.max().item()) / np.log(frame.max())
     assert np.exp(-0.5) <= power <= np.exp(0.5) and power != 1
 
@@ -156,10 +129,10 @@ def test_mirrors_and_brightness_change_all_three_images_alike():
 def test_a_crop_cuts_the_same_box_of_all_three_images():
     ramp = np.arange(16.0**3, dtype=np.float32).reshape(16, 16, 16)
     cine = replace(shrinking("a"), frames=np.stack([ramp + 10_000 * n for n in range(5)]))
-    beats = Beats([cine], "ends", "cpu")
+    beats = Beats([cine], "ends")
     starts = set()
     for seed in range(20):
-        batch = beats.draw(1, 0, np.random.default_rng(seed), (8, 8, 32))
+        batch, _ = beats.draw(1, 0, np.random.default_rng(seed), (8, 8, 32))
         assert batch.ed.shape == (1, 1, 8, 8, 16) or batch.ed.shape == (1, 1, 8, 16, 8)
         torch.testing.assert_close(batch.es - batch.ed, torch.full_like(batch.ed, 30_000))
         starts.add(float(batch.ed.min()))
@@ -169,24 +142,24 @@ def test_a_crop_cuts_the_same_box_of_all_three_images():
 def test_data_that_do_not_fit_the_network_are_refused():
     odd = replace(shrinking("a"), frames=np.zeros((5, 12, 16, 16), np.float32))
     with pytest.raises(RequestError, match=r"a: .*\(12, 16, 16\).*multiples of 16"):
-        Beats([odd], "all", "cpu")
+        Beats([odd], "all")
     large = replace(shrinking("b"), frames=np.zeros((5, 32, 16, 16), np.float32))
     with pytest.raises(RequestError, match="sizes.*one grid"):
-        Beats([shrinking("a"), large], "all", "cpu")
+        Beats([shrinking("a"), large], "all")
     with pytest.raises(RequestError, match="no subjects"):
-        Beats([], "all", "cpu")
+        Beats([], "all")
 
 
 # ---- the step
 
 
-def one_batch() -> Batch:
-    return Beats([shrinking("a")], "all", "cpu").draw(1, 0.0, np.random.default_rng(1))
+def one_batch() -> BeatBatch:
+    return Beats([shrinking("a")], "all").draw(1, 0.0, np.random.default_rng(1))[0]
 
 
 def phase_of(config: MSTGConfig, weights: Weights):
     torch.manual_seed(0)
-    method = MSTGTraining(MSTG(config), weights, 1e-3, BETAS)
+    method = MSTGTraining(MSTG(config), weights, RATES)
     (phase,) = method.iteration(one_batch(), torch.Generator().manual_seed(0))
     return method, phase
 
@@ -219,7 +192,7 @@ def test_mode_image_learns_the_noise_alone():
 
 
 def test_noised_images_have_the_schedules_mean_and_variance():
-    method = MSTGTraining(MSTG(MSTGConfig((4, 8))), Weights(), 1e-3, BETAS)
+    method = MSTGTraining(MSTG(MSTGConfig((4, 8))), Weights(), RATES)
     noisy, t, noise = method._noised(torch.full((64, 1, 8, 8, 8), 0.75), torch.Generator())
     abar = torch.cumprod(1 - torch.linspace(1e-6, 1e-2, 2000, dtype=torch.float64), 0)[t].float()
     assert 0 <= t.min() and t.max() > 1000
@@ -234,11 +207,11 @@ def test_mstg_plus_learns_to_shrink_a_ball_better_than_a_blend_does():
     torch.manual_seed(0)
     cine = shrinking("a")
     network = MSTG(PLUS)
-    method = MSTGTraining(network, PLUS_WEIGHTS, 1e-3, BETAS)
+    method = MSTGTraining(network, PLUS_WEIGHTS, RATES)
     optimizer = method.optimizers()["mstg"]
-    beats, rng = Beats([cine], "all", "cpu"), np.random.default_rng(0)
+    beats, rng = Beats([cine], "all"), np.random.default_rng(0)
     for _ in range(30):
-        for phase in method.iteration(beats.draw(1, 0.0, rng), torch.Generator()):
+        for phase in method.iteration(beats.draw(1, 0.0, rng)[0], torch.Generator()):
             optimizer.zero_grad()
             phase.loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -253,245 +226,115 @@ def test_mstg_plus_learns_to_shrink_a_ball_better_than_a_blend_does():
 
 # ---- recipes
 
-TINY = """
-seed: 5
-iterations: 4
-targets: all
-network: {channels: [4, 8], exact_ends: true, velocity: true, bidirectional: true, refine: true}
-weights: {lambda_eps: 0.0, lambda_ncc: 1.0, lambda_smooth: 0.1, lambda_frame: 1.0}
-optimization: {lr: 1.0e-3, cosine: true, ema: 0.5, clip: 1.0}
-"""
-
-
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_each_recipe_of_the_folder_is_read(path):
-    recipe = read_recipe(path)
-    assert recipe.iterations >= 300 and recipe.weights.lambda_ncc > 0
-
 
 def test_the_papers_recipe_has_its_settings_and_the_ablations_differ_in_one_switch():
-    paper, plus = (read_recipe(RECIPES / f"{name}.yaml") for name in ("mstg", "mstg_plus"))
-    assert paper.network == MSTGConfig() and paper.weights == Weights()
-    assert paper.optimization == Optimization(1e-4) and paper.batch == 1
+    paper, plus = (read_recipe(RECIPES / f"cine/{name}.yaml") for name in ("mstg", "mstg-plus"))
+    method = MSTGTraining.build(paper)
+    assert method.network.config == MSTGConfig() and method.weights == Weights()
+    assert paper.optimization == Optimization({"mstg": 1e-4}, (0.5, 0.999))
+    assert paper.stages[0].batch == 1
+    folder = RECIPES / "cine_ablations"
+    assert read_recipe(folder / "mstg-plus.yaml") == plus
     for name in ("exact_ends", "velocity", "bidirectional", "refine", "time_warp"):
-        assert getattr(plus.network, name)
-        changed = replace(plus.network, **{name: False})
-        assert read_recipe(RECIPES / f"minus_{name}.yaml") == replace(plus, network=changed)
-
-
-def test_the_small_row_of_the_table_is_what_the_compact_recipe_says():
-    recipe, small = read_recipe(RECIPES / "mstg_plus_compact.yaml"), row("mstg+compact")
-    assert recipe.network.coarse and recipe.weights.lambda_eps == 0
-    assert (recipe.iterations, recipe.batch) == (small.small, small.batch)
-    assert (recipe.targets, recipe.gamma_spread) == (small.targets, small.gamma_spread)
+        assert plus.network[name]
+        ablation = read_recipe(folder / f"minus-{name.replace('_', '-')}.yaml")
+        changed = replace(plus, network={**plus.network, name: False})
+        assert replace(ablation, expected={}) == replace(changed, expected={})
+    unseen = read_recipe(folder / "minus-frames.yaml")
+    assert unseen.cine.targets == "ends" and "lambda_frame" not in unseen.weights
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("changes", "message"),
     [
-        ("- 1", "the recipe is no list of 'key: value' lines"),
-        ("seed: 1", "the recipe lacks iterations"),
-        (TINY + "depth: 3", "unknown entries depth"),
-        (TINY.replace("lambda_ncc", "lambda_nc"), "weights has the unknown entries lambda_nc"),
-        (TINY.replace("lr: 1.0e-3", "lr: 1e-3x"), "optimization.lr is '1e-3x'"),
-        (TINY.replace("refine: true", "refine: maybe"), "refine is 'maybe'.*true or false"),
-        (TINY.replace("targets: all", "targets: some"), "targets is 'some'.*ends or all"),
-        (TINY.replace("iterations: 4", "iterations: 0"), "iterations is 0"),
-        (TINY.replace("[4, 8]", "[4, 6]"), "multiples of 4"),
-        (TINY.replace("refine: true", "mode: image"), "lambda_eps alone"),
-        (TINY.replace("velocity: true", "coarse: true"), "velocity or exact_ends is not"),
-        (TINY.replace("refine: true", "first_scan: 3"), "first_scan is 3"),
+        ({"network": {"channels": [4, 6]}}, "multiples of 4"),
+        ({"network": {"channels": [4, 8], "refine": "maybe"}}, "refine is 'maybe'"),
+        ({"network": {"channels": [4, 8], "coarse": True}}, "velocity or exact_ends is not"),
+        ({"network": {"channels": [4, 8], "first_scan": 3}}, "first_scan is 3"),
+        ({"network": {"channels": [4, 8], "mode": "image"}}, "lambda_eps alone"),
+        ({"weights": {"lambda_nc": 1.0}}, "weights has the unknown key 'lambda_nc', meant"),
+        ({"cine": {"targets": "some"}}, "targets is 'some'.*ends or all"),
+        ({"cine": {"gamma_spread": -1}}, "gamma_spread is -1"),
+        ({"stages": [{"iterations": 1, "batch": 1, "crop": [16, 16]}]}, "slices, rows and columns"),
+        ({"augmentation": {"noise": 0.1}}, "augmentation is not for the method mstg"),
+        ({"optimization": {"learning_rates": {"motion": 1e-3}}}, "learning_rates lacks mstg"),
+        ({"options": {"steps": 4}}, "options has the unknown key 'steps'"),
     ],
 )
-def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, text, message):
+def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, changes, message):
     path = tmp_path / "r.yaml"
-    path.write_text(text)
-    with pytest.raises(RequestError, match=message) as told:
+    path.write_text(json.dumps({**TINY, **changes}))  # JSON is YAML
+    with pytest.raises(MambaSynthError, match=message) as told:
         read_recipe(path)
     assert str(path) in str(told.value)
-
-
-def test_a_missing_or_broken_file_is_told(tmp_path):
-    with pytest.raises(FileError, match="check the path"):
-        read_recipe(tmp_path / "none.yaml")
-    (tmp_path / "broken.yaml").write_text("a: [1")
-    with pytest.raises(FileError, match="is no YAML"):
-        read_recipe(tmp_path / "broken.yaml")
-
-
-def test_a_recipe_survives_json():
-    recipe = recipe_of(yaml.safe_load(TINY))
-    assert recipe_of(json.loads(json.dumps(asdict(recipe)))) == recipe
-
-
-# ---- the loop
-
-
-@pytest.fixture
-def data(tmp_path) -> Path:
-    folder = tmp_path / "data"
-    for name in ("a", "b"):
-        write_subject(folder, shrinking(name))
-    write_json(folder / "splits.json", {"train": ["a", "b"], "validation": [], "test": []})
-    return folder
-
-
-@pytest.fixture
-def recipe_file(tmp_path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(TINY)
-    return path
-
-
-@pytest.fixture
-def often(monkeypatch):
-    monkeypatch.setattr(train, "LOG_EVERY", 1)
-    monkeypatch.setattr(train, "SAVE_EVERY", 2)
-
-
-def run(recipe_file: Path, data: Path, out: Path) -> int:
-    return train.main([str(recipe_file), "--data", str(data), "--out", str(out)])
-
-
-def rows(out: Path) -> list[dict[str, str]]:
-    with open(out / train.LOG, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    tmp_path, recipe_file, data, often, monkeypatch
-):
-    assert run(recipe_file, data, tmp_path / "whole") == 0
-    step, count = train.train_one, []
-
-    def killed(*arguments):
-        count.append(1)
-        if len(count) == 4:  # after the checkpoint of iteration 2 and the log row of 3
-            raise KeyboardInterrupt
-        return step(*arguments)
-
-    monkeypatch.setattr(train, "train_one", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run(recipe_file, data, tmp_path / "killed")
-    monkeypatch.setattr(train, "train_one", step)
-    assert run(recipe_file, data, tmp_path / "killed") == 0
-    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
-    assert [row["iteration"] for row in rows(tmp_path / "whole")] == ["1", "2", "3", "4"]
-    recipe = read_recipe(recipe_file)
-    first, second = (
-        trained_network(tmp_path / name, recipe).state_dict() for name in ("whole", "killed")
-    )
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    record, found = read_record(tmp_path / "whole")
-    assert found == recipe and record["subjects"] == ["a", "b"] and record["size"] == [16] * 3
-
-
-def test_the_averaged_network_differs_from_the_last(recipe_file, data):
-    recipe = read_recipe(recipe_file)
-    state = State.fresh(recipe, "cpu")
-    beats = Beats([shrinking("a")], "all", "cpu")
-    for _ in range(2):
-        train.train_one(state, recipe, beats)
-    raw, averaged = state.network.state_dict(), state.averaged.module.state_dict()
-    name = "deformation.field.weight"
-    assert not torch.equal(raw[name], averaged[name])
-
-
-def test_a_cosine_falls_from_the_first_rate_to_the_last():
-    rates = Optimization(lr=1e-3, lr_end=1e-5, cosine=True)
-    found = [train.learning_rate(rates, progress) for progress in (0, 0.5, 1)]
-    assert found == pytest.approx([1e-3, (1e-3 + 1e-5) / 2, 1e-5])
-    assert train.learning_rate(replace(rates, cosine=False), 0.7) == 1e-3
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, recipe_file, data, often, monkeypatch):
-    monkeypatch.setattr(
-        train, "train_one", lambda state, *_: _advance(state, {"total": torch.tensor(torch.nan)})
-    )
-    recipe = read_recipe(recipe_file)
-    beats = Beats([shrinking("a")], "all", "cpu")
-    with pytest.raises(RequestError, match="iteration 1: the loss is nan; lower the learning rate"):
-        train.train(recipe, beats, tmp_path / "out", {"minutes": 0.0}, "cpu")
-    assert not (tmp_path / "out" / "last.pt").exists()
-
-
-def _advance(state: State, terms: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    state.iteration += 1
-    return terms
-
-
-def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, recipe_file):
-    recipe = read_recipe(recipe_file)
-    State.fresh(recipe, "cpu").save(tmp_path / "last.pt")
-    other = replace(recipe, network=MSTGConfig((4, 8)))
-    with pytest.raises(FileError, match="no checkpoint of this recipe"):
-        State.fresh(other, "cpu").load(tmp_path / "last.pt")
-
-
-def test_an_interrupted_save_leaves_the_old_checkpoint(tmp_path, recipe_file, monkeypatch):
-    state = State.fresh(read_recipe(recipe_file), "cpu")
-    state.save(tmp_path / "last.pt")
-    before = (tmp_path / "last.pt").read_bytes()
-
-    def full(*_: object) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(state_module.torch, "save", full)
-    with pytest.raises(OSError):
-        state.save(tmp_path / "last.pt")
-    assert (tmp_path / "last.pt").read_bytes() == before
-
-
-def test_a_folder_without_data_is_one_sentence_and_exit_code_2(tmp_path, recipe_file, capsys):
-    assert run(recipe_file, tmp_path / "nothing", tmp_path / "out") == 2
-    assert "error:" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
 
 
 # ---- the package
 
 
-@pytest.fixture
-def finished(tmp_path, recipe_file, data) -> Path:
-    path = tmp_path / "short.yaml"
-    path.write_text(TINY.replace("iterations: 4", "iterations: 1"))
-    assert run(path, data, tmp_path / "run") == 0
-    return tmp_path / "run"
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of a run of one iteration, and ``scores`` as if a table had been made of it."""
+    place = tmp_path_factory.mktemp("place")
+    path = place / "short.yaml"
+    stages = [{"iterations": 1, "batch": 1}]
+    path.write_text(json.dumps({**TINY, "stages": stages}))
+    words = ["train", str(path), "--data", str(write_cines(place / "data")), "--accelerator", "cpu"]
+    assert main([*words, "--out", str(place / "run")]) == 0
+    rows = [{"name": "MSTG+", "psnr": 31.25}, {"name": "none", "n": 2}]
+    checkpoint = open_run(place / "run").checkpoint_sha256
+    card = {"entry": {"data": "balls", "rows": rows}, "checkpoints": [checkpoint]}
+    (place / "scores").mkdir()
+    write_json(place / "scores/card.json", card)
+    return place / "run"
 
 
-SCORES = [{"data": "balls", "rows": [{"name": "MSTG+", "psnr": 31.25}, {"name": "none", "n": 2}]}]
+def export(run: Path, out: Path, *more: str) -> int:
+    words = ["export", str(run), str(out), "--id", "tiny-cine", "--title", "Tiny"]
+    return main([*words, "--trained-on", "two balls", "--attribution", "nobody", *more])
 
 
 def test_a_run_becomes_a_package_that_the_torch_backend_computes(tmp_path, finished):
-    description = Description("tiny-cine", "1.0.0", "Tiny", "two balls", ("nobody",))
-    export(finished, tmp_path / "tiny-cine", description, SCORES)
-    package = read_package(tmp_path / "tiny-cine")
-    assert package.card.task == "cine"
+    scores = str(finished.parent / "scores")
+    assert export(finished, tmp_path / "p", "--limits", "Balls only.", "--scores", scores) == 0
+    package = read_package(tmp_path / "p")
+    assert package.card.task == "cine" and package.card.extra["limits"].endswith("Balls only.")
     assert list(package.card.grid.size) == [16, 16, 16]
     assert list(package.card.grid.spacing_mm) == [1.5, 1.5, 3.0]
     assert "| MSTG+ | 31.25 |" in package.describe()
+    assert package.card.extra["training"]["parity"]["largest_difference"] < 0.01
     cine = shrinking("a")
     ed, es = cine.frames[0], cine.frames[3]
     found = synthesize(load_network(package, "cpu"), ed, es, [0, 0.5, 1])
-    trained = TorchNetwork(trained_network(finished, read_record(finished)[1]))
-    expected = synthesize(trained, ed, es, [0, 0.5, 1])
-    np.testing.assert_allclose(found.images, expected.images, atol=5e-3)  # float16 weights
+    with open_run(finished).trained() as method:
+        expected = method.frame_model("cpu").frames(ed, es, [0, 0.5, 1])
+    np.testing.assert_allclose(found.images, expected, atol=5e-3)  # float16 weights
     assert np.array_equal(found.images[0], ed) and np.array_equal(found.images[2], es)
 
 
 def test_onnx_runtime_refuses_the_package_in_one_sentence(tmp_path, finished):
     backend = pytest.importorskip("MambaSynthLib.backends.onnx_backend")
-    package = export(finished, tmp_path / "p", Description("p", "1.0.0", "P", "balls"), SCORES)
+    assert export(finished, tmp_path / "p", "--scores", str(finished.parent / "scores")) == 0
     with pytest.raises(RequestError, match="mstg runs on PyTorch only.*--backend torch"):
-        backend.load_network(package, "cpu")
+        backend.load_network(read_package(tmp_path / "p"), "cpu")
 
 
-def test_a_run_without_scores_is_not_exported(tmp_path, finished):
-    with pytest.raises(RequestError, match="has no scores"):
-        export(finished, tmp_path / "p", Description("p", "1.0.0", "P", "balls"), [])
+def test_a_run_without_scores_of_its_weights_is_not_exported(tmp_path, finished, capsys):
+    assert export(finished, tmp_path / "p") == 2
+    assert "has no scores of its weights" in capsys.readouterr().err
+    other = {"entry": {"data": "balls", "rows": []}, "checkpoints": ["0" * 64]}
+    write_json(tmp_path / "card.json", other)
+    assert export(finished, tmp_path / "p", "--scores", str(tmp_path)) == 2
+    assert "has no scores of its weights" in capsys.readouterr().err
+    assert export(finished, tmp_path / "p", "--scores", str(tmp_path / "none")) == 2
+    assert "score the run first" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
 
 
-def test_an_unfinished_run_is_told(tmp_path):
-    with pytest.raises(FileError, match="finish the training first"):
-        export(tmp_path, tmp_path / "p", Description("p", "1.0.0", "P", "balls"), SCORES)
+def test_a_cine_run_is_not_scored_as_a_contrast(tmp_path, finished, capsys):
+    from tiny_data import write_tiny_data
+
+    write_tiny_data(tmp_path / "data")
+    words = ["evaluate-set", str(finished), "--data", str(tmp_path / "data")]
+    assert main([*words, "--out", str(tmp_path / "s")]) == 2
+    assert "score it with 'python -m training.cine.score'" in capsys.readouterr().err

@@ -15,16 +15,17 @@ from MambaSynthLib.errors import RequestError
 from MambaSynthLib.intensity import Scaling
 from MambaSynthLib.package import read_package
 from MambaSynthLib.preparation import prepare
+from training.cravim.card import parity
 from training.cravim.neighbors import Neighbors, with_neighbors
 from training.cravim.step import OFFICIAL, PAPER, Networks, draw_noise, generator_pass, paired_pass
 from training.data.augmentation import Augmentation, augment
 from training.data.batches import Batches
 from training.data.prepared import write_dataset, write_subject
+from training.data.slice_validation import validate
 from training.data.slices import SlicePairs, draw_batch, following
-from training.data.sources import TrainingData, prepared_data
+from training.data.sources import ContrastData, prepared_data
 from training.engine.state import State
-from training.engine.validation import validate
-from training.export import draft, parity
+from training.export import draft
 from training.recipe import recipe_of
 from training.runs import open_run
 
@@ -77,7 +78,7 @@ def test_groups_that_are_joined_keep_their_runs_and_do_not_make_new_ones():
 @pytest.mark.parametrize("same_slice", [True, False])
 def test_a_batch_is_made_of_runs_that_are_flipped_and_cut_alike(same_slice):
     rng = np.random.default_rng(0)
-    a, b, names = draw_batch([people(6, 4)], [1.0], 60, (64, 64), rng, same_slice, run=3)
+    (a, b), names = draw_batch([people(6, 4)], [1.0], 60, (64, 64), rng, same_slice, run=3)
     assert a.shape == b.shape == (60, 1, 64, 64)
     starts = []
     for images in (a, -b):
@@ -249,9 +250,9 @@ def test_neighbors_that_cannot_be_are_refused(neighbors, run, told):
 
 def test_processes_share_whole_runs_only():
     stages = [{"iterations": 1, "batch": 4, "crop": [64, 64]}]
-    data = TrainingData([people(4)], [1.0], GRID, INTENSITY)
+    data = ContrastData([people(4)], [1.0], GRID, INTENSITY)
     shared = Batches(tiny_recipe(stages=stages, run=2), data, rank=1, processes=2)
-    assert len(shared[0][0].source) == 2
+    assert len(shared[0][0].batch.source) == 2
     with pytest.raises(RequestError, match="4 processes cannot share .*in runs of 2"):
         Batches(tiny_recipe(stages=stages, run=2), data, processes=4)
 
@@ -281,7 +282,7 @@ def test_validation_shows_the_network_the_neighbors_of_its_slices(place, monkeyp
     monkeypatch.setattr(
         state.method, "synthesize", lambda source, generator: seen.append(source) or -source
     )
-    error, _ = validate(state, slices)
+    error = validate(state.method, slices).error
     assert [len(run) for run in seen] == [2, *[3] * (len(slices) - 2), 2]
     assert np.array_equal(seen[2][:, 0, :32, :32], np.stack([slices.a[n] for n in (1, 2, 3)]))
     expected = np.mean([np.abs(-slices.a[n] - slices.b[n]).mean() for n in range(len(slices))])

@@ -106,7 +106,7 @@ def test_the_stages_follow_one_another():
         ({"optimization__betas": [0.5]}, "1 values instead of 2"),
         ({"stages__0__crop": [66, 64]}, "multiples of 4"),
         ({"stages__0__crop": [32, 64]}, "from 64"),
-        ({"stages__0__batch": 0}, "3 iterations of 0 slices"),
+        ({"stages__0__batch": 0}, "3 iterations of batch 0"),
         ({"stages__0__batch": None}, r"stages\[0\] lacks batch"),
         ({"stages__0__objective": "pared"}, "'pared' is none of cycle, paired"),
         ({"stages__1__weights": {"lambda_cycle": 1.0}}, "weights has the unknown key"),

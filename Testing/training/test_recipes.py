@@ -79,9 +79,9 @@ def test_a_small_twin_trains_and_synthesizes(path):
 def shards(state, pairs, iteration):
     from MambaSynthLib.card import GridSpec, IntensitySpec
     from training.data.batches import Batches
-    from training.data.sources import TrainingData
+    from training.data.sources import ContrastData
 
-    data = TrainingData(
+    data = ContrastData(
         [pairs], [1.0], GridSpec("LPS", None, (64, 64)), IntensitySpec("percentile", 99.5, (0, 1))
     )
     return next(iter(Batches(state.recipe, data, iteration, 0, 1)))

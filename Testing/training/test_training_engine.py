@@ -192,7 +192,8 @@ class Sum:
     def begin(self, stage):
         self.stage = stage
 
-    def iteration(self, source, target, generator):
+    def iteration(self, batch, generator):
+        source = batch.source
         loss = self.scale * self.networks["w"].weight.sum() * source.mean()
         yield Phase("one", loss, {"mean": source.mean()})
 
@@ -206,10 +207,10 @@ def test_the_gradient_is_the_mean_over_the_shards(shards):
     optimizer = torch.optim.SGD(method.networks.parameters(), lr=1.0)
     start = method.networks["w"].weight.item()
     parts = Batches(recipe, some_data())[0]
-    assert [len(part.source) for part in parts] == [4 // shards] * shards
+    assert [len(part.batch.source) for part in parts] == [4 // shards] * shards
     recipe = replace(recipe, augmentation=type(recipe.augmentation)())
     terms = run_iteration(method, {"one": optimizer}, parts, recipe, 0, Machine())
-    mean = float(torch.cat([part.source for part in parts]).mean())
+    mean = float(torch.cat([part.batch.source for part in parts]).mean())
     assert start - method.networks["w"].weight.item() == pytest.approx(mean, abs=1e-6)
     assert float(terms["mean"]) == pytest.approx(mean, abs=1e-6)
 
@@ -235,14 +236,14 @@ def test_the_batches_are_a_function_of_seed_iteration_and_shard():
     whole, later = Batches(recipe, data), Batches(recipe, data, first=3)
     assert len(whole) == 8 and len(later) == 5
     for one, two in zip(whole[3], later[0], strict=True):
-        assert torch.equal(one.source, two.source) and one.seed == two.seed
+        assert torch.equal(one.batch.source, two.batch.source) and one.seed == two.seed
         assert one.names == two.names
     first, second = (Batches(recipe, data, rank=rank, processes=2)[3] for rank in (0, 1))
     for one, two in zip(whole[3], [*first, *second], strict=True):
-        assert torch.equal(one.target, two.target) and one.seed == two.seed
+        assert torch.equal(one.batch.target, two.batch.target) and one.seed == two.seed
     assert len({shard.seed for k in range(8) for shard in whole[k]}) == 16
     other = Batches(replace(recipe, seed=12), data)[3][0]
-    assert not torch.equal(other.source, whole[3][0].source)
+    assert not torch.equal(other.batch.source, whole[3][0].batch.source)
 
 
 def test_prepared_data_give_training_and_validation_slices_with_names_and_hashes(tmp_path):
@@ -272,7 +273,7 @@ def test_data_without_a_slice_are_refused():
 
 def test_batches_that_cannot_be_shared_evenly_are_refused():
     assert shard_count(tiny_recipe(), 2) == 2 and shard_count(tiny_recipe(shards=2), 1) == 2
-    with pytest.raises(RequestError, match="3 processes cannot share batches of 2 slices"):
+    with pytest.raises(RequestError, match="3 processes cannot share batches of 2 in 1 shards"):
         shard_count(tiny_recipe(), 3)
     four = tiny_recipe(shards=2, stages=[{"iterations": 1, "batch": 4, "crop": [64, 64]}])
     with pytest.raises(RequestError, match="4 processes cannot share .* in 2 shards"):

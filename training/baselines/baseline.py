@@ -8,11 +8,11 @@ import torch
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 
-from training.method import Phase, TrainingMethod
+from training.method import ContrastMethod, Phase
 from training.recipe import Optimization
 
 
-class Baseline(TrainingMethod):
+class Baseline(ContrastMethod):
     """A method whose ``networks`` fall into ``groups``, one Adam each."""
 
     groups: Mapping[str, tuple[str, ...]]  # optimizer -> keys of its networks

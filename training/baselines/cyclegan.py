@@ -29,6 +29,7 @@ from training.baselines.baseline import GENERATORS_AND_DISCRIMINATORS, Baseline,
 from training.baselines.discriminators import PatchGAN
 from training.baselines.generators import ResNetGenerator
 from training.baselines.image_pool import ImagePool
+from training.data.slices import SliceBatch
 from training.method import Phase
 from training.recipe import Optimization, Recipe, settings
 
@@ -111,7 +112,8 @@ class CycleGAN(Baseline):
             recipe.optimization,
         )
 
-    def iteration(self, source: Tensor, target: Tensor, generator: Generator) -> Iterator[Phase]:
+    def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:
+        source, target = batch
         n = self.networks
         fake_target, fake_source = n["source_to_target"](source), n["target_to_source"](target)
         with frozen(n["of_source"], n["of_target"]):

@@ -30,6 +30,7 @@ from training.baselines.baseline import Baseline, weighted_phase
 from training.baselines.cyclegan import PUBLISHED_ADAM
 from training.baselines.discriminators import PatchGAN
 from training.baselines.generators import ResNetGenerator, UNetGenerator
+from training.data.slices import SliceBatch
 from training.method import Phase
 from training.recipe import Optimization, Recipe, settings
 
@@ -98,7 +99,8 @@ class Pix2Pix(Baseline):
             recipe.optimization,
         )
 
-    def iteration(self, source: Tensor, target: Tensor, generator: Generator) -> Iterator[Phase]:
+    def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:
+        source, target = batch
         n, w = self.networks, self.weights
 
         def score(of_target: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ from training.baselines.registration import (
     smoothness_loss,
     warp,
 )
+from training.data.slices import SliceBatch
 from training.method import Phase
 from training.recipe import Optimization, Recipe, settings
 
@@ -124,9 +125,9 @@ class RegGAN(Baseline):
             recipe.optimization,
         )
 
-    def iteration(self, source: Tensor, target: Tensor, generator: Generator) -> Iterator[Phase]:
+    def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:
         n, level = self.networks, self.options.misalignment
-        source, target = misaligned(source, level, generator), misaligned(target, level, generator)
+        source, target = (misaligned(images, level, generator) for images in batch)
         synthetic = {"target": n["source_to_target"](source)}
         if self.options.bidirect:
             synthetic["source"] = n["target_to_source"](target)

@@ -39,6 +39,7 @@ from training.baselines.diffusion_steps import denoised, noised_pair
 from training.baselines.discriminators import PatchGAN, TimeDiscriminator
 from training.baselines.generators import ResNetGenerator
 from training.baselines.ncsnpp import NCSNpp, NCSNppConfig
+from training.data.slices import SliceBatch
 from training.method import Phase
 from training.recipe import Optimization, Recipe, settings
 
@@ -144,7 +145,8 @@ class SynDiff(Baseline):
             recipe.optimization,
         )
 
-    def iteration(self, source: Tensor, target: Tensor, generator: Generator) -> Iterator[Phase]:
+    def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:
+        source, target = batch
         acquired = {"source": source, "target": target}
         yield self._discriminators(acquired, generator)
         with frozen(*(self.networks[key] for key in self.groups["discriminators"])):

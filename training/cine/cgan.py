@@ -8,29 +8,36 @@ Networks and adversarial loss are MONAI's. It learns from the frames between the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from monai.losses import PatchAdversarialLoss
 from monai.networks.nets import PatchDiscriminator, UNet
 from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
 
 from training.cine.conditions import conditions
 from training.cine.frame_model import FrameModel, TorchFrames
-from training.method import Phase
-from training.mstg.batches import Batch
+from training.data.beats import BeatBatch
+from training.method import CineMethod, Phase
+from training.recipe import NoOptions, Optimization, Recipe, settings
 
 LAMBDA_L1 = 100.0
-LEARNING_RATE = 2e-4
-BETAS = (0.5, 0.999)
 
 
-class CGANTraining:
+@dataclass(frozen=True)
+class Sizes:
+    width: int = 16
+
+
+class CGANTraining(CineMethod):
     """Least-squares GAN plus 100 times the mean absolute difference."""
 
     exported = "cgan"
 
-    def __init__(self, width: int = 16, lr: float = LEARNING_RATE) -> None:
+    def __init__(self, width: int, optimization: Optimization) -> None:
         widths = tuple(width * 2**level for level in range(4))
         self.networks = nn.ModuleDict(
             {
@@ -40,17 +47,23 @@ class CGANTraining:
                 ),
             }
         )
-        self._lr = lr
+        self.optimization = optimization
         # the default would put a LeakyReLU behind the scores
         self._adversarial = PatchAdversarialLoss(no_activation_leastsq=True)
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+    @classmethod
+    def build(cls, recipe: Recipe) -> Self:
+        for name in ("weights", "options"):
+            settings(NoOptions, getattr(recipe, name), name)
+        return cls(settings(Sizes, recipe.network, "network").width, recipe.optimization)
+
+    def optimizers(self) -> dict[str, Optimizer]:
         return {
-            name: torch.optim.Adam(network.parameters(), self._lr, BETAS)
+            name: self.optimization.adam(name, network.parameters())
             for name, network in self.networks.items()
         }
 
-    def iteration(self, batch: Batch, generator: Generator) -> Iterator[Phase]:
+    def iteration(self, batch: BeatBatch, generator: Generator) -> Iterator[Phase]:
         given = conditions(batch.ed, batch.es, batch.gamma)
         frame = self._generate(given)
         real = self._judge(given, 2 * batch.frame - 1)
@@ -68,7 +81,7 @@ class CGANTraining:
     def _judge(self, given: Tensor, frame: Tensor) -> Tensor:
         return self.networks["discriminator"](torch.cat([given, frame], dim=1))[-1]
 
-    def frame_model(self, device: str | torch.device) -> FrameModel:
+    def frame_model(self, device: torch.device | str) -> FrameModel:
         def one_frame(ed: Tensor, es: Tensor, gamma: float) -> tuple[Tensor, None]:
             frame = self._generate(conditions(ed, es, ed.new_tensor([gamma])))
             return (frame + 1) / 2, None

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.cine.rows import row
-from training.cine.run_state import cpu_minutes, run_folder
-from training.cine.score import METRICS, read_scores, scored_of
+from training.cine.score import METRICS, read_scores
+from training.record import RUN, read_record
 
 Array = NDArray[np.float64]
 FRAME_COLUMNS = (*METRICS, *(f"{metric}_unpadded" for metric in METRICS))
@@ -30,7 +29,8 @@ TESTED = ("psnr", "ssim")
 class RowScores:
     """``values[column]`` is (seeds, subjects); NaN where a method has none.
 
-    Draws of noise count as seeds. ``cpu_minutes`` are those of one training; NaN on a GPU.
+    ``cpu_minutes`` are the mean of the trainings; NaN without one, or on a GPU. ``checkpoints``
+    are the hashes of what was scored.
     """
 
     name: str
@@ -38,6 +38,7 @@ class RowScores:
     subjects: tuple[str, ...]
     values: Mapping[str, Array]
     cpu_minutes: float = math.nan
+    checkpoints: tuple[str, ...] = ()
 
     def mean(self, column: str) -> float:
         return float(self.values[column].mean())
@@ -55,16 +56,24 @@ def _spread(values: Array) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else math.nan
 
 
-def row_scores(name: str, runs: Path, seeds: int, draws: int = 1) -> RowScores:
-    """Raises FileError where a run of the row is not scored."""
-    records = [read_scores(run) for run in scored_of(name, runs, seeds, draws)]
-    subjects = tuple(records[0])
+def row_scores(name: str, title: str, runs: Sequence[Path]) -> RowScores:
+    """A row of as many scored runs as there are seeds. Raises FileError where one is not scored."""
+    records = [read_scores(run) for run in runs]
+    subjects = tuple(records[0]["subjects"])
     values = {
-        column: np.array([[_of(one[subject], column) for subject in subjects] for one in records])
+        column: np.array(
+            [[_of(one["subjects"][subject], column) for subject in subjects] for one in records]
+        )
         for column in (*FRAME_COLUMNS, *SUBJECT_COLUMNS)
     }
-    minutes = cpu_minutes(run_folder(runs, name, 0))
-    return RowScores(name, row(name).title, subjects, values, minutes)
+    checkpoints = tuple(record.get("checkpoint_sha256") or "" for record in records)
+    return RowScores(name, title, subjects, values, _cpu_minutes(runs), checkpoints)
+
+
+def _cpu_minutes(runs: Sequence[Path]) -> float:
+    found = [read_record(run) for run in runs if (run / RUN).exists()]
+    minutes = [one["cpu_minutes"] for one in found if one.get("device") == "cpu"]
+    return float(np.mean(minutes)) if minutes else math.nan
 
 
 def _of(record: dict[str, Any], column: str) -> float:

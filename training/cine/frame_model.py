@@ -41,22 +41,6 @@ class FrameModel(Protocol):
         return self.predict(ed, es, fractions).images
 
 
-class NoMotion(FrameModel):
-    """Every frame is the nearer of the two acquired ones."""
-
-    def predict(self, ed: Image, es: Image, fractions: Sequence[float]) -> Prediction:
-        images = np.stack([ed if fraction <= 0.5 else es for fraction in fractions])
-        return Prediction(images, np.zeros((len(images), 3, *ed.shape), np.float32), 0)
-
-
-class LinearBlend(FrameModel):
-    """(1 - gamma) ED + gamma ES: the walls are seen twice, and a pixel-wise score likes it."""
-
-    def predict(self, ed: Image, es: Image, fractions: Sequence[float]) -> Prediction:
-        images = [ed + np.float32(fraction) * (es - ed) for fraction in fractions]
-        return Prediction(np.stack(images), None, 0)
-
-
 OneFrame = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor | None]]
 
 

@@ -12,21 +12,23 @@ frame at k/7 uses v_k is our reading; between two steps the flow is interpolated
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.optim import Optimizer
 
 from MambaSynthLib.layers.warp import jacobian_determinant, warp
 from training.cine.frame_model import FrameModel, TorchFrames
-from training.method import Phase
-from training.mstg.batches import Batch
+from training.data.beats import BeatBatch
+from training.method import CineMethod, Phase
+from training.recipe import NoOptions, Optimization, Recipe, settings
 
 STEPS = 7
 SHARE = 0.5  # of tanh: no step moves a voxel by more than half
 LAMBDA_FOLDING = 1e-3  # of the summed negative Jacobians
-LEARNING_RATE = 1e-4
 
 
 class R2Net(nn.Module):
@@ -75,26 +77,32 @@ def _step() -> nn.Sequential:
     return nn.Sequential(wide, nn.LeakyReLU(0.2), narrow)
 
 
-class R2NetTraining:
+class R2NetTraining(CineMethod):
     """ED to ES: squared differences, and a penalty where the flow folds."""
 
     exported = "r2net"
 
-    def __init__(self, lr: float = LEARNING_RATE) -> None:
+    def __init__(self, optimization: Optimization) -> None:
         self.networks = nn.ModuleDict({self.exported: R2Net()})
-        self._lr = lr
+        self.optimization = optimization
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {self.exported: torch.optim.Adam(self.networks.parameters(), self._lr)}
+    @classmethod
+    def build(cls, recipe: Recipe) -> Self:
+        for name in ("network", "weights", "options"):
+            settings(NoOptions, getattr(recipe, name), name)
+        return cls(recipe.optimization)
 
-    def iteration(self, batch: Batch, generator: Generator) -> Iterator[Phase]:
+    def optimizers(self) -> dict[str, Optimizer]:
+        return {self.exported: self.optimization.adam(self.exported, self.networks.parameters())}
+
+    def iteration(self, batch: BeatBatch, generator: Generator) -> Iterator[Phase]:
         field = self.networks[self.exported](batch.ed, batch.es)[-1]
         image = F.mse_loss(warp(batch.ed, field), batch.es)
         folding = F.relu(-jacobian_determinant(field)).sum() / len(field)
         total = image + LAMBDA_FOLDING * folding
         yield Phase(self.exported, total, {"mse": image.detach(), "folding": folding.detach()})
 
-    def frame_model(self, device: str | torch.device) -> FrameModel:
+    def frame_model(self, device: torch.device | str) -> FrameModel:
         network = self.networks[self.exported]
 
         def shared(ed: Tensor, es: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -1,22 +1,20 @@
-"""Score trained rows on the test subjects, one way for all.
+"""Score trained runs on the test subjects, one way for all methods.
 
-    python -m training.cine.score DATA RUNS [--rows ROW ...] [--seeds 5] [--device cuda]
+    python -m training.cine.score DATA RUN [RUN ...] [--device cuda]
 
 The frames strictly between ED and ES are compared with the acquired ones by the library's
 uvi-protocol, over the whole volume and without its zero padding, in the data set's own scale.
 Where a method has fields, the labels of ED are carried to ES by the one at gamma = 1 (nearest
 label) and their Dice is taken, and folding is counted: the share of voxels whose Jacobian
-determinant is not positive, inside the acquired box, mean over the frames. Needs torch, numpy,
-safetensors, scikit-image, and MONAI for the rows cgan and voxelmorph.
+determinant is not positive, inside the acquired box, mean over the frames.
 
-Where DATA has its test subjects in several draws of noise (``redraw_noise``), ``--draws`` scores
-each run on all of them. Each run gets ``scores.json``, in ``noise-K`` for the further draws;
-``example.npy`` are the frames of the first subject, (F,D,H,W).
+Each run gets ``scores.json``, and ``example.npy``, the frames of the first subject, (F,D,H,W).
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -32,28 +30,20 @@ from MambaSynthLib.cine_metrics import dice, frame_scores
 from MambaSynthLib.errors import FileError, MambaSynthError
 from MambaSynthLib.layers.warp import jacobian_determinant, warp
 from training.cine.frame_model import FrameModel, Prediction
-from training.cine.rows import ROWS, row
-from training.cine.run_state import WEIGHTS, read_weights, run_folder
-from training.data.beating_heart_set import noise_folder
-from training.data.heart_cine import BACKGROUND, HeartCine, read_split, read_subject, write_json
+from training.cine.trivial import TRIVIAL
+from training.data.heart_cine import (
+    BACKGROUND,
+    FRAMES,
+    HeartCine,
+    read_split,
+    read_subject,
+    write_json,
+)
+from training.runs import open_run
 
 SCORES = "scores.json"
 EXAMPLE = "example.npy"
 METRICS = ("psnr", "ssim", "nmse")
-
-
-def load(name: str, run: Path, device: str) -> FrameModel:
-    """A row with the weights of a run. Raises FileError where they are missing or do not fit."""
-    chosen = row(name)
-    if chosen.trivial is not None:
-        return chosen.trivial()
-    if not (run / WEIGHTS).exists():
-        raise FileError(f"{run / WEIGHTS}: is missing; train the row {name!r} first.")
-    assert chosen.build is not None
-    method = chosen.build()
-    read_weights(method, run / WEIGHTS)
-    method.networks.to(device)
-    return method.frame_model(device)
 
 
 def score_subject(model: FrameModel, cine: HeartCine) -> tuple[dict[str, Any], Prediction]:
@@ -98,76 +88,89 @@ def folding(field: NDArray[np.float32], cine: HeartCine) -> float:
     return 100 * float(np.mean(determinant[cine.box] <= 0))
 
 
-def score_run(name: str, data: Path, run: Path, device: str = "cpu", draw: int = 0) -> None:
-    """Score one run on all test subjects and write its files, unless they are up to date."""
-    weights, data, run = run / WEIGHTS, noise_folder(data, draw), noise_folder(run, draw)
-    if _is_scored(run, weights):
-        return
-    model = load(name, weights.parent, device)
+def score_run(run: Path, data: Path, device: str = "cpu") -> bool:
+    """Score a run of a cine method and write its files, unless they are up to date.
+
+    Returns whether that was necessary. Raises FileError: the run is none, not finished, or of a
+    method of contrasts.
+    """
+    opened = open_run(run)
+    if opened.kind != "cine":
+        raise FileError(
+            f"{run}: is a run of {opened.method}, which learns contrasts; score it with "
+            "'mambasynth evaluate-set'."
+        )
+    about = {"checkpoint_sha256": opened.checkpoint_sha256, **_about(data, device)}
+    if _is_scored(run, about):
+        return False
+    with opened.trained() as method:
+        method.networks.to(device)
+        score_model(method.frame_model(device), run, data, about)
+    return True
+
+
+def score_trivial(name: str, folder: Path, data: Path) -> None:
+    """Likewise for a row without training."""
+    about = {"checkpoint_sha256": None, **_about(data, "cpu")}
+    if not _is_scored(folder, about):
+        score_model(TRIVIAL[name].model(), folder, data, about)
+
+
+def score_model(model: FrameModel, folder: Path, data: Path, about: dict[str, Any]) -> None:
+    """Score on all test subjects. Raises FileError: there are none."""
     records: dict[str, Any] = {}
     for subject in read_split(data, "test"):
         records[subject], made = score_subject(model, read_subject(data, subject))
         if len(records) == 1:
-            run.mkdir(parents=True, exist_ok=True)
-            np.save(run / EXAMPLE, made.images[:-1].astype(np.float16))
+            folder.mkdir(parents=True, exist_ok=True)
+            np.save(folder / EXAMPLE, made.images[:-1].astype(np.float16))
     if not records:
         raise FileError(f"{data}: has no test subjects; prepare it with some.")
-    write_json(run / SCORES, {"row": name, "device": device, "subjects": records})
+    write_json(folder / SCORES, {**about, "subjects": records})
 
 
-def _is_scored(run: Path, weights: Path) -> bool:
-    """Scores newer than the weights, where there are any of both."""
-    if not (run / SCORES).exists():
+def _about(data: Path, device: str) -> dict[str, Any]:
+    """What the scores depend on besides the weights."""
+    digest = hashlib.sha256()
+    for subject in read_split(data, "test"):
+        digest.update(subject.encode() + (data / subject / FRAMES).read_bytes())
+    return {"test_frames_sha256": digest.hexdigest(), "device": device}
+
+
+def _is_scored(run: Path, about: dict[str, Any]) -> bool:
+    """Whether the scores are of this checkpoint, and of these subjects."""
+    try:
+        found = json.loads((run / SCORES).read_text("utf-8"))
+    except (OSError, ValueError):
         return False
-    return not weights.exists() or weights.stat().st_mtime <= (run / SCORES).stat().st_mtime
+    return all(found.get(name) == value for name, value in about.items() if name != "device")
 
 
 def read_scores(run: Path) -> dict[str, Any]:
-    """subject -> record of ``score_subject``. Raises FileError."""
+    """A scored run; ``subjects`` holds the records of ``score_subject``. Raises FileError."""
     try:
-        subjects: dict[str, Any] = json.loads((run / SCORES).read_text("utf-8"))["subjects"]
-        return subjects
+        record: dict[str, Any] = json.loads((run / SCORES).read_text("utf-8"))
+        if not record["subjects"]:
+            raise ValueError("it has no subjects")
+        return record
     except (OSError, ValueError, KeyError) as error:
         raise FileError(
             f"{run / SCORES}: cannot be read ({error}); score the run again."
         ) from error
 
 
-def runs_of(name: str, runs: Path, seeds: int) -> list[Path]:
-    """The folders of a row's runs; what needs no training has one."""
-    count = 1 if row(name).trivial is not None else seeds
-    return [run_folder(runs, name, seed) for seed in range(count)]
-
-
-def scored_of(name: str, runs: Path, seeds: int, draws: int) -> list[Path]:
-    """The folders with a row's scores: every run, on every draw of noise."""
-    return [noise_folder(run, draw) for run in runs_of(name, runs, seeds) for draw in range(draws)]
-
-
-def score_all(
-    data: Path, runs: Path, names: Sequence[str], seeds: int, device: str, draws: int = 1
-) -> None:
-    for name in names:
-        for run in runs_of(name, runs, seeds):
-            began = time.monotonic()
-            for draw in range(draws):
-                score_run(name, data, run, device, draw)
-            print(f"{name}, {run.name}: scored in {time.monotonic() - began:.0f} s", flush=True)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.cine.score", description=__doc__)
     parser.add_argument("data", type=Path, help="prepared cine data set")
-    parser.add_argument("runs", type=Path, help="folder that training.cine.train wrote")
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), metavar="ROW")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--draws", type=int, default=1, help="of the test images' noise")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="of 'mambasynth train'")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     options = parser.parse_args(arguments)
     torch.set_flush_denormal(True)
     try:
-        score_all(options.data, options.runs, options.rows, options.seeds, options.device,
-                  options.draws)  # fmt: skip
+        for run in options.runs:
+            began, made = time.monotonic(), score_run(run, options.data, options.device)
+            done = f"scored in {time.monotonic() - began:.0f} s" if made else "was scored before"
+            print(f"{run}: {done}", flush=True)
     except MambaSynthError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

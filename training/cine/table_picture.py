@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from MambaSynthLib.errors import FileError
-from training.cine.rows import row
-from training.cine.run_state import run_folder
 from training.cine.score import EXAMPLE
 from training.data.heart_cine import HeartCine
 
 LARGEST_ERROR = 0.3
 
 
-def draw_table_picture(cine: HeartCine, runs: Path, names: Sequence[str], path: Path) -> None:
-    """A row per method: its frames between ED and ES in the middle slice, then the error of the
-    middle frame. On top the acquired frames. Raises FileError.
+def draw_table_picture(cine: HeartCine, runs: Mapping[str, Path], path: Path) -> None:
+    """A row per title and scored run: its frames between ED and ES in the middle slice, then the
+    error of the middle frame. On top the acquired frames. Raises FileError.
     """
     import matplotlib
 
@@ -30,15 +28,15 @@ def draw_table_picture(cine: HeartCine, runs: Path, names: Sequence[str], path: 
     acquired = cine.frames[between, level]
     middle = len(between) // 2
     fig, axes = plt.subplots(
-        len(names) + 1,
+        len(runs) + 1,
         len(between) + 1,
         squeeze=False,
-        figsize=(1.7 * (len(between) + 1), 1.8 * (len(names) + 1)),
+        figsize=(1.7 * (len(between) + 1), 1.8 * (len(runs) + 1)),
     )
     for axis in axes.flat:
         axis.set_axis_off()
-    titles = ["acquired", *(row(name).title for name in names)]
-    shown = [acquired, *(_example(runs, name)[:, level] for name in names)]
+    titles = ["acquired", *runs]
+    shown = [acquired, *(_example(run)[:, level] for run in runs.values())]
     for line, title, frames in zip(axes, titles, shown, strict=True):
         for axis, frame, index in zip(line, frames, between, strict=False):
             axis.imshow(frame, cmap="gray", vmin=0, vmax=0.9)
@@ -56,9 +54,9 @@ def draw_table_picture(cine: HeartCine, runs: Path, names: Sequence[str], path: 
         plt.close(fig)
 
 
-def _example(runs: Path, name: str) -> np.ndarray:
-    """(F,D,H,W) frames of the first seed's first test subject."""
-    path = run_folder(runs, name, 0) / EXAMPLE
+def _example(run: Path) -> np.ndarray:
+    """(F,D,H,W) frames of the first test subject."""
+    path = run / EXAMPLE
     try:
         return np.load(path, allow_pickle=False).astype(np.float32)
     except (OSError, ValueError) as error:

@@ -11,24 +11,27 @@ DDIM (Song et al., ICLR 2021) in five steps from one fixed noise, so that frames
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torch.optim import AdamW, Optimizer
 
 from MambaSynthLib.layers.volume_blocks import StepEmbedding
 from training.cine.conditions import conditions
 from training.cine.frame_model import FrameModel, TorchFrames
 from training.cine.kan import KANBlock
-from training.method import Phase
-from training.mstg.batches import Batch
+from training.data.beats import BeatBatch
+from training.method import CineMethod, Phase
+from training.recipe import NoOptions, Optimization, Recipe, settings
 
 STEPS = 1000
 BETAS = (1e-4, 0.02)
 SAMPLING_STEPS = 5
 MULTIPLES = (1, 2, 3, 4)
 TOKENS = (5, 8)  # 320 and 512 at width 64
-LEARNING_RATE = 2e-4
 WEIGHT_DECAY = 1e-4
 SLICES = 8  # of each volume per iteration
 GROUPS = 8
@@ -105,21 +108,33 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear")
 
 
-class UKANTraining:
+@dataclass(frozen=True)
+class Sizes:
+    width: int = 64
+
+
+class UKANTraining(CineMethod):
     """Clean slices of the frame at gamma, from noisy ones."""
 
     exported = "ukan"
 
-    def __init__(self, width: int = 64, lr: float = LEARNING_RATE) -> None:
+    def __init__(self, width: int, optimization: Optimization) -> None:
         self.networks = nn.ModuleDict({self.exported: UKAN(width)})
-        self._lr = lr
+        self.optimization = optimization
         self._kept = torch.cumprod(1 - torch.linspace(*BETAS, STEPS, dtype=torch.float64), 0)
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        parameters = self.networks.parameters()
-        return {self.exported: torch.optim.AdamW(parameters, self._lr, weight_decay=WEIGHT_DECAY)}
+    @classmethod
+    def build(cls, recipe: Recipe) -> Self:
+        for name in ("weights", "options"):
+            settings(NoOptions, getattr(recipe, name), name)
+        return cls(settings(Sizes, recipe.network, "network").width, recipe.optimization)
 
-    def iteration(self, batch: Batch, generator: Generator) -> Iterator[Phase]:
+    def optimizers(self) -> dict[str, Optimizer]:
+        rate, betas = self.optimization.rate(self.exported), self.optimization.betas
+        parameters = self.networks.parameters()
+        return {self.exported: AdamW(parameters, rate, betas, weight_decay=WEIGHT_DECAY)}
+
+    def iteration(self, batch: BeatBatch, generator: Generator) -> Iterator[Phase]:
         depth = batch.ed.shape[2]
         chosen = torch.randperm(depth, generator=generator)[:SLICES]
         given = slices(conditions(batch.ed, batch.es, batch.gamma)[:, :, chosen])
@@ -132,7 +147,7 @@ class UKANTraining:
         loss = F.mse_loss(found, clean)
         yield Phase(self.exported, loss, {"clean": loss.detach()})
 
-    def frame_model(self, device: str | torch.device) -> FrameModel:
+    def frame_model(self, device: torch.device | str) -> FrameModel:
         network = self.networks[self.exported]
 
         def one_frame(ed: Tensor, es: Tensor, gamma: float) -> tuple[Tensor, None]:

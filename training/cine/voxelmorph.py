@@ -7,28 +7,30 @@ MONAI's. It never sees a frame between the ends.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from monai.networks.nets import VoxelMorphUNet
 from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
 
 from MambaSynthLib.layers.warp import exponential, warp
 from training.cine.frame_model import FrameModel, TorchFrames
-from training.method import Phase
-from training.mstg.batches import Batch
+from training.data.beats import BeatBatch
+from training.method import CineMethod, Phase
 from training.mstg.losses import ncc_loss, smooth_loss
+from training.recipe import NoOptions, Optimization, Recipe, settings
 
 SQUARINGS = 7
 LAMBDA_SMOOTH = 1.0  # beside the NCC's 1: the published 3-D setting
-LEARNING_RATE = 2e-4
 
 
-class VoxelMorphTraining:
+class VoxelMorphTraining(CineMethod):
     """ED to ES: NCC and the smoothness of v."""
 
     exported = "voxelmorph"
 
-    def __init__(self, lr: float = LEARNING_RATE) -> None:
+    def __init__(self, optimization: Optimization) -> None:
         network = VoxelMorphUNet(
             spatial_dims=3,
             in_channels=2,
@@ -40,19 +42,25 @@ class VoxelMorphTraining:
         nn.init.normal_(last.weight, 0, 1e-5)  # begin without motion, as published
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.networks = nn.ModuleDict({self.exported: network})
-        self._lr = lr
+        self.optimization = optimization
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {self.exported: torch.optim.Adam(self.networks.parameters(), self._lr)}
+    @classmethod
+    def build(cls, recipe: Recipe) -> Self:
+        for name in ("network", "weights", "options"):
+            settings(NoOptions, getattr(recipe, name), name)
+        return cls(recipe.optimization)
 
-    def iteration(self, batch: Batch, generator: Generator) -> Iterator[Phase]:
+    def optimizers(self) -> dict[str, Optimizer]:
+        return {self.exported: self.optimization.adam(self.exported, self.networks.parameters())}
+
+    def iteration(self, batch: BeatBatch, generator: Generator) -> Iterator[Phase]:
         velocity = self._velocity(batch.ed, batch.es)
         ncc = ncc_loss(warp(batch.ed, exponential(velocity, SQUARINGS)), batch.es)
         smooth = smooth_loss(velocity)
         total = ncc + LAMBDA_SMOOTH * smooth
         yield Phase(self.exported, total, {"ncc": ncc.detach(), "smooth": smooth.detach()})
 
-    def frame_model(self, device: str | torch.device) -> FrameModel:
+    def frame_model(self, device: torch.device | str) -> FrameModel:
         def shared(ed: Tensor, es: Tensor) -> tuple[Tensor, Tensor]:
             return ed, self._velocity(ed, es)
 

@@ -13,20 +13,22 @@ def add_parser(commands: Any) -> None:
     add("training_run", type=Path, metavar="RUN", help="folder written by 'mambasynth train'")
     add("folder", type=Path, metavar="FOLDER", help="the package to write, e.g. models/my-model")
     add("--scores", type=Path, nargs="+", default=[], metavar="FOLDER",
-        help="written by 'mambasynth evaluate-set', for this run and for 'trivial'")  # fmt: skip
+        help="written by 'mambasynth evaluate-set', for this run and for 'trivial'; of a cine "
+        "method the --out of 'python -m training.cine.tables'")  # fmt: skip
     add("--id", required=True)
     add("--version", default="1.0.0")
     add("--title", required=True)
     add("--trained-on", required=True, help="the training data, for people")
     add("--attribution", action="append", default=[], help="whom the data ask to be named")
-    add("--limits", help="what the model cannot do (default: words for a small model)")
-    add("--steps", type=int, default=4, help="network calls by default")
-    add("--samples", type=int, default=1, help="noise draws averaged by default")
+    add("--limits", default="", help="what the model cannot do (default: words for a small model)")
+    add("--steps", type=int, default=4, help="of a contrast: network calls by default")
+    add("--samples", type=int, default=1, help="of a contrast: noise draws averaged by default")
+    add("--axis-codes", default="LPS", help="of a cine: directions of columns, rows and slices")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    from training.export import LIMITS, Description, export
+    from training.export import Description, export
 
     description = Description(
         options.id,
@@ -34,9 +36,10 @@ def run(options: argparse.Namespace) -> int:
         options.title,
         options.trained_on,
         tuple(options.attribution),
+        options.limits,
         options.steps,
         options.samples,
-        options.limits or LIMITS,
+        options.axis_codes,
     )
     package = export(options.training_run, options.folder, description, options.scores)
     print(f"wrote {package.folder}")

@@ -17,7 +17,8 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("recipe", type=Path, metavar="RECIPE", help="a YAML file, see training/recipes")
-    add("--data", type=Path, metavar="PREPARED", help="folder written by 'mambasynth prepare'")
+    add("--data", type=Path, metavar="PREPARED", help="folder written by 'mambasynth "
+        "prepare'; for cine methods by 'beating-heart' or 'prepare-acdc'")  # fmt: skip
     add("--pair", nargs=2, type=Path, action="append", default=[], metavar=("SOURCE", "TARGET"),
         help="instead of --data: registered volumes of one subject")  # fmt: skip
     add("--labels", type=Path, metavar="FOLDER", help="label maps for the phantoms, with --pair")
@@ -38,9 +39,9 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from MambaSynthLib.errors import RequestError
-    from training.data.sources import prepared_data, volume_data
     from training.engine.distributed import is_first_process
     from training.engine.fit import Hardware, fit
+    from training.kinds import kind_of, open_data
     from training.recipe import read_recipe
 
     if bool(options.data) == bool(options.pair):
@@ -50,8 +51,15 @@ def run(options: argparse.Namespace) -> int:
     torch.set_flush_denormal(True)
     recipe = read_recipe(options.recipe)
     if options.data:
-        data = prepared_data(options.data)
+        data = open_data(recipe, options.data)
+    elif kind_of(recipe) != "contrast":
+        raise RequestError(
+            f"train: --pair is for contrasts, but {options.recipe.name} trains {recipe.method} on "
+            "cines; give --data."
+        )
     else:
+        from training.data.sources import volume_data
+
         data = volume_data(recipe, options.pair, options.labels, options.cache or options.out)
     hardware = Hardware(
         options.accelerator, options.devices, options.nodes, options.precision,

@@ -29,7 +29,8 @@ from training.cravim.step import (
     generator_pass,
     paired_pass,
 )
-from training.method import Phase, TrainingMethod
+from training.data.slices import SliceBatch
+from training.method import ContrastMethod, Phase
 from training.recipe import Optimization, Recipe, Stage, settings
 
 
@@ -47,7 +48,7 @@ class Options:
             raise ValueError(f"the wiring {self.wiring!r} is none of {', '.join(WIRINGS)}")
 
 
-class CRAViMTraining(TrainingMethod):
+class CRAViMTraining(ContrastMethod):
     """Generators ``a_to_b`` (source -> target), ``b_to_a``; discriminators ``of_a``, ``of_b``."""
 
     exported = "a_to_b"
@@ -108,9 +109,9 @@ class CRAViMTraining(TrainingMethod):
             "discriminators": adam("discriminators", parts.discriminator_parameters()),
         }
 
-    def iteration(self, source: Tensor, target: Tensor, generator: Generator) -> Iterator[Phase]:
+    def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:
         passes = self._paired if self.objective == "paired" else self._cycle
-        return passes(source, target, generator)
+        return passes(*batch, generator)
 
     def _cycle(self, a: Tensor, b: Tensor, generator: Generator) -> Iterator[Phase]:
         """Both generators, then both discriminators."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MambaSynthLib.errors import FileError, VolumeError
+from MambaSynthLib.io.acdc import INFO, phases_beside
 from training.data.heart_cine import SPLITS, Box, HeartCine, write_json, write_subject
 
 Image = NDArray[np.float32]
@@ -44,7 +45,7 @@ def prepare_acdc(
     FileError: no patient folder, or one whose files are missing, unreadable or contradictory.
     VolumeError: a volume of other than four axes, or a frame without contrast.
     """
-    patients = sorted({path.parent for path in root.glob("**/Info.cfg")}, key=lambda p: p.name)
+    patients = sorted({path.parent for path in root.glob(f"**/{INFO}")}, key=lambda p: p.name)
     numbered = [(number, path) for path in patients if (number := _number(path)) is not None]
     if not numbered:
         raise FileError(
@@ -73,15 +74,13 @@ def _number(path: Path) -> int | None:
 
 def read_patient(path: Path) -> HeartCine:
     """One patient folder -> cine on the grid. Raises as ``prepare_acdc``."""
-    info = read_info(path / "Info.cfg")
     source = path / f"{path.name}_4d.nii.gz"
     array, spacing, step_ms = _read(source, axes=4)  # (F,D,H,W)
-    if max(info.values()) > len(array):
-        raise FileError(
-            f"{path / 'Info.cfg'}: names frame {max(info.values())}, but {source.name} has "
-            f"{len(array)}; check that both belong together."
-        )
-    ed, es = info["ED"] - 1, info["ES"] - 1
+    phases, notes = phases_beside(source, len(array))
+    if phases is None:
+        reason = "; ".join(notes) or "is missing"
+        raise FileError(f"{path / INFO}: {reason}; get the patient from ACDC anew.")
+    ed, es, _ = phases
     frames, valid = zip(*(_frame(image, spacing, source) for image in array), strict=True)
     labels = [_labels(path, index + 1, array.shape[1:]) for index in (ed, es)]
     step_ms = step_ms or USUAL_CYCLE_MS / len(array)
@@ -96,24 +95,6 @@ def read_patient(path: Path) -> HeartCine:
         es=es,
         valid=valid[0],
     )
-
-
-def read_info(path: Path) -> dict[str, int]:
-    """The frame numbers ED and ES of an Info.cfg, counted from 1. Raises FileError."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-        found = dict(re.findall(r"^\s*(ED|ES)\s*:\s*(\d+)\s*$", text, flags=re.MULTILINE))
-        info = {phase: int(found[phase]) for phase in ("ED", "ES")}
-    except (OSError, KeyError) as error:
-        raise FileError(
-            f"{path}: does not tell the frames ED and ES ({error}); get the file from ACDC anew."
-        ) from error
-    if min(info.values()) < 1 or info["ED"] == info["ES"]:
-        raise FileError(
-            f"{path}: says ED is frame {info['ED']} and ES frame {info['ES']}, but two different "
-            "numbers from 1 are needed; get the file from ACDC anew."
-        )
-    return info
 
 
 def _read(path: Path, axes: int) -> tuple[NDArray[Any], tuple[float, float, float], float | None]:

@@ -1,30 +1,73 @@
-"""The batches of a run: a function of (seed, iteration, shard), whatever process asks.
+"""The batches of a run, and what data of any kind are to the engine.
 
 An iteration's batch is worked off in equal shards. One process takes all of them in turn, several
-processes share them; the same shards add up to the same gradient.
+processes share them; the same shards add up to the same gradient. A shard is a function of (seed,
+iteration, its number), whatever process asks.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-import numpy as np
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from MambaSynthLib.errors import RequestError
-from training.data.slices import draw_batch
-from training.data.sources import TrainingData
-from training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from training.method import TrainingMethod
+    from training.recipe import Recipe, Stage
+
+
+class Batch(Protocol):
+    """A named tuple of tensors, which Lightning moves to the device: what a method is given."""
+
+    @property
+    def extent(self) -> str:
+        """How many of which size, for people."""
+        ...
+
+    def augmented(self, recipe: Recipe, stage: Stage, generator: Generator) -> Self:
+        """Changed at random, on the device; ``generator`` lives on the CPU."""
+        ...
 
 
 class Shard(NamedTuple):
     """One part of an iteration's batch."""
 
-    source: Tensor  # (B,1,h,w) in [-1,1]
-    target: Tensor
-    names: tuple[str, ...]
+    batch: Batch
+    names: tuple[str, ...]  # of what is in it, for people
     seed: int  # of everything else that is random in this shard
+
+
+class Validation(NamedTuple):
+    """How near a method comes to data it is not trained on."""
+
+    error: float  # mean absolute error
+    picture: Tensor  # (3,h,w) in [0,1]
+    shown: str  # what the picture shows
+
+
+class TrainingData(Protocol):
+    """Data of one kind; ``training/kinds.py`` names the kinds."""
+
+    kind: str
+
+    def draw(self, recipe: Recipe, iteration: int, n: int, count: int) -> Shard:
+        """Shard ``n`` of ``count`` of an iteration."""
+        ...
+
+    def validate(self, method: TrainingMethod) -> Validation | None:
+        """The same images and the same noise every time; None where there are none to look at."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What the data decide in the place of the recipe."""
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """For the record of the run: what it learns from."""
+        ...
 
 
 def shard_count(recipe: Recipe, processes: int) -> int:
@@ -39,8 +82,8 @@ def shard_count(recipe: Recipe, processes: int) -> int:
     whole = all(stage.batch % (shards * recipe.run) == 0 for stage in recipe.stages)
     if recipe.shards not in (1, shards) or not whole:
         raise RequestError(
-            f"{processes} processes cannot share batches of {smallest} slices in {recipe.shards} "
-            f"shards evenly{_in_runs(recipe)}; use fewer processes or a recipe with larger batches."
+            f"{processes} processes cannot share batches of {smallest} in {recipe.shards} shards "
+            f"evenly{_in_runs(recipe)}; use fewer processes or a recipe with larger batches."
         )
     return shards
 
@@ -66,13 +109,4 @@ class Batches(Dataset[list[Shard]]):
     def __getitem__(self, k: int) -> list[Shard]:
         if k >= len(self):
             raise IndexError(k)
-        return [self.shard(self.first + k, n) for n in self.shards]
-
-    def shard(self, iteration: int, n: int) -> Shard:
-        recipe, stage = self.recipe, self.recipe.stage_at(iteration)
-        rng = np.random.default_rng([recipe.seed, iteration, n])
-        source, target, names = draw_batch(
-            self.data.groups, self.data.shares, stage.batch // self.count, stage.crop, rng,
-            recipe.same_slice, recipe.run,
-        )  # fmt: skip
-        return Shard(source, target, names, int(rng.integers(2**62)))
+        return [self.data.draw(self.recipe, self.first + k, n, self.count) for n in self.shards]

@@ -58,21 +58,17 @@ def beating_heart(
     seed: int = 0,
     frames: int = 16,
     grid: Grid | None = None,
-    noise: int = 0,
 ) -> HeartCine:
     """One heart cycle of one patient, ``frames`` equally spaced frames, ED first.
 
     End-systole is the frame of greatest contraction. The same (seed, subject) gives the same
-    cine; another ``noise`` draws the noise and gain of the images again, and nothing else.
-    Raises RequestError for fewer than 8 frames.
+    cine. Raises RequestError for fewer than 8 frames.
     """
     if frames < FEWEST_FRAMES:
         raise RequestError(
             f"beating heart: {frames} frames are too few; ask for {FEWEST_FRAMES} or more."
         )
     draw_rng, noise_rng = np.random.default_rng([seed, subject]).spawn(2)
-    if noise:
-        noise_rng = np.random.default_rng([seed, subject, noise])
     heart = draw_heart(stack, draw_rng, grid or Grid())
     phases = np.arange(frames) / frames
     contractions = contraction(heart.motion, phases)

@@ -13,7 +13,7 @@ import numpy as np
 
 from MambaSynthLib.errors import RequestError
 from training.data.beating_heart import beating_heart
-from training.data.heart_cine import SPLITS, HeartCine, read_split, write_json, write_subject
+from training.data.heart_cine import SPLITS, HeartCine, write_json, write_subject
 from training.data.heart_stacks import Grid, Stack
 
 SOURCE = "Sunnybrook Cardiac Data (Radau et al. 2009), doi 10.54294/g80ruo"
@@ -67,27 +67,3 @@ def write_beating_hearts(
     write_json(folder / "dataset.json", record)
     write_json(folder / "splits.json", {name: sorted(names) for name, names in splits.items()})
     return splits
-
-
-def redraw_noise(
-    stacks: Sequence[Stack], folder: Path, draws: int, seed: int = 0, frames: int = 16
-) -> None:
-    """The test subjects of ``folder`` once more for each draw 1 .. draws - 1, in ``noise_folder``.
-
-    Anatomy and motion stay; only the noise and the gain of the images differ.
-    """
-    names = read_split(folder, "test")
-    for draw in range(1, draws):
-        target = noise_folder(folder, draw)
-        if (target / "splits.json").exists():
-            continue
-        for name in names:
-            subject = int(name.rpartition("-")[2])
-            cine = beating_heart(stacks[subject], subject, seed, frames, noise=draw)
-            write_subject(target, replace(cine, fields=None))
-        write_json(target / "splits.json", {"train": [], "validation": [], "test": names})
-
-
-def noise_folder(folder: Path, draw: int) -> Path:
-    """Where the test subjects lie with another draw of noise; draw 0 is the data set's own."""
-    return folder / f"noise-{draw}" if draw else folder

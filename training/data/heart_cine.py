@@ -23,6 +23,7 @@ from MambaSynthLib.io.atomic import commit, staged
 
 BACKGROUND, RIGHT_POOL, MYOCARDIUM, LEFT_POOL = range(4)
 SPLITS = ("train", "validation", "test")
+SPLITS_FILE, FRAMES = "splits.json", "frames.npy"
 Box = tuple[tuple[int, int], ...]
 
 
@@ -71,7 +72,7 @@ def write_subject(folder: Path, cine: HeartCine) -> None:
     """Write one subject into ``folder/NAME``; subject.json comes last and makes it valid."""
     target = folder / cine.name
     target.mkdir(parents=True, exist_ok=True)
-    _save(target / "frames.npy", cine.frames.astype(np.float16))
+    _save(target / FRAMES, cine.frames.astype(np.float16))
     _save(target / "labels.npy", cine.labels)
     if cine.fields is not None:
         _save(target / "fields.npy", cine.fields.astype(np.float16))
@@ -91,7 +92,7 @@ def read_subject(folder: Path, name: str) -> HeartCine:
     source = folder / name
     try:
         record = json.loads((source / "subject.json").read_text(encoding="utf-8"))
-        frames = np.load(source / "frames.npy", allow_pickle=False)
+        frames = np.load(source / FRAMES, allow_pickle=False)
         labels = np.load(source / "labels.npy", allow_pickle=False)
         known = (source / "fields.npy").exists()
         fields = np.load(source / "fields.npy", allow_pickle=False) if known else None
@@ -124,9 +125,12 @@ def read_split(folder: Path, split: str) -> list[str]:
     if split not in SPLITS:
         raise RequestError(f"{split!r} is no split; choose among {', '.join(SPLITS)}.")
     try:
-        splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
-        return [str(name) for name in splits[split]]
-    except (OSError, ValueError, KeyError) as error:
+        splits = json.loads((folder / SPLITS_FILE).read_text(encoding="utf-8"))
+        names = list(splits[split])
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("its subjects are no names")
+        return names
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(
             f"{folder}: holds no cine data set with a readable splits.json; "
             "make one with 'mambasynth beating-heart'."

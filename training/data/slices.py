@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,9 +22,28 @@ from MambaSynthLib.card import GridSpec, IntensitySpec
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.preparation import EMPTY, prepare
 from MambaSynthLib.volume import Volume
+from training.data.augmentation import augment
+
+if TYPE_CHECKING:
+    from training.recipe import Recipe, Stage
 
 Image = NDArray[np.float32]
 SMALLEST_TISSUE_SHARE = 0.03  # of the canvas; slices with less teach nothing
+SIZE_MULTIPLE = 4  # generators halve twice
+
+
+class SliceBatch(NamedTuple):
+    """Slices (B,1,h,w) in [-1,1] of the source and the target contrast."""
+
+    source: Tensor
+    target: Tensor
+
+    @property
+    def extent(self) -> str:
+        return f"{len(self.source)} slices of {tuple(self.source.shape[2:])}"
+
+    def augmented(self, recipe: Recipe, stage: Stage, generator: torch.Generator) -> SliceBatch:
+        return SliceBatch(*augment(*self, recipe.augmentation_of(stage), generator, recipe.run))
 
 
 @dataclass(frozen=True)
@@ -119,9 +138,9 @@ def draw_batch(
     rng: np.random.Generator,
     same_slice: bool = True,
     run: int = 1,
-) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """(B,1,h,w) source and target of ``size`` slices, each from a group drawn by ``shares``, and
-    their names. They are size / run runs, each of ``run`` consecutive slices of one subject.
+) -> tuple[SliceBatch, tuple[str, ...]]:
+    """Source and target of ``size`` slices, each from a group drawn by ``shares``, and their
+    names. They are size / run runs, each of ``run`` consecutive slices of one subject.
 
     Half of the runs are flipped left to right; the position of the ``crop`` is random. More
     differences are made by ``augmentation.augment``. Without ``same_slice`` the target is a run
@@ -143,7 +162,7 @@ def draw_batch(
         images += [*pairs.swapaxes(0, 1)]
         names += drawn
     batch = torch.from_numpy(np.asarray(images, dtype=np.float32))  # (B,2,h,w)
-    return batch[:, :1], batch[:, 1:], tuple(names)
+    return SliceBatch(batch[:, :1], batch[:, 1:]), tuple(names)
 
 
 def _draw_run(

@@ -1,15 +1,19 @@
-"""Where training slices come from: a prepared data set, or single volumes widened by phantoms."""
+"""Contrast data: slices of a prepared data set, or of single volumes widened by phantoms."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from MambaSynthLib.card import GridSpec, IntensitySpec
-from MambaSynthLib.errors import RequestError
+from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.io.files import read_volume
+from training.data.batches import Shard, Validation
 from training.data.phantom_slices import phantom_slices
 from training.data.prepared import (
     DATASET,
@@ -17,15 +21,30 @@ from training.data.prepared import (
     PreparedData,
     PreparedSubject,
     open_prepared,
+    read_json,
 )
-from training.data.slices import SlicePairs, StoredSlices, following, slices_of
-from training.recipe import Recipe
+from training.data.slice_validation import validate
+from training.data.slices import (
+    SIZE_MULTIPLE,
+    SlicePairs,
+    StoredSlices,
+    draw_batch,
+    following,
+    slices_of,
+)
+
+if TYPE_CHECKING:
+    from training.method import ContrastMethod
+    from training.recipe import Recipe
+
+SMALLEST_CROP = 64  # discriminators halve up to six times
 
 
 @dataclass(frozen=True)
-class TrainingData:
+class ContrastData:
     """Groups of slices, the share of the batches that each one has, and what they were made of."""
 
+    kind: ClassVar[str] = "contrast"
     groups: list[SlicePairs]
     shares: list[float]
     grid: GridSpec
@@ -38,11 +57,56 @@ class TrainingData:
         if not any(map(len, self.groups)):
             raise RequestError("the data hold no slice with tissue; name other data.")
 
+    def draw(self, recipe: Recipe, iteration: int, n: int, count: int) -> Shard:
+        stage = recipe.stage_at(iteration)
+        rng = np.random.default_rng([recipe.seed, iteration, n])
+        batch, names = draw_batch(
+            self.groups, self.shares, stage.batch // count, stage.crop, rng,
+            recipe.same_slice, recipe.run,
+        )  # fmt: skip
+        return Shard(batch, names, int(rng.integers(2**62)))
 
-def prepared_data(folder: Path) -> TrainingData:
+    def validate(self, method: ContrastMethod) -> Validation | None:
+        return validate(method, self.validation) if len(self.validation) else None
+
+    def settings(self) -> dict[str, Any]:
+        return {"grid": asdict(self.grid), "intensity": asdict(self.intensity)}
+
+    def about(self) -> dict[str, Any]:
+        return {
+            "source_contrast": self.contrasts[0],
+            "target_contrast": self.contrasts[1],
+            "slices": {"train": sum(map(len, self.groups)), "validation": len(self.validation)},
+            "sha256": self.sha256,
+        }
+
+
+def check(recipe: Recipe) -> None:
+    """Raises ValueError where a recipe of contrasts is wrong."""
+    if recipe.cine is not None:
+        raise ValueError(f"cine is not for the method {recipe.method}, which learns contrasts")
+    for stage in recipe.stages:
+        if len(stage.crop) != 2:
+            raise ValueError(f"the crop {list(stage.crop)} is not made of rows and columns")
+        if any(n < SMALLEST_CROP or n % SIZE_MULTIPLE for n in stage.crop):
+            raise ValueError(
+                f"the crop {list(stage.crop)} is not made of multiples of {SIZE_MULTIPLE} from "
+                f"{SMALLEST_CROP}"
+            )
+
+
+def found(folder: Path) -> bool:
+    """Whether ``mambasynth prepare`` wrote the folder."""
+    try:
+        return "contrasts" in read_json(folder / DATASET)
+    except FileError:
+        return False
+
+
+def prepared_data(folder: Path, _: Recipe | None = None) -> ContrastData:
     """The training and validation slices of a prepared data set, read when they are drawn."""
     data = open_prepared(folder)
-    return TrainingData(
+    return ContrastData(
         [_stored(data, data.subjects("train"))],
         [1.0],
         data.grid,
@@ -82,7 +146,7 @@ def _follows(subjects: Sequence[PreparedSubject], source: str, target: str) -> l
 
 def volume_data(
     recipe: Recipe, pairs: Sequence[Sequence[Path]], labels: Path | None, cache: Path
-) -> TrainingData:
+) -> ContrastData:
     """Registered volumes of (source, target), and the phantoms that the recipe asks for.
 
     Raises
@@ -101,7 +165,7 @@ def volume_data(
         groups.append(phantom_slices(labels, recipe.phantoms, recipe.grid, recipe.intensity, cache))
         shares = [1 - recipe.phantoms.share, recipe.phantoms.share]
     hashes = {path.name: _sha256(path) for pair in pairs for path in pair}
-    return TrainingData(groups, shares, recipe.grid, recipe.intensity, sha256=hashes)
+    return ContrastData(groups, shares, recipe.grid, recipe.intensity, sha256=hashes)
 
 
 def _sha256(path: Path) -> str:

@@ -15,15 +15,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.atomic import telling
-from training.data.batches import shard_count
-from training.data.sources import TrainingData
+from training.data.batches import TrainingData, shard_count
 from training.engine.checkpoint import latest_checkpoint
 from training.engine.distributed import is_first_process, launcher_size, plugins, strategy
 from training.engine.lock import locked
 from training.engine.module import Bookkeeping, Training
 from training.engine.state import State
 from training.recipe import Recipe
-from training.record import RUN, new_record, read_record, write_record
+from training.record import RUN, SPENT, new_record, read_record, write_record
 
 TERMINATED = 128 + 15  # exit code of a process that SIGTERM ended
 
@@ -79,7 +78,7 @@ def _finished(recipe: Recipe, content: dict[str, Any]) -> State:
 
 
 def continued(run: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """The record of a run that goes on: its minutes are kept.
+    """The record of a run that goes on: what it has spent is kept.
 
     Raises FileError when the folder's run has another recipe; the sentence names what differs.
     """
@@ -92,7 +91,7 @@ def continued(run: Path, record: dict[str, Any]) -> dict[str, Any]:
             f"{run / RUN}: the run in this folder has another {' and '.join(different)}; choose "
             "another folder for this recipe."
         )
-    return {**record, "minutes": former["minutes"]}
+    return {**record, **{name: former[name] for name in SPENT}}
 
 
 def _trainer(recipe: Recipe, run: Path, hardware: Hardware, devices: int, nodes: int) -> pl.Trainer:

@@ -15,7 +15,6 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from MambaSynthLib.errors import RequestError
-from training.data.augmentation import augment
 from training.data.batches import Shard
 from training.method import Phase, TrainingMethod
 from training.recipe import Recipe
@@ -46,12 +45,11 @@ def run_iteration(
     """
     stage = recipe.stage_at(iteration)
     method.begin(stage)
-    spread = recipe.augmentation_of(stage)
     running = []
     for shard in shards:
         generator = torch.Generator().manual_seed(shard.seed)
-        source, target = augment(shard.source, shard.target, spread, generator, recipe.run)
-        running.append(method.iteration(source, target, generator))
+        batch = shard.batch.augmented(recipe, stage, generator)
+        running.append(method.iteration(batch, generator))
     share = 1 / (len(shards) * machine.processes)
     terms: dict[str, Tensor] = {}
     while True:
@@ -92,5 +90,5 @@ def _check_loss(phase: Phase, iteration: int, shard: Shard) -> None:
         raise RequestError(
             f"iteration {iteration}: the loss of the {phase.optimizer} is "
             f"{float(phase.loss.detach())} ({terms}; {'; '.join(shard.names)}); lower the "
-            "learning rate or look at these slices."
+            "learning rate or look at these data."
         )

@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+
+from training.data.batches import Validation
 
 LOSSES, TENSORBOARD = "losses.csv", "tensorboard"
 
@@ -34,10 +35,10 @@ class Logs:
         for name, value in terms.items():
             self.writer.add_scalar(f"losses/{name}", value, iteration)
 
-    def validation(self, iteration: int, error: float, images: Tensor) -> None:
-        """The validation error, and rows of source, synthetic and acquired target (3,h,w)."""
-        self.writer.add_scalar("validation/mean absolute error", error, iteration)
-        self.writer.add_image("validation/source, synthetic, acquired", images, iteration)
+    def validation(self, iteration: int, found: Validation) -> None:
+        """The validation error, and the picture."""
+        self.writer.add_scalar("validation/mean absolute error", found.error, iteration)
+        self.writer.add_image(f"validation/{found.shown}", found.picture, iteration)
 
     def close(self) -> None:
         self.writer.close()

@@ -12,15 +12,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from MambaSynthLib.errors import FileError, RequestError
-from training.data.batches import Batches, Shard
-from training.data.sources import TrainingData
+from training.data.batches import Batches, Shard, TrainingData
 from training.engine.checkpoint import BEST, LAST, write_checkpoint
 from training.engine.distributed import add_up, average_statistics
 from training.engine.iteration import Machine, run_iteration
 from training.engine.logs import Logs
 from training.engine.memory import recompute_activations
 from training.engine.state import State
-from training.engine.validation import validate
 from training.recipe import Recipe
 from training.record import write_record
 
@@ -52,8 +50,11 @@ class Training(pl.LightningModule):
                     f"{LAST}: is of another recipe ({reason}); choose another folder."
                 ) from error
         self.networks = self.state.method.networks
-        if self.gradient_checkpointing:
-            recompute_activations(self.networks)
+        if self.gradient_checkpointing and not recompute_activations(self.networks):
+            raise RequestError(
+                f"the method {self.recipe.method} has no blocks that could be computed twice; "
+                "leave --gradient-checkpointing out."
+            )
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return list(self.state.optimizers.values())
@@ -75,8 +76,8 @@ class Training(pl.LightningModule):
         except torch.OutOfMemoryError as error:
             raise RequestError(
                 f"iteration {state.iteration}: the memory of the device is not enough for "
-                f"{len(shards[0].source)} slices of {tuple(shards[0].source.shape[2:])} at a time; "
-                "use --precision bf16-mixed, --gradient-checkpointing or more shards in the recipe."
+                f"{shards[0].batch.extent} at a time; use --precision bf16-mixed, "
+                "--gradient-checkpointing or more shards in the recipe."
             ) from error
         average_statistics(self.networks)
         state.advance()
@@ -89,7 +90,7 @@ class Bookkeeping(pl.Callback):
         self.run, self.record = run, record
 
     def on_train_start(self, trainer: pl.Trainer, module: Training) -> None:
-        self.started = time.monotonic()
+        self.started, self.cpu_started = time.monotonic(), time.process_time()
         self.logs = Logs(self.run, module.state.iteration) if trainer.is_global_zero else None
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Training, *_: Any) -> None:
@@ -99,7 +100,7 @@ class Bookkeeping(pl.Callback):
             self._log(module)
         if self.logs is None:
             return
-        if (state.iteration % every.validate == 0 or ended) and len(module.data.validation):
+        if state.iteration % every.validate == 0 or ended:
             self._validate(module)
         if state.iteration % every.save == 0 or ended:
             self._save(state, ended)
@@ -117,10 +118,13 @@ class Bookkeeping(pl.Callback):
 
     def _validate(self, module: Training) -> None:
         state = module.state
-        error, images = validate(state, module.data.validation)
-        self.logs.validation(state.iteration, error, images)
-        if error < state.best:
-            state.best = error
+        with state.as_exported() as method:
+            found = module.data.validate(method)
+        if found is None:
+            return
+        self.logs.validation(state.iteration, found)
+        if found.error < state.best:
+            state.best = found.error
             content = state.content()
             kept = ("iteration", "best", "exported", "averaged")
             write_checkpoint(self.run / BEST, {name: content[name] for name in kept})
@@ -128,7 +132,13 @@ class Bookkeeping(pl.Callback):
     def _save(self, state: State, ended: bool) -> None:
         write_checkpoint(self.run / LAST, state.content())
         minutes = self.record["minutes"] + (time.monotonic() - self.started) / 60
-        changed = {"minutes": round(minutes, 2), "iterations": state.iteration, "finished": ended}
+        cpu_minutes = self.record["cpu_minutes"] + (time.process_time() - self.cpu_started) / 60
+        changed = {
+            "minutes": round(minutes, 2),
+            "cpu_minutes": round(cpu_minutes, 2),
+            "iterations": state.iteration,
+            "finished": ended,
+        }
         if state.best != float("inf"):
             changed["best_validation_error"] = state.best
         write_record(self.run, {**self.record, **changed})

@@ -128,6 +128,11 @@ def opened(
         yield _packaged(read_package(path), data, steps, samples, device, name)
         return
     run = open_run(path)
+    if run.kind != "contrast":
+        raise RequestError(
+            f"{path}: is a run of {run.method}, which learns {run.kind} frames; score it with "
+            "'python -m training.cine.score'."
+        )
     name = name or run.name
     if run.exportable:
         from training.export import draft

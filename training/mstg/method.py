@@ -1,4 +1,4 @@
-"""One training iteration of MSTG or MSTG+: which of the two depends on the configuration alone.
+"""MSTG, MSTG+ or DDM as a training method: which of them depends on the configuration alone.
 
 MSTG, as DDM: x_t = ES with the noise of a random step t; c estimates that noise and, as latent
 code, gives the field that should carry ED to ES. MSTG+: t = 0 as in synthesis, so that the code is
@@ -9,36 +9,53 @@ them, where the data have any, are compared with what was acquired.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from MambaSynthLib.methods.mstg.config import MSTGConfig
 from MambaSynthLib.methods.mstg.network import MSTG, Motion
-from training.method import Phase
+from training.cine.frame_model import FrameModel
+from training.data.beats import BeatBatch
+from training.method import CineMethod, Phase
 from training.mstg import losses
-from training.mstg.batches import Batch
+from training.mstg.frames import LibraryFrames
 from training.mstg.losses import Weights
+from training.recipe import NoOptions, Optimization, Recipe, settings
+
+Terms = dict[str, tuple[float, Tensor]]  # name -> weight and value of each loss
 
 
-class MSTGTraining:
-    """The method as a loop sees it: networks, optimizers, and iterations of one phase."""
+class MSTGTraining(CineMethod):
+    """The library's network, in iterations of one phase."""
 
     exported = "mstg"
 
-    def __init__(
-        self, network: MSTG, weights: Weights, lr: float, betas: tuple[float, float]
-    ) -> None:
+    def __init__(self, network: MSTG, weights: Weights, optimization: Optimization) -> None:
+        if network.config.coarse and weights.lambda_eps > 0:
+            raise ValueError("lambda_eps needs a code of the images' size; set it or coarse to 0")
+        if network.config.mode == "image" and weights.lambda_eps <= 0:
+            raise ValueError("mode image trains with lambda_eps alone; give it a weight")
         self.networks = nn.ModuleDict({self.exported: network})
-        self.weights = weights
-        self._lr, self._betas = lr, betas
+        self.weights, self.optimization = weights, optimization
         self._abar = torch.from_numpy(network.schedule.abar).float()
 
-    def optimizers(self) -> dict[str, torch.optim.Adam]:
-        parameters = list(self.networks.parameters())
-        return {self.exported: torch.optim.Adam(parameters, self._lr, self._betas)}
+    @classmethod
+    def build(cls, recipe: Recipe) -> Self:
+        settings(NoOptions, recipe.options, "options")
+        network = MSTG(settings(MSTGConfig, recipe.network, "network"))
+        return cls(network, settings(Weights, recipe.weights, "weights"), recipe.optimization)
 
-    def iteration(self, batch: Batch, generator: torch.Generator) -> Iterator[Phase]:
-        """All randomness comes from ``generator``, on the CPU."""
+    def optimizers(self) -> dict[str, Optimizer]:
+        parameters = list(self.networks.parameters())
+        return {self.exported: self.optimization.adam(self.exported, parameters)}
+
+    def frame_model(self, device: torch.device | str) -> FrameModel:
+        return LibraryFrames(self.network, device)
+
+    def iteration(self, batch: BeatBatch, generator: torch.Generator) -> Iterator[Phase]:
         image = self.network.config.mode == "image"
         terms = self._image_terms(batch, generator) if image else self._terms(batch, generator)
         total = sum((weight * value for weight, value in terms.values()), torch.zeros(()))
@@ -58,8 +75,7 @@ class MSTGTraining:
         noise = torch.randn(image.shape, generator=generator).to(image.device)
         return kept.sqrt() * (2 * image - 1) + (1 - kept).sqrt() * noise, t.to(image.device), noise
 
-    def _terms(self, batch: Batch, generator: torch.Generator) -> dict[str, tuple[float, Tensor]]:
-        """Name -> weight and value of each loss."""
+    def _terms(self, batch: BeatBatch, generator: torch.Generator) -> Terms:
         network, w = self.network, self.weights
         terms, code = {}, None
         if w.lambda_eps:
@@ -72,7 +88,7 @@ class MSTGTraining:
             terms |= self._frame_terms(motion, batch)
         return terms
 
-    def _end_terms(self, motion: Motion) -> dict[str, tuple[float, Tensor]]:
+    def _end_terms(self, motion: Motion) -> Terms:
         """ED carried all the way to ES, and ES to ED; and the smoothness of both fields."""
         network, w = self.network, self.weights
         if not w.lambda_ncc and motion.there is not None:  # nothing has to be warped for it
@@ -87,7 +103,7 @@ class MSTGTraining:
                 smooth = (smooth + losses.smooth_loss(motion.back)) / 2
         return {"ncc": (w.lambda_ncc, ncc), "smooth": (w.lambda_smooth, smooth)}
 
-    def _frame_terms(self, motion: Motion, batch: Batch) -> dict[str, tuple[float, Tensor]]:
+    def _frame_terms(self, motion: Motion, batch: BeatBatch) -> Terms:
         w = self.weights
         frame = self.network.frame(motion, batch.gamma)
         warped = [image for image in (frame.from_ed, frame.from_es) if image is not None]
@@ -98,9 +114,7 @@ class MSTGTraining:
             "warped": (w.lambda_warped, apart),
         }
 
-    def _image_terms(
-        self, batch: Batch, generator: torch.Generator
-    ) -> dict[str, tuple[float, Tensor]]:
+    def _image_terms(self, batch: BeatBatch, generator: torch.Generator) -> Terms:
         """Mode "image": the noise in the frame at gamma, nothing else."""
         noisy, t, noise = self._noised(batch.frame, generator)
         code = self.network.code(batch.ed, batch.es, noisy, t, batch.gamma)

@@ -1,9 +1,16 @@
-"""Batches for the training of cine methods: ED, ES, and a frame somewhere between them."""
+"""Batches for the training of cine methods: ED, ES, and a frame somewhere between them.
+
+| symbol | code            | shape       | meaning                                             |
+|--------|-----------------|-------------|-----------------------------------------------------|
+| S, T   | ``ed``, ``es``  | (B,1,D,H,W) | acquired images in [0,1]                            |
+| I      | ``frame``       | (B,1,D,H,W) | the acquired frame at gamma                         |
+| gamma  | ``gamma``       | (B,)        | its time between ED (0) and ES (1)                  |
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -14,34 +21,48 @@ from MambaSynthLib.errors import RequestError
 from MambaSynthLib.methods.mstg.config import SIZE_MULTIPLE
 from training.data.heart_cine import HeartCine
 
-TARGETS = ("ends", "all")
-Size = tuple[int, int, int]
+if TYPE_CHECKING:
+    from training.recipe import Recipe, Stage
+
+Size = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Images (B,1,D,H,W) in [0,1] and the time gamma (B,) of ``frame`` between ED and ES."""
+class BeatBatch(NamedTuple):
+    """What a cine method is given."""
 
     ed: Tensor
     es: Tensor
     frame: Tensor
     gamma: Tensor
 
+    @property
+    def extent(self) -> str:
+        return f"{len(self.ed)} beats of {tuple(self.ed.shape[2:])}"
+
+    def augmented(self, recipe: Recipe, stage: Stage, generator: torch.Generator) -> BeatBatch:
+        return self  # it was when it was drawn
+
+    def part(self, n: int, count: int) -> BeatBatch:
+        """The n-th of ``count`` equal parts."""
+        return BeatBatch(*(tensor.chunk(count)[n] for tensor in self))
+
 
 class Beats:
-    """All frames from ED to ES of all subjects, on the device once and for all."""
+    """All frames from ED to ES of all subjects."""
 
-    def __init__(
-        self, cines: Iterable[HeartCine], targets: str, device: str | torch.device
-    ) -> None:
-        """``targets`` says which frames are shown: "ends", ES alone, or "all" after ED."""
+    def __init__(self, cines: Sequence[HeartCine], targets: str) -> None:
+        """``targets`` says which frames are shown: "ends", ES alone, or "all" after ED.
+
+        Raises RequestError: there are no subjects, or of sizes that do not fit.
+        """
+        self.names = [cine.name for cine in cines]
         self._frames: list[Tensor] = []  # (F,D,H,W), ED first, ES last
         self._gammas: list[list[float]] = []
         for cine in cines:
             _check_size(cine)
             order = [cine.ed, *(cine.between if targets == "all" else []), cine.es]
             frames = np.ascontiguousarray(cine.frames[order], dtype=np.float32)
-            self._frames.append(torch.from_numpy(frames).to(device))
+            self._frames.append(torch.from_numpy(frames))
             self._gammas.append([cine.fraction(index) for index in order])
         if not self._frames:
             raise RequestError("the training data have no subjects; prepare the data set again.")
@@ -59,9 +80,10 @@ class Beats:
         size: int,
         gamma_spread: float,
         rng: np.random.Generator,
-        crop: Size | None = None,
-    ) -> Batch:
-        """A batch of random subjects and frames, augmented; a function of ``rng``'s state.
+        crop: Size = (),
+    ) -> tuple[BeatBatch, list[str]]:
+        """A batch of random subjects and frames, augmented, and the subjects' names; a function
+        of ``rng``'s state.
 
         Mirrored along H and W and transposed, each with probability 1/2 and ED, ES and frame
         alike; brightness is raised to a random power up to exp(+-``gamma_spread``). ``crop``
@@ -72,14 +94,14 @@ class Beats:
         picked = zip(subjects, chosen, strict=True)
         images = torch.stack([self._frames[n][[0, -1, index]] for n, index in picked])
         gammas = [self._gammas[n][index] for n, index in zip(subjects, chosen, strict=True)]
-        if crop is not None:
+        if crop:
             images = _cut(images, crop, rng)
         images = _mirrored(images, rng.random(3) < 0.5)
         if gamma_spread:
             images = images ** float(np.exp(rng.uniform(-gamma_spread, gamma_spread)))
         ed, es, frame = images.split(1, dim=1)  # (B,1,D,H,W) each
         gamma = torch.tensor(gammas, dtype=torch.float32)
-        return Batch(ed, es, frame, gamma.to(images.device, non_blocking=True))
+        return BeatBatch(ed, es, frame, gamma), [self.names[n] for n in subjects]
 
 
 def _cut(images: Tensor, crop: Size, rng: np.random.Generator) -> Tensor:
@@ -102,6 +124,6 @@ def _mirrored(images: Tensor, coins: NDArray[np.bool_]) -> Tensor:
 def _check_size(cine: HeartCine) -> None:
     if any(n % SIZE_MULTIPLE for n in cine.frames.shape[1:]):
         raise RequestError(
-            f"{cine.name}: its frames are {cine.frames.shape[1:]}, but MSTG trains on multiples "
+            f"{cine.name}: its frames are {cine.frames.shape[1:]}, but training needs multiples "
             f"of {SIZE_MULTIPLE}; prepare the data on such a grid."
         )

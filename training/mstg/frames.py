@@ -1,9 +1,8 @@
-"""MSTG, MSTG+ and DDM as rows of the table: the library's network, trained by ``training.mstg``."""
+"""The frames of the library's own synthesis, to score MSTG, MSTG+ and DDM by."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,28 +11,6 @@ from MambaSynthLib.methods.mstg.inference import TorchNetwork
 from MambaSynthLib.methods.mstg.network import MSTG
 from MambaSynthLib.methods.mstg.synthesis import synthesize
 from training.cine.frame_model import FrameModel, Image, Prediction
-from training.mstg.recipe import Recipe, read_recipe
-from training.mstg.step import MSTGTraining
-
-RECIPES = Path(__file__).resolve().parents[1] / "mstg"
-
-
-class MSTGRow(MSTGTraining):
-    """MSTG's training, and the frames of the library's own synthesis."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        rates = recipe.optimization
-        super().__init__(MSTG(recipe.network), recipe.weights, rates.lr, rates.betas)
-
-    def frame_model(self, device: str | torch.device) -> FrameModel:
-        network = self.networks[self.exported]
-        assert isinstance(network, MSTG)
-        return LibraryFrames(network, device)
-
-
-def row_of_recipe(name: str) -> MSTGRow:
-    """The row of ``training/mstg/NAME.yaml``: networks, loss weights and learning rate are its."""
-    return MSTGRow(read_recipe(RECIPES / f"{name}.yaml"))
 
 
 class LibraryFrames(FrameModel):
