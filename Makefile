@@ -5,9 +5,9 @@
 #             where it was stopped. Needs label maps and two registered patients, see training/README.md
 # make bench  scan, network, volume, steps, int8, start-up: tables, CSV, plots in out/bench
 #
-# make tables-cine  train and score the cine methods side by side: table, CSV, picture in OUT;
-#             STACKS=scd_lvsegs.npz; on a CPU the small setting, DEVICE=cuda the full one;
-#             training/cine/README.md
+# make tables-cine  train every recipe of training/recipes/cine five times, score and compare: table,
+#             CSV, picture in OUT; STACKS=scd_lvsegs.npz; on a CPU the small twins, DEVICE=cuda the
+#             full recipes; training/cine/README.md
 #
 # All make their own environments in .venv and .venv-slicer and install what they need into them: the
 # demo ONNX Runtime, the tests PyTorch besides.
