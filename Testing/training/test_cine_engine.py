@@ -211,6 +211,13 @@ def test_data_of_the_wrong_kind_are_refused_in_one_sentence(tmp_path, capsys):
     assert not run.exists()
 
 
+def test_reproduce_sends_cine_recipes_to_their_own_table(tmp_path, capsys):
+    (tmp_path / "tiny.yaml").write_text(json.dumps(TINY))
+    words = ["reproduce", str(tmp_path), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "trains on cines; make its table with" in capsys.readouterr().err
+
+
 def test_a_contrast_recipe_with_settings_of_a_cine_is_refused(tmp_path, capsys):
     (tmp_path / "r.yaml").write_text(CRAVIM + "cine: {targets: all}\n")
     assert command(tmp_path / "r.yaml", tmp_path, tmp_path / "run") == 2

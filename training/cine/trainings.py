@@ -6,10 +6,12 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from MambaSynthLib.errors import RequestError
 from training.engine.fit import Hardware, continued, fit
 from training.kinds import open_data
 from training.recipe import Recipe
@@ -25,7 +27,7 @@ def train_all(
     rows: Sequence[Row], data: Path, runs: Path, seeds: int, device: str, jobs: int
 ) -> None:
     """Every row with the seeds 0, 1, ..., as far as it is not done; ``jobs`` trainings at once,
-    which share the cores.
+    which share the cores. Those that run when one fails are waited for.
 
     Raises MambaSynthError: a row cannot be trained, or a folder holds a run of another recipe.
     """
@@ -47,9 +49,13 @@ def train_all(
         try:
             for ended in as_completed(running):
                 print(ended.result(), flush=True)
-        except BaseException:
+        except BrokenProcessPool:
+            raise RequestError(
+                "a training was killed, perhaps for want of memory; give the same command again "
+                "with fewer --jobs, it goes on."
+            ) from None
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def train_one(row: Row, data: Path, run: Path, device: str, threads: int = 0) -> str:
