@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from MambaSynthLib.errors import FileError, RequestError
+from training.kinds import kind_of, open_data
 from training.recipe import Recipe, Stage, read_recipe
 
 SMALL = "-small"  # the ending of a twin's name
@@ -87,8 +88,17 @@ class Settings:
 
 
 def reproduce(tables: Sequence[tuple[str, list[Row]]], settings: Settings, say: Say) -> list[str]:
-    """Train and score what is not finished, report every table; returns the tables' Markdown."""
+    """Train and score what is not finished, report every table; returns the tables' Markdown.
+
+    Raises RequestError: a recipe is of a cine method.
+    """
     rows = {row.key: row for _, found in tables for row in found}  # each training once
+    for row in rows.values():
+        if kind_of(row.recipe) != "contrast":
+            raise RequestError(
+                f"{row.path}: trains on cines; make its table with 'python -m "
+                "training.cine.tables'."
+            )
     score_trivial(settings)
     spent: dict[str, float] = {}
     started = time.monotonic()
@@ -117,7 +127,6 @@ def run_folder(row: Row, settings: Settings) -> Path:
 def train_and_score(row: Row, settings: Settings) -> None:
     """One row, unless it is finished."""
     from training.engine.fit import Hardware, fit
-    from training.kinds import open_data
 
     run = run_folder(row, settings)
     hardware = Hardware(settings.accelerator)

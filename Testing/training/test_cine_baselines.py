@@ -1,101 +1,107 @@
-"""The cine baselines: each trains, goes on after a kill, and gives frames of the right kind."""
+"""The cine baselines: each trains and gives frames of the right kind."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from engine_runs import train
 from scipy.interpolate import BSpline
-from training.cine.rows import ROWS, row
-from training.cine.run_state import CHECKPOINT, WEIGHTS
-from training.cine.train import finished, train
-from training.mstg.batches import Beats
+from tiny_cines import shrinking
 
-from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.methods.mstg.network import MSTG
 from training.cine import kan, r2net, ukan
-from training.cine.frame_model import LinearBlend, NoMotion
-from training.cine.score import load
+from training.cine.trivial import LinearBlend, NoMotion
+from training.data.beats import Beats
+from training.data.cines import CineData
 from training.data.heart_cine import HeartCine
+from training.engine.state import State
+from training.recipe import Recipe, read_recipe
+from training.reproduction import SMALL, find_rows
+from training.runs import open_run
 
 SIZE = (32, 32, 32)
-LEARNED = [name for name, one in ROWS.items() if one.build is not None]
+RECIPES = Path(__file__).resolve().parents[2] / "training/recipes/cine"
+ROWS = ["cgan", "ukan", "r2net", "voxelmorph", "ddm", "mstg", "mstg-plus"]  # as the table has them
+WITH_FIELDS = ROWS[2:]
 
 
-def shrinking_ball(name: str = "ball", frames: int = 4) -> HeartCine:
-    """A bright ball whose radius falls from 11 to 7 voxels between ED and ES."""
-    distance = np.sqrt(((np.indices(SIZE) - 15.5) ** 2).sum(axis=0))
-    radii = np.linspace(11, 7, frames)
-    images = np.stack([1 / (1 + np.exp(distance - radius)) for radius in radii])
-    labels = np.stack([np.where(distance < radius, 3, 0) for radius in radii]).astype(np.uint8)
-    return HeartCine(
-        name, images.astype(np.float32), tuple(40.0 * f for f in range(frames)), labels,
-        tuple(range(frames)), (3.15, 1.5, 1.5), 0, frames - 1, ((0, 32),) * 3,
-    )  # fmt: skip
+def ball() -> HeartCine:
+    return shrinking("ball", 11, 7, 32)
 
 
-def beats(targets: str = "all") -> Beats:
-    return Beats([shrinking_ball()], targets, "cpu")
+def tiny_data(targets: str) -> CineData:
+    return CineData(Beats([ball()], targets), SIZE, (3.15, 1.5, 1.5))
 
 
-SLOW = {"mstg": [pytest.mark.slow]}  # ddm and mstg+ stand for it
+def short(name: str, iterations: int = 1, **changes) -> Recipe:
+    """The small twin of a row, cut."""
+    recipe = read_recipe(RECIPES / f"{name}{SMALL}.yaml")
+    stage = replace(recipe.stages[0], iterations=iterations, batch=1, crop=())
+    return replace(recipe, stages=(stage,), **changes)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, [])) for name in LEARNED])
+def trained(recipe: Recipe, run: Path):
+    """A run, opened."""
+    train(recipe, run, data=tiny_data(recipe.cine.targets))
+    return open_run(run)
+
+
+def test_the_small_table_has_every_row_and_the_full_one_the_same():
+    small, full = find_rows(RECIPES, small=True), find_rows(RECIPES, small=False)
+    assert [row.path.stem for row in small] == [f"{name}{SMALL}" for name in ROWS]
+    assert [row.path.stem for row in full] == ROWS
+    for one, other in zip(small, full, strict=True):
+        assert one.title.replace(" compact", "") == other.title
+        assert one.recipe.method == other.recipe.method and one.recipe.cine == other.recipe.cine
+        assert one.recipe.iterations * 5 < other.recipe.iterations
+        assert one.recipe.expected["psnr"] > 0
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.parent.glob("cine*/*.yaml")), ids=lambda p: p.stem)
+def test_a_recipe_says_in_its_header_what_to_expect_and_on_what(path):
+    header = [line for line in path.read_text("utf-8").splitlines() if line.startswith("#")]
+    expected = read_recipe(path).expected
+    assert any(line.startswith("# Expected") for line in header)
+    assert any(line.startswith("# Hardware: ") for line in header)
+    assert expected["hardware"] and (expected.get("hours") or expected.get("minutes"))
+    if "psnr" in expected:
+        numbers = f"PSNR {expected['psnr']:.2f} dB, SSIM {expected['ssim']:.4f}"
+        assert any(numbers in line for line in header)
+
+
+SLOW = {"mstg": [pytest.mark.slow]}  # ddm and mstg-plus stand for it
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, [])) for name in ROWS])
 def test_every_row_trains_and_gives_frames_in_range(name, tmp_path):
-    train(name, beats(row(name).targets), tmp_path, seed=0, iterations=1)
-    assert finished(tmp_path, 1) and not finished(tmp_path, 2)
-    cine = shrinking_ball()
-    model = load(name, tmp_path, "cpu")
-    made = model.predict(cine.frames[0], cine.frames[-1], [0.5])
+    """One iteration; every optimizer's networks move."""
+    recipe = short(name)
+    before = State(recipe).method.networks.state_dict()
+    with trained(recipe, tmp_path).trained() as method:
+        moved = {
+            key.partition(".")[0]
+            for key, value in method.networks.state_dict().items()
+            if not torch.equal(value, before[key])
+        }
+        assert moved == set(method.networks)
+        cine = ball()
+        made = method.frame_model("cpu").predict(cine.frames[0], cine.frames[3], [0.5])
     assert made.images.shape == (1, *SIZE) and made.images.dtype == np.float32
     assert 0 <= made.images.min() and made.images.max() <= 1 and np.isfinite(made.images).all()
     assert made.passes >= 1
-    if name in ("voxelmorph", "r2net", "ddm", "mstg", "mstg+"):
+    if name in WITH_FIELDS:
         assert made.fields.shape == (1, 3, *SIZE)
     else:
         assert made.fields is None
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    whole = train("r2net", beats("ends"), tmp_path / "whole", seed=1, iterations=3)
-    monkeypatch.setattr("training.cine.train.SAVE_EVERY", 2)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("training.cine.train._record", stop)
-        patch.setattr("training.cine.run_state.RunState.save", _save_then_stop)
-        train("r2net", beats("ends"), tmp_path / "cut", seed=1, iterations=3)
-    assert not (tmp_path / "cut" / WEIGHTS).exists()
-    resumed = train("r2net", beats("ends"), tmp_path / "cut", seed=1, iterations=3)
-    assert resumed.iteration == 3
-    mine, theirs = (s.method.networks.state_dict() for s in (resumed, whole))
-    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
-
-
-def _save_then_stop(state, path):
-    torch.save(
-        {"networks": state.method.networks.state_dict(),
-         "optimizers": {n: o.state_dict() for n, o in state.optimizers.items()},
-         "iteration": state.iteration, "seconds": 1.0}, path)  # fmt: skip
-    raise KeyboardInterrupt
-
-
-def test_a_strange_checkpoint_or_missing_weights_are_told(tmp_path):
-    (tmp_path / CHECKPOINT).write_bytes(b"something else")
-    with pytest.raises(FileError, match="no checkpoint of this row"):
-        train("r2net", beats("ends"), tmp_path, seed=0, iterations=1)
-    with pytest.raises(FileError, match="is missing; train the row 'r2net' first"):
-        load("r2net", tmp_path, "cpu")
-    with pytest.raises(RequestError, match="nothing to train"):
-        train("blend", beats(), tmp_path, seed=0, iterations=1)
-    with pytest.raises(RequestError, match="'unet' is no row"):
-        row("unet")
-
-
 def test_trivial_rows_are_what_they_are_called():
-    cine = shrinking_ball()
-    ed, es = cine.frames[0], cine.frames[-1]
+    cine = ball()
+    ed, es = cine.frames[0], cine.frames[3]
     still = NoMotion().frames(ed, es, [0.2, 0.8])
     assert np.array_equal(still, np.stack([ed, es]))
     blend = LinearBlend().frames(ed, es, [0, 0.25, 1])
@@ -103,10 +109,9 @@ def test_trivial_rows_are_what_they_are_called():
 
 
 def test_voxelmorph_starts_without_motion_and_time_zero_is_ed():
-    torch.manual_seed(0)
-    method = row("voxelmorph").build()
-    cine = shrinking_ball()
-    made = method.frame_model("cpu").predict(cine.frames[0], cine.frames[-1], [0, 0.5, 1])
+    method = State(short("voxelmorph")).method
+    cine = ball()
+    made = method.frame_model("cpu").predict(cine.frames[0], cine.frames[3], [0, 0.5, 1])
     assert np.abs(made.fields).max() < 0.01 and not made.fields[0].any()
     inner = (slice(1, -1),) * 3
     assert np.allclose(made.images[0][inner], cine.frames[0][inner], atol=1e-5)
@@ -114,11 +119,12 @@ def test_voxelmorph_starts_without_motion_and_time_zero_is_ed():
 
 
 def test_voxelmorph_learns_that_the_ball_shrinks(tmp_path):
-    cine = shrinking_ball()
-    train("voxelmorph", beats("ends"), tmp_path, seed=0, iterations=25)
-    image = load("voxelmorph", tmp_path, "cpu").frames(cine.frames[0], cine.frames[-1], [1.0])[0]
-    before = np.mean((cine.frames[0] - cine.frames[-1]) ** 2)
-    assert np.mean((image - cine.frames[-1]) ** 2) < 0.95 * before
+    cine = ball()
+    recipe = short("voxelmorph", 20, precision="32")
+    with trained(recipe, tmp_path).trained() as method:
+        image = method.frame_model("cpu").frames(cine.frames[0], cine.frames[3], [1.0])[0]
+    before = np.mean((cine.frames[0] - cine.frames[3]) ** 2)
+    assert np.mean((image - cine.frames[3]) ** 2) < 0.95 * before
 
 
 def test_r2nets_residual_steps_are_lipschitz_and_time_runs_along_them():
@@ -160,12 +166,6 @@ def test_slices_are_the_depth_axis():
     assert torch.equal(ukan.slices(volume)[1], volume[0, :, 1])
 
 
-def test_every_ablation_lacks_exactly_its_part():
-    from training.cine.rows import ABLATIONS
-
-    full = row("mstg+").build().networks["mstg"].config
-    for name in ABLATIONS:
-        config = row(name).build().networks["mstg"].config
-        part = name.removeprefix("minus_")
-        if part != "frames":
-            assert getattr(full, part) and not getattr(config, part)
+def test_the_small_mstg_plus_is_the_compact_network():
+    network = State(short("mstg-plus")).exported
+    assert isinstance(network, MSTG) and network.config.coarse and network.config.first_scan == 1

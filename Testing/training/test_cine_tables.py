@@ -8,15 +8,24 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from engine_runs import CPU
 from scipy import stats
-from training.cine.run_state import run_folder
+from tiny_cines import TINY
 
 from MambaSynthLib.cine_metrics import frame_scores
 from MambaSynthLib.errors import FileError
-from training.cine import score, tables
-from training.cine.comparison import holm, p_values, row_scores
+from training.cine import score, tables, trainings
+from training.cine.comparison import RowScores, holm, p_values, row_scores
 from training.cine.frame_model import Prediction
+from training.cine.table_text import markdown
 from training.data.heart_cine import HeartCine, write_json, write_subject
+from training.engine.checkpoint import read_checkpoint, write_checkpoint
+from training.engine.fit import fit
+from training.kinds import open_data
+from training.recipe import read_recipe
+from training.record import read_record, write_record
+from training.runs import open_run
 
 SIZE = (16, 32, 32)
 VALID = ((2, 14), (3, 29), (3, 29))
@@ -65,6 +74,28 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def recipes(tmp_path_factory):
+    """A table of two rows, small twins alone."""
+    folder = tmp_path_factory.mktemp("recipes")
+    for order, (name, title) in enumerate((("plus", "MSTG+"), ("tiny", "tiny"))):
+        expected = {"row": title, "order": order}
+        network = {**TINY["network"], "refine": False}
+        stages = [{"iterations": 1, "batch": 1}]
+        values = {**TINY, "network": network, "stages": stages, "expected": expected}
+        (folder / f"{name}-small.yaml").write_text(json.dumps(values))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data, recipes, tmp_path_factory):
+    """A training run."""
+    path = recipes / "tiny-small.yaml"
+    recipe, folder = read_recipe(path), tmp_path_factory.mktemp("run")
+    fit(recipe, path, open_data(recipe, data), folder, CPU)
+    return folder
+
+
 def test_the_truth_scores_perfectly():
     cine = moving_blob("blob", 0)
     record, _ = score.score_subject(Oracle(cine), cine)
@@ -83,31 +114,44 @@ def test_a_field_that_turns_space_inside_out_folds():
 
 
 def test_padding_flatters_and_is_left_out_of_the_second_scores(data, tmp_path):
-    score.score_run("no-motion", data, tmp_path)
-    frames = score.read_scores(tmp_path)["blob-0"]["frames"]
+    score.score_trivial("no-motion", tmp_path, data)
+    frames = score.read_scores(tmp_path)["subjects"]["blob-0"]["frames"]
     assert all(frame["psnr"] > frame["psnr_unpadded"] for frame in frames)
     kept = np.prod([high - low for low, high in VALID]) / np.prod(SIZE)
     gap = frames[0]["psnr"] - frames[0]["psnr_unpadded"]
     assert gap == pytest.approx(-10 * np.log10(kept), abs=0.05)
 
 
-def test_scores_are_made_once_and_again_for_new_weights(data, tmp_path):
-    score.score_run("blend", data, tmp_path)
-    first = (tmp_path / "scores.json").stat().st_mtime_ns
-    score.score_run("blend", data, tmp_path)
-    assert (tmp_path / "scores.json").stat().st_mtime_ns == first
-    (tmp_path / "scores.json").write_text("{}")
+def test_scores_are_made_once_and_again_for_new_weights_or_other_data(data, run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    assert score.score_run(folder, data) and not score.score_run(folder, data)
+    other = shutil.copytree(data, tmp_path / "data")
+    write_subject(other, moving_blob("blob-1", 7))
+    assert score.score_run(folder, other)
+    content = read_checkpoint(folder / "last.ckpt")
+    write_checkpoint(folder / "last.ckpt", {**content, "best": 0.5})
+    assert score.score_run(folder, other)
+    (folder / "scores.json").write_text("{}")
     with pytest.raises(FileError, match="score the run again"):
-        score.read_scores(tmp_path)
+        score.read_scores(folder)
 
 
-def test_each_draw_of_noise_is_scored_with_the_weights_of_the_one_training(data, tmp_path):
-    shutil.copytree(data, tmp_path / "data")
-    shutil.copytree(data, tmp_path / "data/noise-1")
-    score.score_all(tmp_path / "data", tmp_path, ["blend"], 1, "cpu", draws=2)
-    folders = score.scored_of("blend", tmp_path, 1, 2)
-    assert [folder.name for folder in folders] == ["seed-0", "noise-1"]
-    assert row_scores("blend", tmp_path, 1, 2).values["psnr"].shape[0] == 2
+def test_a_run_is_scored_by_the_averaged_weights(data, run):
+    score.score_run(run, data)
+    cine = moving_blob("blob-0", 0)
+    with open_run(run).trained() as method:
+        expected, _ = score.score_subject(method.frame_model("cpu"), cine)
+    found = score.read_scores(run)["subjects"]["blob-0"]["frames"]
+    for one, other in zip(found, expected["frames"], strict=True):
+        assert one["psnr"] == pytest.approx(other["psnr"], abs=0.01)  # stored in float16
+
+
+def test_a_run_of_contrasts_is_not_scored_as_a_cine(data, run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    record = read_record(folder) | {"kind": "contrast", "source_contrast": "T1w"}
+    write_record(folder, {**record, "target_contrast": "T2w"})
+    assert score.main([str(data), str(folder)]) == 2
+    assert "learns contrasts; score it with 'mambasynth evaluate-set'" in capsys.readouterr().err
 
 
 def test_a_reference_frame_is_scored_in_the_data_sets_own_scale():
@@ -129,9 +173,13 @@ def _runs(folder, psnr: dict[str, list[list[float]]]) -> None:
                 }
                 for n, value in enumerate(values)
             }  # fmt: skip
-            run = run_folder(folder, name, seed)
+            run = folder / name / f"seed-{seed}"
             run.mkdir(parents=True)
             (run / "scores.json").write_text(json.dumps({"subjects": subjects}))
+
+
+def _row(folder, name: str, title: str = "") -> RowScores:
+    return row_scores(name, title or name, sorted((folder / name).iterdir()))
 
 
 def _columns():
@@ -141,7 +189,7 @@ def _columns():
 def test_the_test_is_paired_over_subjects_not_over_frames_or_seeds(tmp_path):
     ours = [[30.0, 31, 33, 32], [30.4, 31.2, 33.4, 32.2]]
     _runs(tmp_path, {"mstg+": ours, "mstg": [[29.0, 30.5, 31, 31], [29.2, 30.1, 31.6, 31.4]]})
-    rows = [row_scores(name, tmp_path, 2) for name in ("mstg", "mstg+")]
+    rows = [_row(tmp_path, name) for name in ("mstg", "mstg+")]
     means = [np.mean(one.values["psnr"], axis=0) for one in rows]
     expected = stats.ttest_1samp(means[1] - means[0], 0).pvalue
     assert p_values(rows, "mstg+", "psnr") == {"mstg": pytest.approx(expected)}
@@ -157,27 +205,72 @@ def test_holm_multiplies_the_smallest_most_and_never_reverses_the_order():
 
 def test_the_table_states_n_seeds_and_what_is_missing(tmp_path):
     _runs(tmp_path, {"mstg+": [[30.0, 31, 33]], "blend": [[29.0, 30.5, 31]]})
-    rows = [row_scores(name, tmp_path, 1) for name in ("blend", "mstg+")]
-    text = tables.markdown(rows, 1, 2.0)
-    assert "n = 3 test subjects" in text and "1 training seed" in text
+    rows = [_row(tmp_path, "blend", "linear blend"), _row(tmp_path, "mstg+", "MSTG+")]
+    text = markdown(rows, 1, 2.0)
+    assert (
+        "n = 3 test subjects" in text
+        and "the mean of 1 training(s)" in text
+        and "against MSTG+" in text
+    )
     blend = next(line for line in text.splitlines() if line.startswith("| linear blend"))
     assert blend.split("|")[2].strip() == "30.17 ± 1.04"
     assert blend.split("|")[8].strip() == "-"  # no Dice
 
 
-def test_from_data_to_table_in_one_command(data, tmp_path, capsys):
-    arguments = ["--out", str(tmp_path), "--data", str(data), "--rows", "no-motion", "blend"]
-    assert tables.main(arguments) == 0
+def test_from_data_to_table_in_one_command(data, recipes, tmp_path, capsys, monkeypatch):
+    words = ["--out", str(tmp_path), "--data", str(data), "--recipes", str(recipes), "--small",
+             "--seeds", "2"]  # fmt: skip
+    assert tables.main(words) == 0
     assert "| linear blend" in capsys.readouterr().out
-    assert (tmp_path / "table.md").read_text(encoding="utf-8").count("\n|") == 4
-    with open(tmp_path / "table.csv") as file:
-        lines = list(csv.DictReader(file))
-    assert len(lines) == 6 and float(lines[0]["psnr"]) > 10
+    lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == [
+        "no motion", "linear blend", "MSTG+", "tiny"
+    ]  # fmt: skip
+    assert "2 training(s) with other seeds" in lines[0] and "against tiny" in lines[2]
+    with open(tmp_path / "table.csv", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert len(found) == 3 + 3 + 2 * 2 * 3
+    tiny = [line["psnr"] for line in found if line["row"] == "tiny-small"]
+    assert tiny[0] != tiny[3]  # another seed, another training
     assert (tmp_path / "table.png").stat().st_size > 10_000
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert [row["name"] for row in card["entry"]["rows"]][-1] == "tiny"
+    run = open_run(tmp_path / "runs/tiny-small/seed-1")
+    assert run.checkpoint_sha256 in card["checkpoints"] and len(card["checkpoints"]) == 4
+    assert run.record["recipe"]["seed"] == 1
+
+    monkeypatch.setattr(trainings, "train_one", None)  # all is done
+    assert tables.main(words) == 0
+    changed = (recipes / "tiny-small.yaml").read_text().replace('"ema": 0.5', '"ema": 0.6')
+    shutil.copytree(recipes, tmp_path / "other")
+    (tmp_path / "other/tiny-small.yaml").write_text(changed)
+    words[words.index("--recipes") + 1] = str(tmp_path / "other")
+    assert tables.main(words) == 2
+    assert "another optimization; choose another folder" in capsys.readouterr().err
 
 
-def test_a_missing_data_set_is_told(tmp_path, capsys):
-    assert tables.main(["--out", str(tmp_path)]) == 2
+@pytest.mark.slow  # the fast one, above, trains one after another
+def test_trainings_side_by_side_end_with_the_same_weights(data, recipes, tmp_path):
+    for jobs in (1, 2):
+        words = ["--out", str(tmp_path / str(jobs)), "--data", str(data), "--recipes", str(recipes)]
+        assert tables.main([*words, "--small", "--seeds", "1", "--jobs", str(jobs)]) == 0
+    for name in ("plus-small", "tiny-small"):
+        one, two = (
+            read_checkpoint(tmp_path / jobs / f"runs/{name}/seed-0/last.ckpt")["networks"]
+            for jobs in "12"
+        )
+        for key, value in one.items():
+            torch.testing.assert_close(two[key], value, atol=1e-5, rtol=0)
+
+
+def test_a_missing_data_set_or_row_is_told(recipes, tmp_path, capsys):
+    words = ["--out", str(tmp_path), "--recipes", str(recipes), "--small"]
+    assert tables.main(words) == 2
     assert "give one" in capsys.readouterr().err
-    assert tables.main(["--out", str(tmp_path), "--data", str(tmp_path), "--rows", "ddm"]) == 2
+    assert tables.main([*words, "--data", str(tmp_path)]) == 2
     assert "mambasynth beating-heart" in capsys.readouterr().err
+    assert tables.main([*words, "--rows", "unet"]) == 2
+    assert "'unet' is no row; choose among plus-small, tiny-small" in capsys.readouterr().err
+    table1 = tables.RECIPES.parent / "table1"
+    assert tables.main(["--out", str(tmp_path), "--recipes", str(table1)]) == 2
+    assert "trains on contrasts" in capsys.readouterr().err

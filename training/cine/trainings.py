@@ -6,10 +6,12 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from MambaSynthLib.errors import RequestError
 from training.engine.fit import Hardware, continued, fit
 from training.kinds import open_data
 from training.recipe import Recipe
@@ -25,7 +27,7 @@ def train_all(
     rows: Sequence[Row], data: Path, runs: Path, seeds: int, device: str, jobs: int
 ) -> None:
     """Every row with the seeds 0, 1, ..., as far as it is not done; ``jobs`` trainings at once,
-    which share the cores.
+    which share the cores. Those that run when one fails are waited for.
 
     Raises MambaSynthError: a row cannot be trained, or a folder holds a run of another recipe.
     """
@@ -35,27 +37,33 @@ def train_all(
             seeded = replace(row, recipe=replace(row.recipe, seed=seed))
             run = run_folder(runs, row, seed)
             if not _is_finished(run, seeded.recipe):
-                todo.append((seeded, data, run, device, max(1, (os.cpu_count() or 1) // jobs)))
+                todo.append((seeded, data, run, device))
     if jobs == 1:
         for one in todo:
             print(train_one(*one), flush=True)
         return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
     context = get_context("spawn")  # a fresh process each, whose processor time is one training's
     with ProcessPoolExecutor(jobs, context, max_tasks_per_child=1) as pool:
-        running = [pool.submit(train_one, *one) for one in todo]
+        running = [pool.submit(train_one, *one, threads) for one in todo]
         try:
             for ended in as_completed(running):
                 print(ended.result(), flush=True)
-        except BaseException:
+        except BrokenProcessPool:
+            raise RequestError(
+                "a training was killed, perhaps for want of memory; give the same command again "
+                "with fewer --jobs, it goes on."
+            ) from None
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
-def train_one(row: Row, data: Path, run: Path, device: str, threads: int) -> str:
-    """One training by the engine; returns what to tell."""
+def train_one(row: Row, data: Path, run: Path, device: str, threads: int = 0) -> str:
+    """One training by the engine; returns what to tell. ``threads`` 0: as many as torch has."""
     import torch
 
-    torch.set_num_threads(threads)
+    if threads:
+        torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     hardware = Hardware("cpu" if device == "cpu" else "gpu", devices=1, nodes=1)
     fit(row.recipe, row.path, open_data(row.recipe, data), run, hardware)
