@@ -80,9 +80,7 @@ def recipes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipes")
     for order, (name, title) in enumerate((("plus", "MSTG+"), ("tiny", "tiny"))):
         expected = {"row": title, "order": order}
-        network = {**TINY["network"], "refine": False}
-        stages = [{"iterations": 1, "batch": 1}]
-        values = {**TINY, "network": network, "stages": stages, "expected": expected}
+        values = {**TINY, "stages": [{"iterations": 1, "batch": 1}], "expected": expected}
         (folder / f"{name}-small.yaml").write_text(json.dumps(values))
     return folder
 
