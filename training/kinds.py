@@ -1,7 +1,8 @@
 """The kinds of data that methods learn from: name -> module, imported when it is asked for.
 
 Such a module has ``check(recipe)``, which raises ValueError where a recipe of that kind is wrong,
-and ``found(folder)``, which says whether a folder holds such data.
+``found(folder)``, which says whether a folder holds such data, and ``prepared_data(folder,
+recipe)``, which opens them.
 """
 
 from __future__ import annotations

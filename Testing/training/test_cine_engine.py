@@ -185,9 +185,8 @@ def test_the_command_trains_and_does_not_train_what_is_finished(tmp_path, capsys
         assert command(recipe, data, tmp_path / "run") == 0
         assert "1 iterations done" in capsys.readouterr().out
     assert read_record(tmp_path / "run")["recipe_file"] == "tiny.yaml"
-    recipe.write_text(json.dumps({**TINY, "seed": 6}))
-    assert command(recipe, data, tmp_path / "run") == 2
-    assert "another seed and stages; choose another folder" in capsys.readouterr().err
+    assert command(recipe, data, tmp_path / "run", "--seed", "6") == 2
+    assert "another seed; choose another folder" in capsys.readouterr().err
 
 
 def test_data_of_the_wrong_kind_are_refused_in_one_sentence(tmp_path, capsys):

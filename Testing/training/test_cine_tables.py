@@ -80,9 +80,7 @@ def recipes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipes")
     for order, (name, title) in enumerate((("plus", "MSTG+"), ("tiny", "tiny"))):
         expected = {"row": title, "order": order}
-        network = {**TINY["network"], "refine": False}
-        stages = [{"iterations": 1, "batch": 1}]
-        values = {**TINY, "network": network, "stages": stages, "expected": expected}
+        values = {**TINY, "stages": [{"iterations": 1, "batch": 1}], "expected": expected}
         (folder / f"{name}-small.yaml").write_text(json.dumps(values))
     return folder
 
@@ -209,7 +207,7 @@ def test_the_table_states_n_seeds_and_what_is_missing(tmp_path):
     text = markdown(rows, 1, 2.0)
     assert (
         "n = 3 test subjects" in text
-        and "the mean of 1 training(s)" in text
+        and "the mean of one training." in text
         and "against MSTG+" in text
     )
     blend = next(line for line in text.splitlines() if line.startswith("| linear blend"))
@@ -226,7 +224,7 @@ def test_from_data_to_table_in_one_command(data, recipes, tmp_path, capsys, monk
     assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == [
         "no motion", "linear blend", "MSTG+", "tiny"
     ]  # fmt: skip
-    assert "2 training(s) with other seeds" in lines[0] and "against tiny" in lines[2]
+    assert "2 trainings with different seeds" in lines[0] and "against tiny" in lines[2]
     with open(tmp_path / "table.csv", newline="") as file:
         found = list(csv.DictReader(file))
     assert len(found) == 3 + 3 + 2 * 2 * 3

@@ -256,6 +256,7 @@ def test_the_papers_recipe_has_its_settings_and_the_ablations_differ_in_one_swit
         ({"cine": {"targets": "some"}}, "targets is 'some'.*ends or all"),
         ({"cine": {"gamma_spread": -1}}, "gamma_spread is -1"),
         ({"stages": [{"iterations": 1, "batch": 1, "crop": [16, 16]}]}, "slices, rows and columns"),
+        ({"stages": [{"iterations": 1, "batch": 1, "crop": [16, 40, 48]}]}, "multiples of 16"),
         ({"augmentation": {"noise": 0.1}}, "augmentation is not for the method mstg"),
         ({"optimization": {"learning_rates": {"motion": 1e-3}}}, "learning_rates lacks mstg"),
         ({"options": {"steps": 4}}, "options has the unknown key 'steps'"),

@@ -20,7 +20,6 @@ TINY: dict[str, Any] = {
         "exact_ends": True,
         "velocity": True,
         "bidirectional": True,
-        "refine": True,
     },
     "weights": {"lambda_eps": 0.0, "lambda_ncc": 1.0, "lambda_smooth": 0.1, "lambda_frame": 1.0},
     "optimization": {

@@ -45,13 +45,17 @@ def _caption(rows: Sequence[RowScores], seeds: int, n_frames: float) -> list[str
     n = len(rows[0].subjects)
     return [
         f"Frames strictly between ED and ES, {n_frames:.1f} per subject; mean ± standard deviation "
-        f"over n = {n} test subjects, each the mean of {seeds} training(s) with other seeds. In "
-        "brackets: the standard deviation of the trainings' means.",
+        f"over n = {n} test subjects, each the mean of {_trainings(seeds)}. In brackets: the "
+        "standard deviation of the trainings' means.",
         "",
         f"p: paired t-test over the {n} subjects against {rows[-1].title}, two-sided, adjusted "
         "after Holm for the rows of the table. Dice: labels of ED carried to ES. Network passes: "
         "for all frames and ES. CPU minutes: of one training.",
     ]
+
+
+def _trainings(seeds: int) -> str:
+    return f"{seeds} trainings with different seeds" if seeds > 1 else "one training"
 
 
 def _cell(one: RowScores, column: str) -> str:
@@ -96,7 +100,7 @@ def card_entry(rows: Sequence[RowScores], seeds: int) -> dict[str, Any]:
     p = {column: p_values(rows, rows[-1].name, column) for column in TESTED}
     return {
         "data": f"{len(rows[0].subjects)} held-out subjects, frames strictly between ED and ES, "
-        f"mean of {seeds} training(s); p: paired t-test over the subjects against "
+        f"mean of {_trainings(seeds)}; p: paired t-test over the subjects against "
         f"{rows[-1].title}, after Holm",
         "command": "make tables-cine",
         "rows": [_card_row(one, p) for one in rows],

@@ -27,6 +27,7 @@ def add_parser(commands: Any) -> None:
     add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
     add("--devices", type=int, default=0, metavar="N", help="processes on each node")
     add("--nodes", type=int, default=0, metavar="N")
+    add("--seed", type=int, metavar="N", help="default: the recipe's")
     add("--precision", choices=("32", "bf16-mixed"), default="", help="default: the recipe's")
     add("--gradient-checkpointing", action="store_true", help="less memory, a little slower")
     add("--threads", type=int, metavar="N", help="CPU threads of each process")
@@ -35,6 +36,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     import sys
+    from dataclasses import replace
 
     import torch
 
@@ -50,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
         torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     recipe = read_recipe(options.recipe)
+    if options.seed is not None:
+        recipe = replace(recipe, seed=options.seed)
     if options.data:
         data = open_data(recipe, options.data)
     elif kind_of(recipe) != "contrast":

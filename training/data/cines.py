@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.methods.mstg.config import SIZE_MULTIPLE
 from training.data.batches import Shard, Validation
 from training.data.beats import Beats
 from training.data.cine_validation import validate
@@ -68,8 +69,11 @@ def check(recipe: Recipe) -> None:
     for stage in recipe.stages:
         if stage.augmentation is not None:
             raise ValueError("a stage's augmentation is for contrasts; see cine.gamma_spread")
-        if len(stage.crop) not in (0, 3) or any(n < 1 for n in stage.crop):
-            raise ValueError(f"the crop {list(stage.crop)} is not made of slices, rows and columns")
+        if len(stage.crop) not in (0, 3) or any(n < 1 or n % SIZE_MULTIPLE for n in stage.crop):
+            raise ValueError(
+                f"the crop {list(stage.crop)} is not made of slices, rows and columns, multiples "
+                f"of {SIZE_MULTIPLE}"
+            )
 
 
 def found(folder: Path) -> bool:

@@ -1,1 +1,1 @@
-"""Training of MSTG and MSTG+: losses, batches, one step, recipes, the loop, and the export."""
+"""MSTG, MSTG+ and DDM: losses, the training method, its frames, and its model card."""
