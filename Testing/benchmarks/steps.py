@@ -1,6 +1,6 @@
 """Few steps and averaged draws: what each costs, and what it gains on the shipped model.
 
-    python -m Testing.benchmarks.steps [--steps 1 2 4] [--draws 1 4 8] [--slices 40]
+    python -m Testing.benchmarks.steps [--steps 1 2 4] [--draws 1 4] [--slices 16]
 
 On the demo's head and, where ../shared lies beside the checkout, on patient 19 of the open MS data
 set, whom the model has never seen: the middle ``--slices`` axial slices. Scores are against the
@@ -80,8 +80,8 @@ def _row(name: str, time_ratio: float | None, scores) -> Row:
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--draws", type=int, nargs="+", default=[1, 4, 8])
-    parser.add_argument("--slices", type=int, default=40)
+    parser.add_argument("--draws", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--slices", type=int, default=16)
     options = parser.parse_args()
     engine = Engine(read_package(shipped_models() / MODEL), options.device)
     for name, (folder, pattern) in HEADS.items():
