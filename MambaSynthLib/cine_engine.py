@@ -176,6 +176,7 @@ class CineEngine:
             noise="none",
             backend=self.backend,
             device=self.device,
+            precision=self._network.places[0].precision,
             warnings=self.warnings(ed, es),
         )
 

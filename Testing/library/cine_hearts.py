@@ -13,6 +13,7 @@ from scipy.ndimage import map_coordinates
 from MambaSynthLib.methods.mstg.config import MSTGConfig
 from MambaSynthLib.methods.mstg.synthesis import Frame
 from MambaSynthLib.package import ModelPackage, write_package
+from MambaSynthLib.provenance import Place
 from MambaSynthLib.volume import Volume
 
 NETWORK = {"channels": [4, 4], "exact_ends": True, "velocity": True, "bidirectional": True}
@@ -77,6 +78,7 @@ class Shifting:
     """A network for which the heart moves ``voxels`` along the rows of the canvas in systole."""
 
     config = MSTGConfig(exact_ends=True, velocity=True)
+    places = (Place("cpu", "fp32"),)
 
     def __init__(self, voxels: float = 1.0) -> None:
         self.voxels, self.motions = voxels, 0
@@ -96,6 +98,7 @@ class Painting:
     """A network without motion that blends its two images."""
 
     config = MSTGConfig(mode="image")
+    places = (Place("cpu", "fp32"),)
 
     def motion(self, ed: np.ndarray, es: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return ed, es

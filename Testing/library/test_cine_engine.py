@@ -271,6 +271,7 @@ def test_a_denser_cine_keeps_every_acquired_frame_to_the_bit(engine_with):
         if source is not None:
             assert np.array_equal(frame.array, cine.frames[source].array)
     record = provenance_of(engine, cine, timeline)
+    assert (record.device, record.precision) == ("cpu", "fp32")
     assert record.acquired == tuple(n + 1 for n, f in enumerate(timeline.acquired) if f is not None)
     assert record.times_ms == timeline.times_ms and "blood pool" in record.phases
     assert Provenance.from_bids(json.loads(json.dumps(record.to_bids()))) == record

@@ -96,6 +96,7 @@ def test_a_synthetic_volume_lies_on_the_grid_of_its_source_and_is_marked(
 
     code, said, _ = called(capsys, "verify", out)
     assert code == 0 and "is synthetic" in said and "tiny-t1w-t2w 1.2.3" in said
+    assert "computed by torch on cpu in fp32" in said
     assert {p.name for p in folder.iterdir()} == {"head.nii.gz", "out.json", out.name}
 
 
@@ -105,6 +106,14 @@ def test_the_mark_inside_the_file_is_enough(run, folder, capsys):
         (folder / name).with_name(f"{name[0]}.json").unlink()
         record = json.loads(called(capsys, "verify", folder / name, "--json")[1])
         assert record["synthetic"] is True and record["provenance"]["Model"] == "tiny-t1w-t2w"
+
+
+def test_verify_repeats_the_warnings_of_the_synthesis(run, folder, head, capsys):
+    affine = head.affine.copy()
+    affine[0, 1] = 5e-5  # a slight shear
+    write_volume(Volume(head.array, affine, "sheared"), folder / "sheared.nii.gz")
+    assert run(source="sheared.nii.gz", out="out.nii.gz")[0] == 0
+    assert "\nwarning: " in called(capsys, "verify", folder / "out.nii.gz")[1]
 
 
 def test_an_acquired_file_carries_no_mark(folder, capsys):

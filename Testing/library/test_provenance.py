@@ -24,6 +24,7 @@ RECORD = Provenance(
     noise="shared",
     backend="torch",
     device="cpu",
+    precision="fp32",
 )
 FULL = replace(
     RECORD,
@@ -59,6 +60,17 @@ def test_the_bids_record_says_what_readers_of_bids_look_for():
     assert FULL.to_bids()["Slices"] == [3, 9]
 
 
+def test_a_record_without_its_precision_is_read_as_older_versions_wrote_it():
+    record, tags = RECORD.to_bids(), RECORD.to_tags()
+    del record["Precision"], tags["MambaSynth.precision"]
+    assert Provenance.from_bids(record) == Provenance.from_tags(tags)
+    assert Provenance.from_bids(record).computing() == "computed by torch on cpu"
+
+
+def test_what_computed_is_said_in_words():
+    assert RECORD.computing() == "computed by torch on cpu in fp32"
+
+
 def test_no_time_is_recorded_unless_asked():
     assert RECORD.created is None
     assert "Created" not in RECORD.to_bids()
@@ -84,6 +96,7 @@ def test_the_sentence_names_mark_contrasts_source_model_and_seed():
         ("Slices", [1, "2"]),
         ("Warnings", "one"),
         ("Warnings", [1]),
+        ("Precision", 32),
         ("Sources", []),
         ("Sources", [{}]),
         ("GeneratedBy", "someone"),
