@@ -23,7 +23,7 @@ from MambaSynthLib.registry import cine_model, list_models, model_for
 from MambaSynthLib.serve import Server
 from MambaSynthLib.volume import Volume
 from Testing.library.cine_hearts import (
-    CINE_CARD,
+    NETWORK,
     Painting,
     Shifting,
     beat,
@@ -255,7 +255,7 @@ def test_a_cine_card_is_parsed(package):
     card = package.card
     assert isinstance(card, CineCard) and card.task == "cine"
     assert card.grid == CineGridSpec("LPS", (2.0, 2.0, 8.0), (16, 16, 16))
-    assert card.network == CINE_CARD["network"] and card.sampling.timesteps == 2000
+    assert card.network == NETWORK and card.sampling.timesteps == 2000
     assert choose_backend("torch").load_network(package, "cpu").config.velocity
 
 

@@ -31,7 +31,7 @@ GROUPS = (
     ("importing", "engine", "cine_engine"),
     ("cine_upsampling", "cohort"),
     ("workers",),
-    ("console", "commands", "serve"),
+    ("console", "commands", "answers", "serve"),
     ("cli", "__main__"),
 )
 RANK = {part: rank for rank, group in enumerate(GROUPS) for part in group}

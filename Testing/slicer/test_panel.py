@@ -1,30 +1,16 @@
 """The panel around the run: models, devices, compare, marks in the views, settings, sample data."""
 
 import hashlib
-import subprocess
 import sys
-import zipfile
 
 import pytest
-from panel import MODULE, ROOT, head, write_model
-from test_real_engine import small_package
+from panel import MODULE, ROOT, head, run_python
 
 SAMPLE = MODULE.parent / "Resources" / "SampleData" / "sub-19_T1w.nii.gz"
 DEMO_HEAD = ROOT / "Testing" / "data" / "head" / "sub-19_T1w.nii.gz"
 
 
 # ------------------------------------------------------------------------------------- import
-
-
-def run_python(code):
-    """Output of a fresh interpreter on the stand-in."""
-    start = f"import sys; sys.path[:0] = [{str(MODULE.parents[1] / 'Testing' / 'slicer')!r}]\n"
-    begin = "from slicerstand.start import start; stand = start()\n"
-    result = subprocess.run(
-        [sys.executable, "-c", start + begin + code], capture_output=True, text=True, timeout=60
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip().splitlines()[-1]
 
 
 def test_importing_the_module_takes_under_300_ms():
@@ -54,148 +40,6 @@ def test_the_library_is_found_in_a_source_checkout():
         "import MambaSynth, MambaSynthLib; print(MambaSynthLib.__file__)"
     )
     assert folder == str(ROOT / "MambaSynthLib" / "__init__.py")
-
-
-# ------------------------------------------------------------------------------------- models
-
-
-def test_the_model_card_is_shown_with_its_text_escaped(panel):
-    panel.choose_model("inverter")
-    text = panel.ui.cardText.toPlainText()
-    for part in ("Fake inverter", "nothing", "Apache-2.0", "<b>&</b>", "SSIM", "0.91"):
-        assert part in text
-    assert panel.ui.sourceSelectorLabel.text == "T1w volume:"
-
-
-def test_the_button_follows_the_target(panel, models):
-    write_model(models, "flair", "FLAIR")
-    panel.widget.models.fill()
-    panel.ui.targetComboBox.currentIndex = panel.ui.targetComboBox.findText("FLAIR")
-    assert panel.ui.applyButton.text == "Synthesize FLAIR"
-    assert panel.ui.modelComboBox.currentData == "flair"
-
-
-def test_without_models_the_panel_says_what_to_do(panel, models, monkeypatch):
-    import shutil
-
-    from MambaSynthLib import registry
-
-    monkeypatch.setattr(registry, "shipped_models", lambda: models)
-    shutil.rmtree(models)
-    head()
-    panel.widget.models.fill()
-    assert "Import a model package" in panel.ui.cardText.toPlainText()
-    assert panel.ui.applyButton.toolTip == "Import a model package first, under Models."
-    assert not panel.ui.applyButton.enabled
-
-
-def test_a_damaged_card_does_not_keep_the_others_from_being_shown(panel, models):
-    (models / "broken" / "model.json").write_text("{")
-    panel.widget.models.fill()
-    assert panel.ui.modelComboBox.findData("broken") < 0
-    assert panel.ui.modelComboBox.findData("inverter") >= 0
-
-
-def real_package(folder):
-    """A complete package, as the library writes it."""
-    return small_package(folder).folder
-
-
-def zipped(folder, path):
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in folder.iterdir():
-            archive.write(file, f"{folder.name}/{file.name}")
-    return path
-
-
-def import_file(panel, path):
-    panel.stand.record.answers.append(lambda _: str(path))
-    panel.ui.importFileButton.click()
-
-
-def test_a_model_is_imported_from_a_zip_file_selected_and_deleted_again(panel, tmp_path):
-    import qt
-
-    import_file(panel, zipped(real_package(tmp_path), tmp_path / "tiny.zip"))
-    assert panel.ui.modelComboBox.currentData == "small"
-    folder = panel.widget.models.current().folder
-    assert (folder / "weights.safetensors").exists() and panel.ui.deleteModelButton.enabled
-    panel.stand.record.answers.append(lambda dialog: qt.QMessageBox.Yes)
-    panel.ui.deleteModelButton.click()
-    assert "Delete the model Small" in panel.stand.record.dialogs[-1].text
-    assert not folder.exists() and panel.ui.modelComboBox.findData("small") < 0
-
-
-def test_a_model_is_imported_from_a_folder(panel, tmp_path):
-    folder = real_package(tmp_path)
-    panel.stand.record.answers.append(lambda _: str(folder))
-    panel.ui.importFolderButton.click()
-    assert panel.ui.modelComboBox.currentData == "small"
-
-
-def test_models_that_came_with_the_extension_cannot_be_deleted(panel):
-    panel.choose_model("inverter")
-    assert not panel.ui.deleteModelButton.enabled
-
-
-def flip_a_bit(folder):
-    path = folder / "weights.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-
-
-def test_a_damaged_model_is_refused_in_a_dialog_and_leaves_nothing(panel, tmp_path):
-    from MambaSynthLib.registry import user_models
-
-    folder = real_package(tmp_path)
-    flip_a_bit(folder)
-    panel.expect_dialog()
-    panel.stand.record.answers.insert(0, lambda _: str(folder))
-    panel.ui.importFolderButton.click()
-    assert "sha256" in panel.stand.record.dialogs[-1].text
-    assert list(user_models().rglob("*")) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("../model.json", "leads out of the package"),
-        ("/etc/model.json", "leads out of the package"),
-        ("C:\\model.json", "leads out of the package"),
-    ],
-)
-def test_a_zip_file_that_leads_out_of_its_folder_is_refused(panel, tmp_path, name, reason):
-    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
-        archive.writestr(name, "{}")
-    panel.expect_dialog()
-    panel.stand.record.answers.insert(0, lambda _: str(tmp_path / "bad.zip"))
-    panel.ui.importFileButton.click()
-    assert reason in panel.stand.record.dialogs[-1].text
-
-
-def test_a_file_that_is_no_zip_is_refused(panel, tmp_path):
-    (tmp_path / "page.zip").write_text("<html>404</html>")
-    panel.expect_dialog()
-    panel.stand.record.answers.insert(0, lambda _: str(tmp_path / "page.zip"))
-    panel.ui.importFileButton.click()
-    assert "is no intact zip file" in panel.stand.record.dialogs[-1].text
-
-
-def test_a_model_that_is_installed_already_is_refused(panel, tmp_path):
-    path = zipped(real_package(tmp_path), tmp_path / "tiny.zip")
-    import_file(panel, path)
-    panel.expect_dialog()
-    panel.stand.record.answers.insert(0, lambda _: str(path))
-    panel.ui.importFileButton.click()
-    assert "exists already" in panel.stand.record.dialogs[-1].text
-
-
-def test_a_cancelled_file_dialog_changes_nothing(panel):
-    before = panel.ui.modelComboBox.count
-    panel.stand.record.answers.append(lambda _: "")
-    panel.ui.importFileButton.click()
-    assert panel.ui.modelComboBox.count == before
 
 
 # -------------------------------------------------------------------------- devices, log, keys
