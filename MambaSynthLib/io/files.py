@@ -21,7 +21,7 @@ from MambaSynthLib.io import mha, nifti, nrrd
 from MambaSynthLib.io.atomic import commit, commit_pair, staged
 from MambaSynthLib.io.decoded import Decoded, Frame
 from MambaSynthLib.io.dicom_series import holds_dicom, read_dicom_volume
-from MambaSynthLib.io.geometry import Affine, check_affine
+from MambaSynthLib.io.geometry import check_affine
 from MambaSynthLib.io.marks import (
     SyntheticMark,
     mark_in_name,
@@ -36,7 +36,7 @@ from MambaSynthLib.io.output import check_output
 from MambaSynthLib.io.payload import check_file, opened, shown
 from MambaSynthLib.io.rawdata import packed
 from MambaSynthLib.provenance import Provenance
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.volume import Affine, Volume
 
 __all__ = [
     "SyntheticMark",

@@ -17,7 +17,7 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.decoded import Decoded, Frame
-from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, Affine, in_millimeters, unit_note
+from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, in_millimeters, unit_note
 from MambaSynthLib.io.payload import (
     check_room,
     check_size,
@@ -27,6 +27,7 @@ from MambaSynthLib.io.payload import (
     shown,
 )
 from MambaSynthLib.io.rawdata import image_data, numbers, packed, text_lines, whole_numbers
+from MambaSynthLib.volume import Affine
 
 TYPES = {
     "int8": "signed char, int8, int8_t",

@@ -17,14 +17,13 @@ from MambaSynthLib.io.cine_files import read_cine
 from MambaSynthLib.io.cine_writing import write_cine
 from MambaSynthLib.io.dicom_series import read_dicom_volume
 from MambaSynthLib.io.files import read_marks, read_volume, write_volume
-from MambaSynthLib.provenance import Provenance
 from Testing.library.cine_hearts import beat
+from Testing.provenance_records import CINE_RECORD
 
 TIMES = (0.0, 100.0, 250.0, 400.0)
-RECORD = Provenance(
-    "mstg", "tiny-cine", "0.1.0", "5" * 64, "ED + ES", "cine", "beat", "6" * 64, 0, 1, 1, "none",
-    "torch", "cpu", times_ms=TIMES, acquired=(1, 4), phases="ED frame 1, ES frame 3: found",
-)  # fmt: skip
+RECORD = replace(
+    CINE_RECORD, times_ms=TIMES, acquired=(1, 4), phases="ED frame 1, ES frame 3: found"
+)
 
 
 def four_dimensional(path, times=None, unit="msec", step=40.0):

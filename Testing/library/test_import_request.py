@@ -1,4 +1,4 @@
-"""The child process imports a model: complete or not at all, with progress; cancel leaves nothing."""
+"""The child process imports a model: complete or not at all; a cancelled import leaves nothing."""
 
 import json
 import os

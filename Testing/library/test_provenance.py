@@ -8,24 +8,8 @@ import pytest
 from MambaSynthLib import __version__
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.provenance import MARK, Provenance
+from Testing.provenance_records import RECORD
 
-RECORD = Provenance(
-    method="cravim",
-    model_id="t1w-to-t2w",
-    model_version="1.0",
-    weights_sha256="a" * 64,
-    source_contrast="T1w",
-    target_contrast="T2w",
-    source_name="sub-01_T1w.nii.gz",
-    source_sha256="b" * 64,
-    seed=7,
-    steps=4,
-    samples=1,
-    noise="shared",
-    backend="torch",
-    device="cpu",
-    precision="fp32",
-)
 FULL = replace(
     RECORD,
     slices=(3, 9),

@@ -228,7 +228,7 @@ MISTAKES = (
         f"{PARTS}/import_run.py",
         '        return {"path": str(self.path)}\n',
         "        from MambaSynthLib.importing import read_package\n\n"
-        "        read_package(self.path).read_weights()\n"
+        "        if self.path.is_dir():\n            read_package(self.path).read_weights()\n"
         '        return {"path": str(self.path)}\n',
         "test_panel_models.py",
     ),
