@@ -137,7 +137,7 @@ MISTAKES = (
         f"{PARTS}/mrml.py",
         'node.IsA("vtkMRMLLabelMapVolumeNode")',
         'node.IsA("vtkMRMLLabelMapNode")',
-        "test_trouble.py",
+        "test_unfit_sources.py",
     ),
     Mistake(
         "files of a run stay behind",

@@ -144,3 +144,13 @@ class Panel:
 
     def close(self):
         self.stand.modules.unload_scripted(self.module)
+
+
+def dialog_after(panel, action):
+    """The one dialog that ``action`` leads to."""
+    panel.expect_dialog()
+    action()
+    panel.wait(lambda: not panel.stand.record.answers)
+    panel.wait_idle()
+    assert panel.files_left() == []
+    return panel.stand.record.dialogs[-1]
