@@ -32,6 +32,7 @@ from MambaSynthLib.io.marks import (
     suffix_of,
 )
 from MambaSynthLib.io.nifti_geometry import Prefer
+from MambaSynthLib.io.nrrd_header import read_header
 from MambaSynthLib.io.output import check_output
 from MambaSynthLib.io.payload import check_file, opened, shown
 from MambaSynthLib.io.rawdata import packed
@@ -111,7 +112,7 @@ def read_marks(path: str | Path) -> SyntheticMark | None:
         mark = mark_in_texts(nifti.texts(path, compressed=suffix == ".nii.gz"))
     elif suffix in (".nrrd", ".nhdr"):
         with opened(path) as stream:
-            mark = mark_in_tags("NRRD key/values", nrrd.read_header(stream, name).tags)
+            mark = mark_in_tags("NRRD key/values", read_header(stream, name).tags)
     elif suffix in (".mha", ".mhd"):
         with opened(path) as stream:
             mark = mark_in_tags("MetaImage key/values", mha.read_header(stream, name))
