@@ -23,6 +23,7 @@ from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage
 from MambaSynthLib.preparation import prepare
 from MambaSynthLib.provenance import Place, Provenance, fallback_warnings
+from MambaSynthLib.suitability import doubts
 from MambaSynthLib.volume import Volume
 
 NOISES = ("per-slice", "shared")
@@ -163,6 +164,10 @@ class Engine:
             None if deviation is None else source.with_array(deviation, f"{name} spread"),
         )
 
+    def warnings(self, source: Volume) -> tuple[str, ...]:
+        """What the user should know about a source before its synthesis is believed."""
+        return (*source.notes, *doubts(source, self.card.source_contrasts[0]))
+
     def _draws(
         self,
         slices: Stack,
@@ -208,7 +213,7 @@ class Engine:
             device=", ".join(place.device for place in places),
             precision=", ".join(place.precision for place in places),
             slices=request.slices,
-            warnings=(*source.notes, *fallback_warnings(places, self.device)),
+            warnings=(*self.warnings(source), *fallback_warnings(places, self.device)),
         )
 
 

@@ -17,6 +17,8 @@ What reading does with a file that is not plain and sound:
 | text, web page, folder, pipe, empty, missing                 | refused                        |
 | detached header that names a file outside its folder         | refused                        |
 | marked as synthetic                                          | noted; refused where asked     |
+| from another machine than MR, by DICOM or the sidecar        | refused; an odd modality noted |
+| a localizer, by DICOM Image Type                             | read, with a named warning     |
 
 A cine is read by ``cine_files``: the same checks for 4-D files, and one frame is refused. A folder
 with one DICOM series is a volume where each slice is there once, and a cine where each is there at

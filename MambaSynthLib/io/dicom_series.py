@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from MambaSynthLib.cine import Cine, of_frames
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.dicom_stack import SAME_TIME_MS, Slice, affine_of, by_place, by_time
+from MambaSynthLib.io.modality import check_modality
 from MambaSynthLib.io.payload import check_size, shown
+from MambaSynthLib.provenance import MARK
 from MambaSynthLib.volume import Volume
 
 MOST_FILES = 20_000
@@ -189,19 +191,38 @@ def _equal(one: Any, other: Any) -> bool:
 def _notes(slices: list[Slice], name: str, allow_synthetic: bool) -> tuple[str, ...]:
     first = slices[0].dataset
     notes: tuple[str, ...] = ()
-    if any(str(getattr(one.dataset, "SyntheticData", "NO")).upper() == "YES" for one in slices):
+    marks = [mark for one in slices if (mark := _synthetic_mark(one.dataset))]
+    if marks:
         if not allow_synthetic:
             raise FileError(
-                f"{name}: is synthetic already (DICOM Synthetic Data is YES); use an acquired "
-                "series, or allow it with --allow-synthetic-input."
+                f"{name}: is synthetic already ({marks[0]}); use an acquired series, or allow it "
+                "with --allow-synthetic-input."
             )
-        notes += ("synthetic source: DICOM Synthetic Data is YES",)
-    modality = str(getattr(first, "Modality", "") or "unknown")
-    if modality != "MR":
-        notes += (f"modality: the series says {modality}, not MR",)
+        notes += (f"synthetic source: {marks[0]}",)
+    for modality in sorted({str(getattr(one.dataset, "Modality", "")) for one in slices}):
+        notes += check_modality(modality or "unknown", name)
+    if any("LOCALIZER" in _image_type(one.dataset) for one in slices):
+        notes += ("localizer: the series is a scout (DICOM Image Type), not made for reading",)
     if str(getattr(first, "PhotometricInterpretation", "")) == "MONOCHROME1":
         notes += ("inverted: the series is stored with white as zero (MONOCHROME1)",)
     return notes
+
+
+def _synthetic_mark(dataset: Any) -> str:
+    """The DICOM attribute that says so; '' where none does."""
+    if str(getattr(dataset, "SyntheticData", "NO")).upper() == "YES":
+        return "DICOM Synthetic Data is YES"
+    if "SYNTHETIC" in _image_type(dataset):
+        return "DICOM Image Type says SYNTHETIC"
+    if str(getattr(dataset, "ImageComments", "")).startswith(MARK):
+        return f"DICOM Image Comments say {MARK}"
+    return ""
+
+
+def _image_type(dataset: Any) -> tuple[str, ...]:
+    """The values of Image Type, DICOM PS3.3 C.8.3.1.1.1."""
+    value = getattr(dataset, "ImageType", None) or ()
+    return tuple(str(part).upper() for part in ([value] if isinstance(value, str) else value))
 
 
 # --- the pixels -----------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from MambaSynthLib.io.marks import (
     sidecar_of,
     suffix_of,
 )
+from MambaSynthLib.io.modality import check_sidecar
 from MambaSynthLib.io.nifti_geometry import Prefer
 from MambaSynthLib.io.nrrd_header import read_header
 from MambaSynthLib.io.output import check_output
@@ -86,7 +87,7 @@ def read_volume(
     with np.errstate(over="ignore", invalid="ignore"):  # headers hold any number; all are checked
         decoded = _decode(path, suffix_of(path), prefer)
         affine = flipped(decoded.affine, decoded.frame)
-        notes = decoded.notes + check_affine(affine, name)
+        notes = decoded.notes + check_affine(affine, name) + check_sidecar(path)
         array, value_notes = as_float32(decoded.values, name, nan_as_zero)
     mark = read_marks(path)
     if mark is not None:

@@ -273,6 +273,32 @@ def test_rescaling_of_each_slice_inversion_and_synthetic_marks_are_heeded(tmp_pa
         read_cine(synthetic, allow_synthetic=False)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"ImageType": ["DERIVED", "SECONDARY", "OTHER", "SYNTHETIC"]}, "Image Type"),
+        ({"ImageComments": "SYNTHETIC - NOT FOR DIAGNOSIS"}, "Image Comments"),
+    ],
+)
+def test_every_mark_that_dicom_can_hold_counts(tmp_path, attributes, said):
+    series = dicom_series(tmp_path, change=edit(**attributes))
+    assert any(said in note for note in read_cine(series).notes)
+    with pytest.raises(FileError, match=f"synthetic already .*{said}"):
+        read_cine(series, allow_synthetic=False)
+
+
+@pytest.mark.parametrize("modality", ["CT", "PT", "US"])
+def test_a_series_of_another_machine_is_refused(tmp_path, modality):
+    with pytest.raises(FileError, match=f"is no MR image .its modality is {modality}"):
+        read_cine(dicom_series(tmp_path, change=edit(Modality=modality)))
+
+
+def test_an_odd_modality_and_a_localizer_are_noted(tmp_path):
+    odd = edit(Modality="WSD", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    notes = " ".join(read_cine(dicom_series(tmp_path, change=odd)).notes)
+    assert "modality: the series says WSD, not MR" in notes and "localizer" in notes
+
+
 def test_a_series_with_each_slice_once_is_a_volume(tmp_path):
     one = dicom_series(tmp_path / "d", frames=beat()[:1])
     np.testing.assert_array_equal(read_dicom_volume(one).array, beat()[0].array.round())

@@ -22,7 +22,7 @@ LIBRARY = [name for name in FILES if name.startswith("MambaSynthLib/")]
 # Imports at file scope point to the same group or to one above it.
 GROUPS = (
     ("__init__", "errors", "volume", "provenance", "diffusion", "card"),
-    ("grid", "intensity", "metrics", "cine", "cine_metrics"),
+    ("grid", "intensity", "metrics", "suitability", "cine", "cine_metrics"),
     ("cine_phases", "cine_timeline"),
     (
         "preparation",

@@ -1,5 +1,7 @@
 """What cannot be synthesized from, and why: the button is off and says so."""
 
+import json
+
 import numpy as np
 import pytest
 from panel import head, oblique
@@ -82,6 +84,21 @@ def test_a_synthetic_volume_is_refused_as_a_source(panel):
     head()
     output = panel.synthesize()
     assert "is synthetic itself" in tooltip_for(panel, output)
+
+
+def test_a_volume_loaded_from_a_file_with_a_synthetic_sidecar_is_refused(panel, tmp_path):
+    import slicer
+
+    for name, synthetic in (("made", True), ("acquired", False)):
+        volume = head(name)
+        slicer.util.saveNode(volume, str(tmp_path / f"{name}.nii.gz"))
+        (tmp_path / f"{name}.json").write_text(json.dumps({"Synthetic": synthetic}))
+        slicer.mrmlScene.RemoveNode(volume)
+    acquired = slicer.util.loadVolume(str(tmp_path / "acquired.nii.gz"))
+    made = slicer.util.loadVolume(str(tmp_path / "made.nii.gz"))
+    assert "made is synthetic itself" in tooltip_for(panel, made)
+    panel.ui.sourceSelector.setCurrentNode(acquired)
+    assert panel.ui.applyButton.enabled
 
 
 def test_the_source_cannot_be_its_own_output(panel):
