@@ -8,7 +8,7 @@
 | -           | ``axis_codes``  | 'LPS'.. | direction of growing index, per array axis          |
 
 RAS (right, anterior, superior are positive) is the one convention inside the library; the only
-place that knows LPS is ``io/files.py``.
+place that turns LPS into it is ``io/geometry.py``.
 """
 
 from __future__ import annotations

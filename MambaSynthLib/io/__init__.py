@@ -24,5 +24,10 @@ A cine is read by ``cine_files``: the same checks for 4-D files, and one frame i
 with one DICOM series is a volume where each slice is there once, and a cine where each is there at
 as many times; what does not form a full, straight, even grid is refused (``dicom_series``).
 
+World axes become RAS in ``geometry.flipped`` and nowhere else. To add a format: a module with
+``decode(path) -> Decoded`` (values as stored, affine in the file's own frame) and, to write it,
+``encode``; its suffix in ``marks.SUFFIXES`` and ``files.READABLE``; a branch in ``files._decode``,
+``files._encode`` and ``files.read_marks``; and a row in the tests ``test_files_*``.
+
 Marks, provenance and the write-check-rename of outputs are in ``marks``, ``output`` and ``atomic``.
 """

@@ -18,8 +18,8 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.io import nifti, nrrd
 from MambaSynthLib.io.acdc import phases_beside
 from MambaSynthLib.io.dicom_series import holds_dicom, read_series
-from MambaSynthLib.io.files import as_float32, flipped, read_marks, read_volume
-from MambaSynthLib.io.geometry import check_affine
+from MambaSynthLib.io.files import as_float32, read_marks, read_volume
+from MambaSynthLib.io.geometry import check_affine, flipped
 from MambaSynthLib.io.marks import suffix_of
 from MambaSynthLib.io.modality import check_sidecar
 from MambaSynthLib.io.nifti_geometry import Prefer

@@ -26,7 +26,8 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.io import nifti, nrrd_header
 from MambaSynthLib.io.atomic import commit_pair, staged, staged_from, telling
 from MambaSynthLib.io.cine_files import READABLE, TABLE
-from MambaSynthLib.io.files import flipped, write_volume
+from MambaSynthLib.io.files import write_volume
+from MambaSynthLib.io.geometry import flipped
 from MambaSynthLib.io.marks import sidecar_of, suffix_of
 from MambaSynthLib.io.output import check_output
 from MambaSynthLib.io.payload import printable, shown

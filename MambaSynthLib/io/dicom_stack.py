@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.geometry import check_affine
+from MambaSynthLib.io.geometry import check_affine, flipped
 from MambaSynthLib.io.payload import shown
 
 SAME_SLICE_MM = 0.05  # between two positions along the normal that are one slice
@@ -88,7 +88,7 @@ def affine_of(slices: list[Slice], stacks: list[list[Slice]], name: str) -> NDAr
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * across, column * down, step
     affine[:3, 3] = places[0]
-    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    ras = flipped(affine, "LPS")
     check_affine(ras, name)
     return ras
 

@@ -1,6 +1,6 @@
 """Volumes to and from NIfTI, NRRD and MetaImage files.
 
-The one place where LPS becomes RAS. Reading refuses what other readers guess (the package's
+Reading refuses what other readers guess (the package's
 docstring lists it); writing marks what is synthetic, checks what it wrote, and leaves all of it or
 nothing.
 """
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io import mha, nifti, nrrd
 from MambaSynthLib.io.atomic import commit, commit_pair, staged
-from MambaSynthLib.io.decoded import Decoded, Frame
+from MambaSynthLib.io.decoded import Decoded
 from MambaSynthLib.io.dicom_series import holds_dicom, read_dicom_volume
-from MambaSynthLib.io.geometry import check_affine
+from MambaSynthLib.io.geometry import check_affine, flipped
 from MambaSynthLib.io.marks import (
     SyntheticMark,
     mark_in_name,
@@ -38,7 +38,7 @@ from MambaSynthLib.io.output import check_output
 from MambaSynthLib.io.payload import check_file, opened, shown
 from MambaSynthLib.io.rawdata import packed
 from MambaSynthLib.provenance import Provenance
-from MambaSynthLib.volume import Affine, Volume
+from MambaSynthLib.volume import Volume
 
 __all__ = [
     "SyntheticMark",
@@ -50,11 +50,6 @@ __all__ = [
 ]
 
 READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-TO_RAS: dict[Frame, tuple[int, ...]] = {
-    "RAS": (1, 1, 1, 1),
-    "LAS": (-1, 1, 1, 1),
-    "LPS": (-1, -1, 1, 1),
-}
 EXACT_FLOAT32 = 2**24  # whole numbers beyond this may be rounded
 
 
@@ -139,12 +134,6 @@ def _decode(path: Path, suffix: str, prefer: Prefer = None) -> Decoded:
     raise FileError(
         f"{shown(path)}: is of no readable format; save it as one of {', '.join(READABLE)}."
     )
-
-
-def flipped(affine: Affine, frame: Frame) -> Affine:
-    """``affine`` between ``frame`` and RAS; the flip is its own inverse."""
-    turned: Affine = np.array(TO_RAS[frame])[:, None] * affine
-    return turned
 
 
 def as_float32(

@@ -1,10 +1,11 @@
-"""Voxel-to-world maps of files: how oblique their axes may be, and their units."""
+"""Voxel-to-world maps of files: the one place where LPS becomes RAS, limits of axes, and units."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.decoded import Frame
 from MambaSynthLib.volume import Affine, affine_problem, spacing
 
 ROUNDING_SHEAR = 1e-5  # |cosine| between axes that rounded headers show
@@ -13,6 +14,17 @@ NO_PATIENT_GEOMETRY = (
     "no patient geometry: the file states no position or orientation, so left and right are "
     "unknown; the axes are taken as ITK and 3D Slicer take them"
 )
+TO_RAS: dict[Frame, tuple[int, ...]] = {
+    "RAS": (1, 1, 1, 1),
+    "LAS": (-1, 1, 1, 1),
+    "LPS": (-1, -1, 1, 1),
+}
+
+
+def flipped(affine: Affine, frame: Frame) -> Affine:
+    """``affine`` between ``frame`` and RAS; the flip is its own inverse."""
+    turned: Affine = np.array(TO_RAS[frame])[:, None] * affine
+    return turned
 
 
 def check_affine(affine: Affine, name: str) -> tuple[str, ...]:
