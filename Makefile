@@ -3,7 +3,8 @@
 # make slicer the tests of the 3D Slicer module, on Slicer's MRML library; part of make test
 # make tables Tables 1 and 2 of CRAViM in miniature, into out/tables and training/README.md; it goes on
 #             where it was stopped. Needs label maps and two registered patients, see training/README.md
-# make bench  scan, network, volume, steps, int8, start-up: tables, CSV, plots in out/bench
+# make bench  scan, network, volume, training iteration, cine, steps, int8, start-up: tables, CSV, plots
+#             in out/bench
 #
 # make tables-cine  train and score the cine methods side by side: table, CSV, picture in OUT;
 #             STACKS=scd_lvsegs.npz; on a CPU the small setting, DEVICE=cuda the full one;
@@ -42,8 +43,10 @@ bench: $(VENV)/test.done
 	  python -m Testing.benchmarks.scan --threads $$threads && \
 	  python -m Testing.benchmarks.network --others --compile --threads $$threads && \
 	  python -m Testing.benchmarks.volume --threads $$threads || exit; done
-	$(IN_VENV) for what in onnx_vs_torch int8 steps startup; do \
+	$(IN_VENV) python -m Testing.benchmarks.volume --slices 10 --pixels 128 256 512
+	$(IN_VENV) for what in training cine int8 steps startup; do \
 	  python -m Testing.benchmarks.$$what || exit; done
+	$(IN_VENV) python -m Testing.benchmarks.summary out/bench --readme README.md
 
 # Folders of label maps and of two patients with T1_MNI.nii.gz and T2_MNI.nii.gz (the second is tested on)
 LABELS ?= ../shared/data/brain_labels/training_label_maps

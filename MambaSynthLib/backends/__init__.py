@@ -1,7 +1,7 @@
 """The runtimes that can compute a network. Each is one file, imported only when it is chosen.
 
 ``auto`` takes PyTorch where it is installed, being the faster of the two
-(``Testing/benchmarks/onnx_vs_torch.py``), unless only ONNX Runtime can serve the GPU that is asked
+(``Testing/benchmarks/network.py``), unless only ONNX Runtime can serve the GPU that is asked
 for; and ONNX Runtime, which is much smaller, otherwise. Both read the same weights file and agree
 to rounding.
 """

@@ -28,8 +28,9 @@ SHORTEST_LANE = 32  # tokens
 SHORTEST_TRAINED_BLOCK = 8  # tokens; the states between blocks are what training keeps
 LONGEST_BLOCK = 128
 # (values per token below which a sequence is cut, values per token of its lanes together, values
-# per block). On a CPU a block fills half of a core's second-level cache; a GPU wants few launches.
-CPU_SIZES = (1 << 10, 1 << 14, 1 << 17)
+# per block). On a CPU a block, three times its values, stays in a core's second-level cache; a GPU
+# wants few launches.
+CPU_SIZES = (1 << 10, 1 << 14, 3 << 15)
 GPU_SIZES = (1 << 20, 1 << 20, 1 << 22)
 
 
@@ -63,7 +64,7 @@ def selective_scan_blocked(
         x[:, None].expand(len(u), -1, lanes, *x.shape[1:]).flatten(0, 2)
         for x in (A.transpose(-1, -2), D)
     )  # (S,N,D), (S,D)
-    y = _BlockedScan.apply(*sequences, rates, lanes, block).addcmul_(sequences[0], skip)  # (T,S,D)
+    y = _BlockedScan.apply(*sequences, rates, skip, lanes, block)  # (T,S,D)
     return y.transpose(0, 1).reshape(len(u), len(A), -1, u.shape[3])[:, :, :length]
 
 
@@ -77,7 +78,7 @@ def _to_lanes(x: Tensor, lanes: int) -> Tensor:
 
 
 class _BlockedScan(torch.autograd.Function):
-    """sum_n C_l h_l; u, delta (T,S,D), B, C (T,S,N), rates (S,N,D) -> (T,S,D)."""
+    """y (T,S,D) of u, delta (T,S,D), B, C (T,S,N), rates (S,N,D) and skip (S,D), Eq. 2."""
 
     @staticmethod
     def forward(
@@ -87,22 +88,25 @@ class _BlockedScan(torch.autograd.Function):
         B: Tensor,
         C: Tensor,
         rates: Tensor,
+        skip: Tensor,
         lanes: int,
         block: int,
     ) -> Tensor:
-        states = _States(u, delta, B, rates, block)
+        states = _States(u, delta, B, rates, block, in_turn=True)
         keep = any(ctx.needs_input_grad)
         entries = u.new_empty((len(states), *rates.shape) if keep else 0)
         y = u.new_empty(u.shape)
-        states.enter(states.first(lanes))
+        states.enter(0, states.first(lanes))
         outputs = y.unsqueeze(-2).split(block)  # (t,S,1,D)
         readouts = C.contiguous().unsqueeze(-2).split(block)  # (t,S,1,N)
-        for index, (readout, out) in enumerate(zip(readouts, outputs, strict=True)):
+        skip_ = skip.unsqueeze(-2)  # (S,1,D)
+        pieces = zip(readouts, outputs, u.unsqueeze(-2).split(block), strict=True)
+        for index, (readout, out, u_) in enumerate(pieces):
             if keep:
-                entries[index] = states.entry
+                entries[index] = states.entry(index)
             torch.matmul(readout, states.advance(index), out=out)
-            states.carry(index)
-        ctx.save_for_backward(u, delta, B, C, rates, entries)
+            out.addcmul_(u_, skip_)
+        ctx.save_for_backward(u, delta, B, C, rates, skip, entries)
         ctx.sizes = lanes, block
         return y
 
@@ -115,82 +119,100 @@ class _BlockedScan(torch.autograd.Function):
 
     @staticmethod
     def _adjoint(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        u, delta, B, C, rates, entries = ctx.saved_tensors
+        u, delta, B, C, rates, skip, entries = ctx.saved_tensors
         lanes, block = ctx.sizes
-        states = _States(u, delta, B, rates, block)
+        states = _States(u, delta, B, rates, block, in_turn=False)
         adjoints = _Adjoints(states, C, dy, lanes)
         du, ddelta, dB, dC = (x.new_empty(x.shape) for x in (u, delta, B, C))
         drates = torch.zeros_like(rates)
         pieces = zip(*(x.split(block) for x in (u, delta, B, dy, du, ddelta, dB, dC)), strict=True)
         for index, piece in reversed(list(enumerate(pieces))):
             u_, delta_, B_, dy_, du_, ddelta_, dB_, dC_ = piece
-            states.enter(entries[index])
+            states.enter(index, entries[index])
             h = states.advance(index)
             torch.matmul(h, dy_.unsqueeze(-1), out=dC_.unsqueeze(-1))
             g = adjoints.retreat(index)
-            torch.matmul(g, (delta_ * u_).unsqueeze(-1), out=dB_.unsqueeze(-1))
+            torch.matmul(g, states.inputs(index).mT, out=dB_.unsqueeze(-1))
             dx = torch.matmul(B_.unsqueeze(-2), g).squeeze(-2)  # d loss / d (delta_l u_l)
             pull = g.mul_(states.before(index))
             pull.mul_(states.decays[: len(g)])  # d loss / d (delta_l A)
             for token_pull, token_delta in zip(pull, delta_.unsqueeze(-2), strict=True):
                 drates.addcmul_(token_pull, token_delta)
-            torch.mul(dx, delta_, out=du_)
+            torch.addcmul(dy_ * skip, dx, delta_, out=du_)
             torch.addcmul(pull.mul_(rates).sum(-2), dx, u_, out=ddelta_)
-        return du, ddelta, dB, dC, drates, None, None
+        return du, ddelta, dB, dC, drates, (dy * u).sum(0), None, None
 
 
 class _Block:
     """The memory of a block of tokens, cut once: slicing for each block would take as long as
-    computing it.
+    computing it. ``states`` (t,S,N,D) follow on ``entry`` (S,N,D).
     """
 
-    def __init__(self, states: Tensor, decays: Tensor, tokens: int) -> None:
-        self.before, self.after = states[:tokens], states[1 : tokens + 1]  # (t,S,N,D)
-        self.decays = decays[:tokens]
-        self.pairs = list(zip(self.after.unbind(0), self.decays.unbind(0), strict=True))
-        self.last = states[tokens]
+    def __init__(self, entry: Tensor, states: Tensor, decays: Tensor, inputs: Tensor) -> None:
+        self.entry, self.states, self.decays, self.inputs = entry, states, decays, inputs
+        self.pairs = list(zip(states.unbind(0), decays.unbind(0), strict=True))
+
+    def first(self, tokens: int) -> _Block:
+        """The same memory for a shorter block."""
+        return _Block(self.entry, *(x[:tokens] for x in (self.states, self.decays, self.inputs)))
 
 
 class _States:
-    """h_l = exp(delta_l A) h_{l-1} + delta_l B_l u_l, one block at a time, in reused memory."""
+    """h_l = exp(delta_l A) h_{l-1} + delta_l B_l u_l, one block at a time, in reused memory.
 
-    def __init__(self, u: Tensor, delta: Tensor, B: Tensor, rates: Tensor, block: int) -> None:
+    ``in_turn``: two halves of the memory take turns, and a block enters where the one before it
+    ended. Otherwise all blocks lie in the second half, right behind the state they enter from.
+    """
+
+    def __init__(
+        self, u: Tensor, delta: Tensor, B: Tensor, rates: Tensor, block: int, *, in_turn: bool
+    ) -> None:
         self.delta, self.rates, self.block = delta, rates.contiguous(), block
-        steps = delta.unsqueeze(-2).split(block)  # (t,S,1,D)
-        inputs = (delta * u).unsqueeze(-2).split(block)  # (t,S,1,D)
+        steps, tokens = (x.unsqueeze(-2).split(block) for x in (delta, u))  # (t,S,1,D)
         maps = B.contiguous().unsqueeze(-1).split(block)  # (t,S,N,1)
         self.decays = u.new_empty((block, *rates.shape))
-        states = u.new_empty((block + 1, *rates.shape))  # the first is the entry
-        self.entry = states[0]
-        whole, rest = (_Block(states, self.decays, len(x)) for x in (steps[0], steps[-1]))
-        memory = [whole] * (len(steps) - 1) + [rest]
-        self._blocks = list(zip(steps, inputs, maps, memory, strict=True))
+        inputs = u.new_empty(steps[0].shape)
+        self._memory = u.new_empty((2 * block, *rates.shape))
+        halves = [
+            _Block(
+                self._memory[first - 1], self._memory[first : first + block], self.decays, inputs
+            )
+            for first in (0, block)
+        ]
+        blocks = [halves[index % 2 if in_turn else 1] for index in range(len(steps))]
+        blocks[-1] = blocks[-1].first(len(steps[-1]))
+        self._blocks = list(zip(steps, tokens, maps, blocks, strict=True))
         self._floor = _exponent_floor(delta, self.rates)
 
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def enter(self, h: Tensor) -> None:
-        """Start the next block from ``h`` (S,N,D)."""
-        self.entry.copy_(h)
+    def enter(self, index: int, h: Tensor) -> None:
+        """Start a block from ``h`` (S,N,D)."""
+        self.entry(index).copy_(h)
 
-    def carry(self, index: int) -> None:
-        """Start the next block where this one ended."""
-        self.entry.copy_(self._blocks[index][3].last)
+    def entry(self, index: int) -> Tensor:
+        """(S,N,D) the state before the block."""
+        return self._blocks[index][3].entry
 
     def before(self, index: int) -> Tensor:
-        """(t,S,N,D) the state before each token of the block."""
-        return self._blocks[index][3].before
+        """(t,S,N,D) the state before each token of the block, unless the halves take turns."""
+        return self._memory[self.block - 1 : self.block - 1 + len(self._blocks[index][0])]
+
+    def inputs(self, index: int) -> Tensor:
+        """(t,S,1,D) delta_l u_l of the block that was advanced last."""
+        return self._blocks[index][3].inputs
 
     def advance(self, index: int) -> Tensor:
         """(t,S,N,D) the state after each token of the block."""
-        _, inputs, maps, memory = self._blocks[index]
+        steps, tokens, maps, memory = self._blocks[index]
         self.fill_decays(index)
-        torch.mul(inputs, maps, out=memory.after)
-        h = self.entry
+        torch.mul(steps, tokens, out=memory.inputs)
+        torch.mul(memory.inputs, maps, out=memory.states)
+        h = memory.entry
         for state, decay in memory.pairs:
             h = state.addcmul_(decay, h)
-        return memory.after
+        return memory.states
 
     def fill_decays(self, index: int) -> Tensor:
         """(t,S,N,D) exp(delta_l A) of the block."""
@@ -202,11 +224,10 @@ class _States:
         zero = torch.zeros_like(self.rates)
         if lanes == 1:
             return zero
-        self.enter(zero)
+        self.enter(0, zero)
         for index in range(len(self)):
-            self.advance(index)
-            self.carry(index)
-        return _chain(self.entry, self.through(), lanes)
+            end = self.advance(index)[-1]
+        return _chain(end, self.through(), lanes)
 
     def through(self) -> Tensor:
         """(S,N,D) the decay over all T tokens."""

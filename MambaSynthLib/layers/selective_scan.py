@@ -70,6 +70,16 @@ def _choose(backend: str, on_cuda: bool) -> Scan:
     return selective_scan_blocked
 
 
+def backends_for(device: str) -> list[str]:
+    """The backends that can run on a device such as "cuda:0", the one that ``auto`` takes first."""
+    cuda = device.startswith("cuda")
+    found = {
+        "mamba_ssm": cuda and _mamba_ssm_scan() is not None,
+        "triton": cuda and _triton_scan() is not None,
+    }
+    return [*(name for name, runs in found.items() if runs), "torch"]
+
+
 def selective_scan_sequential(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
 ) -> Tensor:

@@ -8,7 +8,6 @@ share of voxels of the source's grid whose Jacobian determinant is not positive,
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from MambaSynthLib.layers.volume_unets import DeformationUNet
 from MambaSynthLib.layers.warp import jacobian_determinant
 from MambaSynthLib.registry import cine_model, find_model
 from MambaSynthLib.volume import Volume
+from Testing.benchmarks.race import arguments, report
 from Testing.benchmarks.volume import process_peak
 
 SIZE, SPACING_MM = (128, 128, 32), (1.5, 1.5, 3.15)
@@ -67,13 +67,13 @@ def measure(engine: CineEngine, ed: Volume, es: Volume, frames: int) -> dict[str
         hook.remove()
     seconds = time.perf_counter() - began
     return {
-        "size": " x ".join(map(str, ed.shape)),
+        "cine": " x ".join(map(str, ed.shape)),
         "frames": frames,
         "field computations": computed,
-        "seconds": round(seconds, 2),
-        "peak MB": round(process_peak()),
-        "of which MB before": round(before),
-        "folding %": None if made.fields is None else round(folding(made.fields), 4),
+        "s": seconds,
+        "peak MB": process_peak(),
+        "of which MB before": before,
+        "folding %": None if made.fields is None else folding(made.fields),
     }
 
 
@@ -87,16 +87,15 @@ def folding(fields: np.ndarray) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m Testing.benchmarks.cine", description=__doc__)
+    parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("inputs", type=Path, nargs="*", metavar="INPUT")
     parser.add_argument("--model", metavar="ID|FOLDER")
     parser.add_argument("--frames", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     engine = CineEngine(find_model(options.model) if options.model else cine_model(), "cpu")
-    for name, value in measure(engine, *pair_of(options.inputs), options.frames).items():
-        print(f"{name}: {value}")
+    row = measure(engine, *pair_of(options.inputs), options.frames)
+    report(f"cine threads {options.threads}", [row], options.out, "s")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from MambaSynthLib.engine import Engine
+from MambaSynthLib.evaluation import evaluate
 from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.methods.cravim.inference import PRECISIONS
-from MambaSynthLib.metrics import evaluate
 from MambaSynthLib.package import read_package, shipped_models
 from Testing.benchmarks.race import Row, arguments, report
 

@@ -120,7 +120,7 @@ def rows_of(name: str, options) -> list[Row]:
             scan = scans.get(run)
             error = None if scan is None else float((scan(*inputs) - exact).abs().max()) / largest
             memory = peak_memory(group[run]) if options.device == "cpu" else None
-            rows.append({f"scan {name}": run, "ms": 1e3 * value, "times ours": value / reference,
+            rows.append({"scan": run, "ms": 1e3 * value, "times ours": value / reference,
                          "peak MB": memory, "relative error": error})  # fmt: skip
     return rows
 
@@ -135,7 +135,8 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=list(SHAPES))
     options = parser.parse_args()
     for name in options.shapes:
-        report(f"scan {name}", rows_of(name, options), options.out, "times ours")
+        title = f"scan {name} threads {options.threads}"
+        report(title, rows_of(name, options), options.out, "times ours")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from MambaSynthLib.layers import selective_scan as scans
 from MambaSynthLib.layers import triton_scan
-from MambaSynthLib.layers.selective_scan import selective_scan, selective_scan_sequential
+from MambaSynthLib.layers.selective_scan import (
+    backends_for,
+    selective_scan,
+    selective_scan_sequential,
+)
 from Testing.benchmarks.gpu import REPEATS, ceilings, repeated, rows_of_ceilings
 from Testing.benchmarks.race import Row, arguments, race, report
 from Testing.benchmarks.scan import forward_backward, inputs_of
@@ -41,12 +44,6 @@ def drawn(shape: Sequence[int], device: str) -> list[Tensor]:
     return [x if n in once else x.repeat(shape[0], 1, 1, 1) for n, x in enumerate(tensors)]
 
 
-def backends() -> list[str]:
-    """Those that can run here, ours last."""
-    found = {"mamba_ssm": scans._mamba_ssm_scan(), "triton": scans._triton_scan()}
-    return ["torch", *(name for name, scan in found.items() if scan is not None)]
-
-
 def bytes_moved(inputs: Sequence[Tensor], trained: bool) -> int:
     """Inputs once read and the result once written; trained also dy read and gradients written."""
     u, total = inputs[0], sum(x.numel() for x in inputs)
@@ -57,7 +54,7 @@ def rows_of(shape: Sequence[int], rounds: int, device: str, copy: float) -> list
     inputs = drawn(shape, device)
     rows: list[Row] = []
     for trained in (False, True):
-        runs = {name: _run(name, inputs, trained) for name in backends()}
+        runs = {name: _run(name, inputs, trained) for name in backends_for(device)}
         seconds = {k: v / REPEATS for k, v in race(runs, rounds, 1, device).items()}
         for name, value in seconds.items():
             speed = bytes_moved(inputs, trained) / value

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from MambaSynthLib.engine import Engine
+from MambaSynthLib.evaluation import evaluate
 from MambaSynthLib.io.files import read_volume
-from MambaSynthLib.metrics import evaluate
 from MambaSynthLib.package import read_package, shipped_models
 from MambaSynthLib.volume import Volume
 from Testing.benchmarks.race import Row, arguments, report

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from MambaSynthLib.layers import evss
-from MambaSynthLib.layers.selective_scan import _mamba_ssm_kernel, selective_scan
+from MambaSynthLib.layers.selective_scan import backends_for, selective_scan
 from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
 from Testing.benchmarks.race import arguments, peak_memory, race, report
 from training.baselines.generators import ResNetGenerator
@@ -98,9 +98,7 @@ def by(backend: str, run: Callable[[], object]) -> Callable[[], object]:
 
 def contestants(options: Any) -> dict[str, Callable[[], object]]:
     device, size = options.device, tuple(options.size)
-    backends = ["torch"]
-    if device.startswith("cuda") and _mamba_ssm_kernel() is not None:
-        backends.append("mamba_ssm")
+    backends = backends_for(device)
     both = recipes(options.ngf, options.batch, size)
     found: dict[str, Callable[[], object]] = {}
     for label, bf16 in PRECISIONS.items():
