@@ -1,8 +1,8 @@
 """A model package on disk: a folder with ``model.json``, ``weights.safetensors`` and a README card.
 
 To add a model to those that are shipped, put its folder into ``models/``; no Python changes.
-``mambasynth export`` writes one from a training run, ``mambasynth models import`` from a checkpoint,
-and ``mambasynth models verify`` checks it.
+``mambasynth export`` writes one from a training run, ``mambasynth models import`` from a
+checkpoint, and ``mambasynth models verify`` checks it.
 
 Nothing in a package is executed, and no byte of the weights is used before its sha256 was compared
 with the one in ``model.json``.
