@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
 from MambaSynthLib.errors import VolumeError
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.volume import Volume, check_same_grid
 
-SAME_PLACE = 1e-3  # mm between two places of one voxel that count as the same
 FEWEST = 2  # frames; one has no motion
 USUAL_INTERVAL_MS = 300.0  # from ED to ES at rest, assumed where no time is known
 USUAL_CYCLE_MS = 1000.0
@@ -85,17 +83,6 @@ def check_times(times_ms: Sequence[float], name: str) -> None:
                 f"{name}: frame {number} is at {after:g} ms, not after frame {number - 1} at "
                 f"{before:g} ms; sort the frames by time."
             )
-
-
-def check_same_grid(volume: Volume, other: Volume, name: str, other_name: str) -> None:
-    """Same shape, and each voxel within 1e-3 mm of the same place. Raises VolumeError."""
-    remedy = "resample one onto the grid of the other first."
-    if volume.shape != other.shape:
-        raise VolumeError(f"{name} has {volume.shape} voxels, {other_name} {other.shape}; {remedy}")
-    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in volume.shape))])
-    apart = float(np.linalg.norm(corners @ (volume.affine - other.affine).T, axis=1).max())
-    if apart > SAME_PLACE:
-        raise VolumeError(f"{name} and {other_name} lie up to {apart:.4g} mm apart; {remedy}")
 
 
 def of_frames(

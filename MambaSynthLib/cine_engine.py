@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.card import CineCard
-from MambaSynthLib.cine import check_same_grid
 from MambaSynthLib.cine_phases import seems_swapped
 from MambaSynthLib.cine_preparation import CinePreparation, prepare_cine
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError
@@ -32,7 +31,7 @@ from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage
 from MambaSynthLib.provenance import Provenance
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.volume import Volume, check_same_grid
 
 NO_CHANGE = 1e-4  # of the intensity range; smaller differences are rounding
 
@@ -120,7 +119,7 @@ class CineEngine:
         cancelled: Callable[[], bool],
     ) -> Iterator[tuple[Volume, Array | None]]:
         _check_fractions(fractions)
-        check_same_grid(es, ed, es.name, ed.name)
+        check_same_grid(es, ed)
         pair = _Pair.of(ed, es, prepare_cine(ed, es, self.card.grid))
         moving = not np.array_equal(ed.array, es.array)
         computed = [gamma for gamma in fractions if moving and (with_fields or 0 < gamma < 1)]
@@ -158,7 +157,7 @@ class CineEngine:
 
     def provenance(self, ed: Volume, es: Volume, seed: int = 0) -> Provenance:
         """What made the frames of this pair, and from what. Raises as ``synthesize``."""
-        check_same_grid(es, ed, es.name, ed.name)
+        check_same_grid(es, ed)
         card = self.card
         sources = sha256_of(ed) + sha256_of(es)
         return Provenance(
@@ -176,6 +175,7 @@ class CineEngine:
             noise="none",
             backend=self.backend,
             device=self.device,
+            precision=self._network.places[0].precision,
             warnings=self.warnings(ed, es),
         )
 

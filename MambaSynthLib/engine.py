@@ -22,7 +22,8 @@ from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage
 from MambaSynthLib.preparation import Preparation, prepare
-from MambaSynthLib.provenance import Provenance
+from MambaSynthLib.provenance import Place, Provenance, fallback_warnings
+from MambaSynthLib.suitability import doubts
 from MambaSynthLib.volume import Volume
 
 NOISES = ("per-slice", "shared")
@@ -149,18 +150,23 @@ class Engine:
         unit = Scaling(scaling.half_width, scaling.half_width)  # -1, the background, -> 0
         mean = preparation.blank(scaling)
         deviation = preparation.blank(unit) if request.samples > 1 else None
+        places: dict[Place, None] = {}  # in the order of use
         progress(0, len(wanted))
         for done, chosen in _batches(wanted, request.batch):
-            draws = self._draws(preparation, chosen, request, cancelled)
+            draws = self._draws(preparation, chosen, request, cancelled, places)
             preparation.write(mean, chosen, np.mean(draws, axis=0), scaling)
             if deviation is not None:
                 preparation.write(deviation, chosen, np.std(draws, axis=0) - 1, unit)
             progress(done, len(wanted))
         return Synthesis(
             {target: source.with_array(mean, name)},
-            self._provenance(source, request),
+            self._provenance(source, request, tuple(places) or self._network.places),
             None if deviation is None else source.with_array(deviation, f"{name} spread"),
         )
+
+    def warnings(self, source: Volume) -> tuple[str, ...]:
+        """What the user should know about a source before its synthesis is believed."""
+        return (*source.notes, *doubts(source, self.card.source_contrasts[0]))
 
     def _draws(
         self,
@@ -168,16 +174,20 @@ class Engine:
         chosen: NDArray[np.intp],
         request: Request,
         cancelled: Callable[[], bool],
+        places: dict[Place, None],
     ) -> list[Stack]:
         """The target slices (n,H,W) of the chosen source slices, once for each noise draw.
 
-        Neighbors are those of the whole volume, whatever range or batch is being computed.
+        Neighbors are those of the whole volume, whatever range or batch is being computed. Where
+        the slices were computed is added to ``places``.
         """
 
         def network(images: Stack) -> Stack:
             if cancelled():
                 raise Cancelled
-            return self._network(images)
+            found = self._network(images)
+            places.update(dict.fromkeys(self._network.places))
+            return found
 
         schedule = self.card.sampling.schedule
         slices = preparation.slices(chosen)
@@ -185,7 +195,9 @@ class Engine:
         noise = np.stack([slice_noise(request, int(n), slices.shape[1:]) for n in chosen], axis=2)
         return [self.method.synthesize(network, slices, n, schedule, around) for n in noise]
 
-    def _provenance(self, source: Volume, request: Request) -> Provenance:
+    def _provenance(
+        self, source: Volume, request: Request, places: tuple[Place, ...]
+    ) -> Provenance:
         card = self.card
         return Provenance(
             method=card.method,
@@ -201,9 +213,10 @@ class Engine:
             samples=request.samples,
             noise=request.noise,
             backend=self.backend,
-            device=self.device,
+            device=", ".join(place.device for place in places),
+            precision=", ".join(place.precision for place in places),
             slices=request.slices,
-            warnings=source.notes,
+            warnings=(*self.warnings(source), *fallback_warnings(places, self.device)),
         )
 
 

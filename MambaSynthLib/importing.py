@@ -2,35 +2,70 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.diffusion import Schedule
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.package import ModelPackage, read_package, write_package
+from MambaSynthLib.package import CARD, ModelPackage, check_free, read_package, write_package
 from MambaSynthLib.registry import user_models
+from MambaSynthLib.unpacking import unpacked
 
 LONGEST_ID = 64  # characters, as in the schema
 INTENDED_USE = "Research only. Not for diagnosis."
+IMPORT_STEPS = 3  # read, check, write
+
+Progress = Callable[[int, int], None]
 
 
-def import_folder(folder: Path, destination: Path | None = None) -> ModelPackage:
-    """Copy a package into the user's model folder, after checking its card and weights.
+def import_package(
+    path: Path,
+    destination: Path | None = None,
+    *,
+    scratch: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> ModelPackage:
+    """As ``import_folder``, from a folder or a zip file, which is unpacked within ``scratch``.
+
+    Raises ModelError also for a zip file that is damaged or hostile.
+    """
+    if path.is_dir():
+        return import_folder(path, destination, progress)
+    with unpacked(path, scratch) as folder:
+        return import_folder(folder, destination, progress)
+
+
+def import_folder(
+    folder: Path,
+    destination: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> ModelPackage:
+    """Copy a package into the user's model folder, after building its network from its weights.
+
+    It is installed in one step at the very end: whatever ends this before, also an exception out
+    of ``progress(done, total)``, leaves nothing.
 
     Raises
     ------
     ModelError: the package is damaged, its weights do not fit the network that it describes, or
         one of that name is installed already.
+    RequestError: no backend is installed that can check it.
     """
-    import json
-
+    progress(0, IMPORT_STEPS)
     package = read_package(folder)
-    weights = package.read_weights()
-    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    del card["files"]
     target = destination or user_models() / package.card.id
-    return _loadable(write_package(target, card, weights, package.describe()))
+    check_free(target)  # before the work, and again when it is written
+    weights = package.read_weights()
+    progress(1, IMPORT_STEPS)
+    choose_backend(device="cpu").load_network(package, "cpu")
+    progress(2, IMPORT_STEPS)
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    del card["files"]
+    return write_package(target, card, weights, package.describe())
 
 
 def import_checkpoint(

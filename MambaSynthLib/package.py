@@ -1,5 +1,9 @@
 """A model package on disk: a folder with ``model.json``, ``weights.safetensors`` and a README card.
 
+To add a model to those that are shipped, put its folder into ``models/``; no Python changes.
+``mambasynth export`` writes one from a training run, ``mambasynth models import`` from a
+checkpoint, and ``mambasynth models verify`` checks it.
+
 Nothing in a package is executed, and no byte of the weights is used before its sha256 was compared
 with the one in ``model.json``.
 """
@@ -11,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +31,7 @@ from MambaSynthLib.errors import ModelError
 CARD = "model.json"
 README = "README.md"
 LARGEST_CARD = 4 * 1024 * 1024  # bytes; a card is text for people
+ABANDONED_S = 3600.0  # nothing takes so long to write
 DTYPES = ("float16", "float32", "int64")
 
 Weights = dict[str, NDArray[Any]]
@@ -124,14 +130,14 @@ def write_package(
     """
     from safetensors.numpy import save
 
-    if os.path.lexists(folder):
-        raise ModelError(f"{folder}: exists already; remove it or choose another folder.")
+    check_free(folder)
     data = save({name: np.array(array, order="C") for name, array in weights.items()})
     entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     text = json.dumps({**card, "files": {WEIGHTS: entry}}, indent=2, ensure_ascii=False) + "\n"
     parse_card(text, schema(), str(folder / CARD))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(folder)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             (staging / WEIGHTS).write_bytes(data)
@@ -146,6 +152,19 @@ def write_package(
             f"{folder}: cannot be written ({error.strerror}); choose another folder."
         ) from error
     return read_package(folder)
+
+
+def check_free(folder: Path) -> None:
+    """Raises ModelError when something is in the place of a new package."""
+    if os.path.lexists(folder):
+        raise ModelError(f"{folder}: exists already; remove it or choose another folder.")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """What a process that was killed while it wrote this package has left beside it."""
+    for staging in folder.parent.glob(f".{folder.name}-*"):
+        if time.time() - staging.stat().st_mtime > ABANDONED_S:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 @cache

@@ -18,7 +18,7 @@ from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.grid import Canvas, InPlaneResampling, Reorientation
 from MambaSynthLib.intensity import Scaling, background, percentile_scaling, zscore_scaling
 from MambaSynthLib.neighbors import neighbors_of
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.volume import Volume, check_finite, check_same_grid
 
 EMPTY = -1.0  # what the network sees, and answers, where there is no tissue
 SIZE_MULTIPLE = 4  # the networks halve the canvas twice
@@ -60,12 +60,7 @@ class Preparation:
 
         It is scaled by its own intensities. Raises VolumeError when it lies on another grid.
         """
-        same_place = np.allclose(registered.affine, self.volume.affine, atol=1e-3)
-        if registered.shape != self.volume.shape or not same_place:
-            raise VolumeError(
-                f"{registered.name}: its grid is not that of {self.volume.name}; register and "
-                "resample it first."
-            )
+        check_same_grid(registered, self.volume)
         scaling = scaling_of(registered, self.intensity)
         return self._to_network(registered.array, scaling, np.arange(self.count))
 
@@ -116,7 +111,7 @@ def prepare(volume: Volume, grid: GridSpec, intensity: IntensitySpec) -> Prepara
     ------
     VolumeError: the volume is constant, holds NaN, or has slices of too few or too many pixels.
     """
-    _check_finite(volume)
+    check_finite(volume)
     reorientation = Reorientation.between(volume.affine, grid.axis_codes)
     spacing = volume.spacing[list(reorientation.order)]
     rows, columns = (volume.shape[axis] for axis in reorientation.order[1:])
@@ -128,15 +123,6 @@ def prepare(volume: Volume, grid: GridSpec, intensity: IntensitySpec) -> Prepara
     content = resampling.apply(tissue.astype(np.float32))[0] > 0
     canvas = Canvas.around(content, grid.size, SIZE_MULTIPLE)
     return Preparation(volume, intensity, empty, reorientation, resampling, canvas, scaling)
-
-
-def _check_finite(volume: Volume) -> None:
-    count = int(np.count_nonzero(~np.isfinite(volume.array)))
-    if count:
-        raise VolumeError(
-            f"{volume.name}: {count} voxels are NaN or infinite; repair the image or read it with "
-            "--nan-as-zero."
-        )
 
 
 def _check_sizes(resampling: InPlaneResampling, name: str) -> None:

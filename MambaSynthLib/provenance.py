@@ -9,7 +9,7 @@ file to the byte.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -32,6 +32,7 @@ BIDS_KEYS = {
     "noise": "Noise",
     "backend": "Backend",
     "device": "Device",
+    "precision": "Precision",
     "slices": "Slices",
     "times_ms": "TriggerTimesMs",
     "acquired": "AcquiredFrames",
@@ -41,7 +42,18 @@ BIDS_KEYS = {
 }  # software and source_name have places of their own in BIDS: GeneratedBy and Sources
 NUMBERS = ("seed", "steps", "samples")
 LISTS = ("slices", "times_ms", "acquired", "warnings")
-OPTIONAL = ("slices", "times_ms", "acquired", "phases", "created", "warnings")
+OPTIONAL = ("precision", "slices", "times_ms", "acquired", "phases", "created", "warnings")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a network computes (cuda:0, mps, cpu, ...) and in which numbers.
+
+    precision: of convolutions and matrix products: fp32, tf32, fp16 or bf16; see the backends.
+    """
+
+    device: str
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,9 @@ class Provenance:
     source_sha256: hash of the source's voxels, see ``io.files.sha256_of``.
     seed, steps, samples: of the sampler; ``samples`` is how many noise draws were averaged.
     noise: ``per-slice`` or ``shared``.
-    backend, device: where the networks ran, e.g. ``torch`` and ``cpu``.
+    backend, device, precision: what the networks really ran on, e.g. ``torch``, ``cuda``, ``tf32``.
+        Two devices ("cuda, cpu") where the first one's memory ended on the way; ``precision`` then
+        has theirs in the same order. None in records of versions that did not keep it.
     slices: first and one-past-last synthesized slice, where not the whole volume was.
     times_ms: trigger time of each frame of a cine.
     acquired: numbers, from 1, of the frames that are acquired; the others are synthetic.
@@ -81,6 +95,7 @@ class Provenance:
     noise: str
     backend: str
     device: str
+    precision: str | None = None
     slices: tuple[int, int] | None = None
     times_ms: tuple[float, ...] = ()
     acquired: tuple[int, ...] = ()
@@ -167,6 +182,11 @@ class Provenance:
             f"({self.method}, seed {self.seed}, {steps}, {samples}{part})."
         )
 
+    def computing(self) -> str:
+        """What computed it, in words."""
+        precision = f" in {self.precision}" if self.precision else ""
+        return f"computed by {self.backend} on {self.device}{precision}"
+
     @classmethod
     def _checked(cls, found: dict[str, Any]) -> Provenance:
         """Build from untrusted values: every field there and of its declared kind."""
@@ -181,6 +201,15 @@ class Provenance:
             if field in found:
                 found[field] = tuple(found[field])
         return cls(**found)
+
+
+def fallback_warnings(places: Sequence[Place], wanted: str) -> tuple[str, ...]:
+    """What the user should know where another device than the ``wanted`` one computed."""
+    return tuple(
+        f"memory: that of {wanted} was not enough, so {place.device} computed instead"
+        for place in places
+        if place.device != wanted
+    )
 
 
 def _fits(field: str, value: Any) -> bool:

@@ -13,10 +13,6 @@ labelled with the nearest patient directions.
 
 from __future__ import annotations
 
-import io
-import os
-import secrets
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +21,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.atomic import commit, staged
+from MambaSynthLib.report_sheet import (
+    BACKGROUND,
+    FONT,
+    GAP_INCHES,
+    Sheet,
+    text_inches,
+    wrapped,
+)
 from MambaSynthLib.volume import AXIS_LETTERS, Volume, check_finite, check_same_grid
 
 if TYPE_CHECKING:
@@ -41,13 +46,10 @@ DIFFERENCE_RANGE = (0.0, 0.5)  # fraction of the display window; fixed, so that 
 # letters at its left, right and top edge.
 PLANES = {"axial": (2, "RLA"), "coronal": (1, "RLS"), "sagittal": (0, "APS")}
 
-DPI = 160
 COLUMN_INCHES, MAX_ROWS_INCHES, MIN_ROW_INCHES = 2.6, 10.0, 0.45
-BAR_INCHES, GAP_INCHES = 0.08, 0.06
+BAR_INCHES = 0.08
 TITLE_POINTS, TEXT_POINTS = 10, 7
-LINE_INCHES, GLYPH_INCHES = 1.3 / 72, 0.65 / 72  # per point of font size; hinting widens glyphs
-FONT = "DejaVu Sans Mono"  # ships with matplotlib, so that pictures do not depend on the machine
-BACKGROUND, INK, LETTER_INK, MARK_INK = "#101214", "#d8dde2", "#7fc4ff", "#ffc83d"
+LETTER_INK, MARK_INK = "#7fc4ff", "#ffc83d"
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def write_report(
             check_same_grid(volume, source)
     columns = _columns(source, synthetic, reference, contrasts)
     spacing = source.spacing[_lpi_axes(source)]
-    _write_atomically(path, _draw(columns, spacing, title, caption))
+    with staged(path, _draw(columns, spacing, title, caption)) as temporary:
+        commit(temporary, path)
 
 
 # --- what is shown -----------------------------------------------------------------------------
@@ -172,57 +175,21 @@ def head_center(array: Array) -> tuple[int, int, int]:
 # --- the picture -------------------------------------------------------------------------------
 
 
-class Sheet:
-    """A dark figure on which things are placed in inches from its top left corner."""
-
-    def __init__(self, width: float, height: float) -> None:
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise RequestError(
-                "Reports need matplotlib, which is not installed; run: pip install matplotlib"
-            ) from error
-        self.width, self.height = width, height
-        self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor=BACKGROUND)
-        self.canvas: Any = FigureCanvasAgg(self.figure)
-
-    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Axes without frame or ticks."""
-        bottom = 1 - (top + height) / self.height
-        size = (width / self.width, height / self.height)
-        axes = self.figure.add_axes((left / self.width, bottom, *size))
-        axes.set_axis_off()
-        return axes
-
-    def text(self, x: float, top: float, text: str, points: int, **style: Any) -> None:
-        """Lines of text below ``top``; literally, so that ``$`` starts no formula."""
-        style |= {"fontsize": points, "family": FONT, "color": INK, "parse_math": False}
-        style |= {"verticalalignment": "top", "linespacing": 1.15}
-        self.figure.text(x / self.width, 1 - top / self.height, text, **style)
-
-    def png(self) -> bytes:
-        """The same bytes on each call: no date, no version of matplotlib."""
-        buffer = io.BytesIO()
-        self.canvas.print_png(buffer, metadata={"Software": None, "Description": MARK})
-        return buffer.getvalue()
-
-
 def _draw(
     columns: list[Column], spacing: NDArray[np.float64], title: str, caption: Sequence[str]
 ) -> bytes:
     """Lay out blocks from top to bottom, make the sheet as large as they need, and fill it."""
     pictures = _picture_inches(np.array(columns[0].array.shape) * spacing)
     width = len(columns) * (COLUMN_INCHES + GAP_INCHES) + GAP_INCHES
-    heading = _wrapped([title], width, TITLE_POINTS)
-    names = [_wrapped([column.title], COLUMN_INCHES, TEXT_POINTS) for column in columns]
-    legend = _wrapped(caption, width, TEXT_POINTS)
+    heading = wrapped([title], width, TITLE_POINTS)
+    names = [wrapped([column.title], COLUMN_INCHES, TEXT_POINTS) for column in columns]
+    legend = wrapped(caption, width, TEXT_POINTS)
 
-    names_top = GAP_INCHES + _text_inches(heading, TITLE_POINTS)
-    rows_top = names_top + max(_text_inches(name, TEXT_POINTS) for name in names)
+    names_top = GAP_INCHES + text_inches(heading, TITLE_POINTS)
+    rows_top = names_top + max(text_inches(name, TEXT_POINTS) for name in names)
     bars_top = rows_top + _row_inches(pictures).sum()
-    legend_top = bars_top + BAR_INCHES + _text_inches("0", TEXT_POINTS) + GAP_INCHES
-    sheet = Sheet(width, legend_top + _text_inches(legend, TEXT_POINTS))
+    legend_top = bars_top + BAR_INCHES + text_inches("0", TEXT_POINTS) + GAP_INCHES
+    sheet = Sheet(width, legend_top + text_inches(legend, TEXT_POINTS))
 
     sheet.text(GAP_INCHES, GAP_INCHES, heading, TITLE_POINTS, weight="bold")
     sheet.text(GAP_INCHES, legend_top, legend, TEXT_POINTS)
@@ -232,7 +199,7 @@ def _draw(
         sheet.text(middle, names_top, name, TEXT_POINTS, horizontalalignment="center")
         _draw_planes(sheet, column, center, (middle, rows_top), pictures)
         _draw_bar(sheet, column, (middle, bars_top))
-    return sheet.png()
+    return sheet.png(MARK)
 
 
 def _row_inches(pictures: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -291,34 +258,3 @@ def _draw_bar(sheet: Sheet, column: Column, place: tuple[float, float]) -> None:
     below = top + BAR_INCHES + GAP_INCHES / 2
     sheet.text(left, below, low, TEXT_POINTS)
     sheet.text(right, below, high, TEXT_POINTS, horizontalalignment="right")
-
-
-def _wrapped(lines: Sequence[str], inches: float, points: int) -> str:
-    """The lines, broken where they would leave a box of this width."""
-    glyphs = int((inches - 2 * GAP_INCHES) / (GLYPH_INCHES * points))
-    return "\n".join(textwrap.fill(line, glyphs) for line in lines)
-
-
-def _text_inches(text: str, points: int) -> float:
-    return (text.count("\n") + 1) * LINE_INCHES * points + GAP_INCHES if text else 0.0
-
-
-# --- the file ----------------------------------------------------------------------------------
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """All of the file or nothing: written beside ``path``, then renamed."""
-    temporary = path.with_name(f".mambasynth-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise FileError(
-            f"{path}: cannot be written ({error.strerror}); choose a folder that exists, is "
-            "writable and has space left."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ Protocol version 1. Requests, each with a ``do``:
 | cine       | id, model, device, sources [file, ...], times_ms [ms, ...] or null, frames (how  |
 |            | many to return), ed, es (frame numbers from 1, or null: found), only_phases,     |
 |            | seed, folder for results; see below                                              |
+| import     | id, path of a model package (folder or zip file), folder for what is unpacked    |
 | cancel     | id                                                                               |
 | devices    | -                                                                                |
 | stop       | -                                                                                |
@@ -24,15 +25,20 @@ Events, each with an ``event``:
 |-----------|-----------------------------------------------------------------------------------|
 | ready     | protocol, version; sent once, first                                               |
 | loading   | id: the model is being loaded                                                     |
-| progress  | id, done, total: slices times steps or whatever the method counts; frames of cine |
+| progress  | id, done, total: slices times steps or whatever the method counts; frames of      |
+|           | cine; steps of an import                                                          |
 | done      | id, targets {contrast: file}, spread (file or null), provenance, seconds          |
 | done      | of cine: id, frames [file, ...], times_ms [ms, ...], acquired [number from 1 of   |
 |           | the source, or null where the frame is synthetic, ...], phases {ed, es, rule},    |
 |           | provenance (its Warnings are to be shown), seconds                                |
+| done      | of import: id, model (its id), installed (its folder), seconds                    |
 | cancelled | id, exiting: answered within 1 s of ``cancel``; ``exiting`` is true where the     |
 |           | computation did not heed it in time and the process ends itself instead           |
 | failed    | id, message (one sentence for the user), details (a traceback, or empty)          |
 | devices   | devices [{id, title}]                                                             |
+
+``import`` puts a package among the user's models once its network has been built from its weights:
+complete, or not at all.
 
 ``cine`` takes the acquired frames in the order of time. Two without ``times_ms`` are ED and ES (0
 and 300 ms are assumed, with a warning); of more, ED and ES are found unless numbered by ``ed`` and
@@ -52,13 +58,13 @@ import queue
 import shutil
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from MambaSynthLib import __version__
+from MambaSynthLib.answers import ANSWERS, Event, Run
 from MambaSynthLib.errors import Cancelled, MambaSynthError, RequestError
 
 PROTOCOL = 1
@@ -67,9 +73,9 @@ STOP_GRACE_S = 2.0
 NEEDED = {  # keys of a request
     "synthesize": {"id", "model", "sources", "folder"},
     "cine": {"id", "model", "sources", "folder", "frames"},
+    "import": {"id", "path", "folder"},
 }
 
-Event = dict[str, Any]
 MakeEngine = Callable[[str, str], Any]  # (model id or folder, device) -> Engine or CineEngine
 ListDevices = Callable[[], list[dict[str, str]]]  # each with id and title
 
@@ -154,91 +160,22 @@ class Server:
     def _perform(self, request: Mapping[str, Any]) -> Event:
         if request["do"] == "devices":
             return {"event": "devices", "devices": self._list_devices()}
-        if request["do"] == "synthesize":
-            return self._synthesize(request)
-        if request["do"] == "cine":
-            return self._cine(request)
-        raise RequestError(f"The request {request['do']!r} is unknown to protocol {PROTOCOL}.")
-
-    def _synthesize(self, request: Mapping[str, Any]) -> Event:
-        from MambaSynthLib.io.exchange import load_volume, save_volume
-
+        if request["do"] not in ANSWERS:
+            raise RequestError(f"The request {request['do']!r} is unknown to protocol {PROTOCOL}.")
         run_id = request["id"]
-        started = time.monotonic()
-        device = request.get("device") or "auto"
-        engine = self._engine(run_id, request["model"], device, self._make_engine)
-        slices = request.get("slices")
-        synthesis = engine.synthesize(
-            {contrast: load_volume(file) for contrast, file in request["sources"].items()},
-            steps=request.get("steps"),
-            samples=request.get("samples"),
-            seed=request.get("seed", 0),
-            slices=tuple(slices) if slices else None,
+        run = Run(
+            request,
+            engine=lambda task, model, device: self._engine(run_id, task, model, device),
             progress=lambda done, total: self._progress(run_id, done, total),
             cancelled=lambda: run_id in self._to_cancel,
         )
-        if run_id in self._to_cancel:
-            raise Cancelled
-        folder = Path(request["folder"])
-        targets = {
-            contrast: save_volume(volume, folder / f"{contrast}.npz")
-            for contrast, volume in synthesis.volumes.items()
-        }
-        spread = synthesis.spread and save_volume(synthesis.spread, folder / "spread.npz")
-        return {
-            "event": "done",
-            "targets": {contrast: str(file) for contrast, file in targets.items()},
-            "spread": str(spread) if spread else None,
-            "provenance": synthesis.provenance.to_bids(),
-            "seconds": round(time.monotonic() - started, 3),
-        }
+        return ANSWERS[request["do"]](run)
 
-    def _cine(self, request: Mapping[str, Any]) -> Event:
-        from MambaSynthLib.cine import of_frames
-        from MambaSynthLib.cine_upsampling import plan, provenance_of, upsample
-        from MambaSynthLib.io.exchange import load_volume, save_volume
-
-        run_id = request["id"]
-        started = time.monotonic()
-        volumes = [load_volume(file) for file in request["sources"]]
-        cine = of_frames(volumes, request.get("times_ms"))
-        timeline = plan(
-            cine,
-            request["frames"],
-            ed=request.get("ed"),
-            es=request.get("es"),
-            only_phases=bool(request.get("only_phases")),
-        )
-        device = request.get("device") or "auto"
-        engine = self._engine(run_id, request["model"], device, self._make_cine_engine)
-        provenance = provenance_of(engine, cine, timeline, seed=request.get("seed") or 0)
-        frames = upsample(
-            engine,
-            cine,
-            timeline,
-            progress=lambda done, total: self._progress(run_id, done, total),
-            cancelled=lambda: run_id in self._to_cancel,
-        )
-        folder = Path(request["folder"])
-        files = [
-            save_volume(frame, folder / f"frame-{number:04}.npz")
-            for number, frame in enumerate(frames)
-        ]
-        phases = timeline.phases
-        return {
-            "event": "done",
-            "frames": [str(file) for file in files],
-            "times_ms": list(timeline.times_ms),
-            "acquired": [None if frame is None else frame + 1 for frame in timeline.acquired],
-            "phases": {"ed": phases.ed + 1, "es": phases.es + 1, "rule": phases.rule},
-            "provenance": provenance.to_bids(),
-            "seconds": round(time.monotonic() - started, 3),
-        }
-
-    def _engine(self, run_id: Any, model: str, device: str, make: MakeEngine) -> Any:
+    def _engine(self, run_id: Any, task: str, model: str, device: str) -> Any:
         if (model, device) not in self._engines:
             self._send({"event": "loading", "id": run_id})
             self._engines.clear()  # one model at a time: it holds the GPU's memory
+            make = self._make_cine_engine if task == "cine" else self._make_engine
             self._engines[model, device] = make(model, device)
         return self._engines[model, device]
 

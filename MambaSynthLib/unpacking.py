@@ -24,14 +24,16 @@ LIMITS = {CARD: LARGEST_CARD, WEIGHTS: LARGEST_WEIGHTS, README: LARGEST_CARD}
 
 
 @contextmanager
-def unpacked(path: Path) -> Iterator[Path]:
-    """The folder with the package in the zip file ``path``; gone afterwards.
+def unpacked(path: Path, within: Path | None = None) -> Iterator[Path]:
+    """A folder with the package in the zip file ``path``; gone afterwards.
+
+    It lies ``within`` a folder, or where the system keeps temporary files.
 
     Raises
     ------
     ModelError: no zip file, a damaged one, or one with an entry that no package has.
     """
-    with tempfile.TemporaryDirectory(prefix="mambasynth-") as name:
+    with tempfile.TemporaryDirectory(prefix="mambasynth-", dir=within) as name:
         folder = Path(name)
         try:
             with zipfile.ZipFile(path) as archive:

@@ -8,20 +8,23 @@
 | -           | ``axis_codes``  | 'LPS'.. | direction of growing index, per array axis          |
 
 RAS (right, anterior, superior are positive) is the one convention inside the library; the only
-place that knows LPS is ``io/files.py``.
+place that turns LPS into it is ``io/geometry.py``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from MambaSynthLib.errors import RequestError, VolumeError
 
-GRID_TOLERANCE_MM = 1e-3
+SAME_PLACE = 1e-3  # mm between two positions of one voxel that count as the same
 AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))  # RAS axis -> (negative, positive) direction
+
+Affine = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
@@ -148,26 +151,32 @@ def array_axis(volume: Volume, code: str) -> int:
     return next(axis for axis, letter in enumerate(volume.axis_codes) if letter in pair)
 
 
-def check_same_grid(volume: Volume, reference: Volume) -> None:
+def displacement(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:
+    """The largest distance in mm between two places of one voxel of a grid; NaN if undefined.
+
+    It is found at a corner of the grid, where two affine maps differ most.
+    """
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))])
+    moved = corners @ (first - second).T  # (8,4)
+    return float(np.linalg.norm(moved[:, :3], axis=1).max())
+
+
+def check_same_grid(
+    volume: Volume, reference: Volume, name: str = "", reference_name: str = ""
+) -> None:
     """Same shape, and every voxel within 1e-3 mm of the same place.
 
     Raises
     ------
-    VolumeError: naming both volumes.
+    VolumeError: naming both volumes, by their own names unless others are given.
     """
+    who, other = name or volume.name, reference_name or reference.name
     remedy = "resample one onto the grid of the other first."
     if volume.shape != reference.shape:
-        raise VolumeError(
-            f"{volume.name} has {volume.shape} voxels, {reference.name} {reference.shape}; {remedy}"
-        )
-    # The distance between two affine maps is largest at a corner of the grid.
-    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(volume.shape) - 1)
-    step = (volume.affine - reference.affine) @ np.c_[corners, np.ones(8)].T
-    distance = float(np.linalg.norm(step, axis=0).max())
-    if distance > GRID_TOLERANCE_MM:
-        raise VolumeError(
-            f"{volume.name} and {reference.name} lie up to {distance:.4g} mm apart; {remedy}"
-        )
+        raise VolumeError(f"{who} has {volume.shape} voxels, {other} {reference.shape}; {remedy}")
+    apart = displacement(volume.affine, reference.affine, volume.shape)
+    if apart > SAME_PLACE:
+        raise VolumeError(f"{who} and {other} lie up to {apart:.4g} mm apart; {remedy}")
 
 
 def check_finite(volume: Volume) -> None:

@@ -1,4 +1,4 @@
-"""The models that the panel offers: their cards as text, import, and deletion.
+"""The models that the panel offers: their cards as text, and deletion.
 
 Cards are only shown here, so ``model.json`` is read without its schema (which needs a package
 that Slicer may not have yet); the child process checks card and weights before every use.
@@ -87,22 +87,6 @@ def readEntry(path: Path) -> ModelEntry | None:
         return None
     complete = isinstance(card, dict) and all(key in card for key in NEEDED)
     return ModelEntry(path.parent, card) if complete else None
-
-
-def importFrom(path: Path) -> ModelEntry:
-    """Check the package in a folder or zip file and add it to the user's models.
-
-    Raises ModelError where it is damaged, hostile or installed already.
-    """
-    from MambaSynthLib.importing import import_folder
-    from MambaSynthLib.unpacking import unpacked
-
-    if path.is_dir():
-        package = import_folder(path)
-    else:
-        with unpacked(path) as folder:
-            package = import_folder(folder)
-    return readEntry(package.folder / CARD)
 
 
 def delete(entry: ModelEntry) -> None:

@@ -9,9 +9,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MambaSynthLib.errors import MambaSynthError
-
-from . import dependencies, models
+from . import models
+from .import_run import ImportJob
+from .worker import Event
 
 
 class ModelsSection:
@@ -56,9 +56,11 @@ class ModelsSection:
         """The parameters' target and models, and the cards of these models."""
         self._showContrast()
         self._showCine()
-        entry = self._shown()
+        entry, idle = self._shown(), not self.panel.logic.busy
         self.ui.showFolderButton.enabled = entry is not None
-        self.ui.deleteModelButton.enabled = entry is not None and entry.deletable
+        self.ui.deleteModelButton.enabled = entry is not None and entry.deletable and idle
+        for button in (self.ui.importFileButton, self.ui.importFolderButton):
+            button.enabled = idle
 
     def _showCine(self) -> None:
         ui = self.ui
@@ -105,18 +107,17 @@ class ModelsSection:
     def _import(self, path: str) -> None:
         if not path:  # the dialog was cancelled
             return
-        try:
-            dependencies.ensure()  # the checks build the network from the weights
-            with slicer.util.WaitCursor():
-                entry = models.importFrom(Path(path))
-        except MambaSynthError as error:
-            self.panel.showError(str(error))
-            return
+        job = ImportJob(Path(path))
+        self.panel.run.start(lambda: job, self, _("Importing the model..."))
+
+    def present(self, event: Event) -> str:
+        """Select the imported model, and show the tab that it is for."""
+        entry = event["model"]
         self._select(entry)
         self.fill()
+        return _("Imported {title}.").format(title=entry.title)
 
     def _select(self, entry: models.ModelEntry) -> None:
-        """And show the tab that it is for."""
         parameters = self.panel.parameters
         parameters.set("task", entry.task)
         if entry.task == "cine":

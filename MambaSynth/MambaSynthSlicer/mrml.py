@@ -13,6 +13,7 @@ and moves along.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.grid import Reorientation
+from MambaSynthLib.io.marks import mark_in_sidecar
 from MambaSynthLib.provenance import MARK, TAG_PREFIX, Provenance
 from MambaSynthLib.volume import Volume
 
@@ -56,7 +58,7 @@ def refusal(node: Any, under: Any = None) -> str | None:
     image = node.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
         return _("{name} is empty; load an image into it.").format(name=name)
-    if isSynthetic(node):
+    if isSynthetic(node) or comesFromSyntheticFile(node):
         return _("{name} is synthetic itself; select an acquired volume.").format(name=name)
     transform = (under or node).GetParentTransformNode()
     if transform is not None and not transform.IsTransformToWorldLinear():
@@ -84,6 +86,13 @@ def refusedKind(node: Any) -> str | None:
 
 def isSynthetic(node: Any) -> bool:
     return node is not None and node.GetAttribute(MARK_ATTRIBUTE) is not None
+
+
+def comesFromSyntheticFile(node: Any) -> bool:
+    """Whether the sidecar beside the node's file marks it; Slicer drops a NIfTI file's own mark."""
+    storage = node.GetStorageNode()
+    file = storage.GetFileName() if storage else None
+    return bool(file) and mark_in_sidecar(Path(file)) is not None
 
 
 def isSynthesisOf(node: Any, source: Any) -> bool:

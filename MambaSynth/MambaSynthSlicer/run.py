@@ -1,8 +1,9 @@
-"""One synthesis from the click to the nodes in the scene.
+"""One synthesis from the click to the nodes in the scene, or one import of a model.
 
     job --volumes as files--> child process --events--> poll --done--> job: nodes
 
-What is synthesized, and from what, is a ``Job`` (``contrast_run.py``, ``cine_run.py``). The scene
+What is done, and with what, is a ``Job`` (``contrast_run.py``, ``cine_run.py``, ``import_run.py``).
+The scene
 is touched once, at the very end, and only when the source is still what it was at the start; so a
 failure, a cancel, a closed scene or an edited source leaves no trace.
 """
@@ -25,12 +26,12 @@ from .worker import DEVICES_ID, Event, Worker
 
 
 class Job(Protocol):
-    """What a run synthesizes."""
+    """What a run does."""
 
     do: str  # the request of the protocol
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Put the source into ``folder``; the keys of the request.
+        """Put the source, if there is one, into ``folder``; the keys of the request.
 
         Raises VolumeError (unfit source) or FileError (full disk).
         """
@@ -39,7 +40,7 @@ class Job(Protocol):
         """Why the result can no longer be used, or None. Asked many times a second."""
 
     def place(self, event: Event) -> dict[str, Any]:
-        """Make the nodes from the event ``done``; what the event ``finished`` tells of them.
+        """Make the nodes, if any, from the event ``done``; what ``finished`` tells of them.
 
         Everything is read and checked before the scene is touched.
         """
@@ -47,7 +48,7 @@ class Job(Protocol):
 
 @dataclass
 class Run:
-    """A synthesis under way."""
+    """A synthesis or an import under way."""
 
     id: int
     job: Job

@@ -30,7 +30,7 @@ class RunSection:
     def __init__(self, panel: Any):
         self.panel, self.ui, self.logic = panel, panel.ui, panel.logic
         self._tasks = {"contrast": panel.contrast, "cine": panel.cine}  # in the order of the tabs
-        self._running: Any = None  # the task whose job is under way
+        self._running: Any = None  # the section whose job is under way
         self._cancelling = False
         self._devicesKnown = False
         self._timer = qt.QTimer(panel.parent)
@@ -130,17 +130,17 @@ class RunSection:
         else:
             self.start(self.task.job)
 
-    def start(self, makeJob: Callable[[], Job]) -> None:
-        """Run the job of the tab shown."""
+    def start(self, makeJob: Callable[[], Job], section: Any = None, status: str = "") -> None:
+        """Run the job of the tab shown, or of another ``section`` that can ``present`` it."""
         try:
             dependencies.ensure()
             self.logic.start(makeJob())
         except MambaSynthError as error:
             self.panel.showError(str(error))
             return
-        self._running = self.task
+        self._running = section or self.task
         self.ui.progressBar.setRange(0, 0)  # busy, until the first progress arrives
-        self.showStatus(_("Starting..."))
+        self.showStatus(status or _("Starting..."))
         self._timer.start()
         self.panel.update()
 

@@ -18,14 +18,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from MambaSynthLib.cine import SAME_PLACE, check_times
+from MambaSynthLib.cine import check_times
 from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.provenance import Provenance
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.volume import SAME_PLACE, Volume, displacement
 
 from . import mrml
 
@@ -191,8 +190,8 @@ def frameRefusal(frame: Any, first: Any) -> str | None:
 def sameGrid(one: Any, other: Any) -> bool:
     """Equal in size, and every voxel within ``SAME_PLACE`` mm."""
     size = one.GetImageData().GetDimensions()
-    apart = np.abs(mrml.worldAffine(one) - mrml.worldAffine(other))[:3] @ [*size, 1]
-    return size == other.GetImageData().GetDimensions() and bool(apart.max() <= SAME_PLACE)
+    apart = displacement(mrml.worldAffine(one), mrml.worldAffine(other), size)
+    return size == other.GetImageData().GetDimensions() and apart <= SAME_PLACE
 
 
 # --------------------------------------------------------------------------- results -> sequence

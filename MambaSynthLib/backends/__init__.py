@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -17,15 +18,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import RequestError
+from MambaSynthLib.provenance import Place
 
 if TYPE_CHECKING:
     from MambaSynthLib.package import ModelPackage
 
-Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Compute = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 GPUS = ("cuda", "mps", "coreml")
 FILES = {"torch": "torch_backend", "onnxruntime": "onnx_backend"}
 NEEDS = {"torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx")}
 EXTRAS = {"torch": "torch", "onnxruntime": "onnx"}
+
+
+class Network(Protocol):
+    """Images (B,C,H,W) -> (B,C',H,W), float32, that says where it computes them."""
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the latest call was computed; before the first one, where it will be."""
+
+    def __call__(self, images: NDArray[np.float32], /) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class PlacedNetwork:
+    """A ``Network`` that computes in one place."""
+
+    compute: Compute
+    places: tuple[Place, ...]
+
+    def __call__(self, images: NDArray[np.float32], /) -> NDArray[np.float32]:
+        return self.compute(images)
 
 
 class Backend(Protocol):

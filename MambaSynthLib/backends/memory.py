@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.backends import Network
+from MambaSynthLib.provenance import Place
 
 LOG = logging.getLogger(__name__)
 Images = NDArray[np.float32]
@@ -28,22 +29,23 @@ class FittingNetwork:
     """``network`` on images (B,...), in parts of a size that the device's memory has shown to hold.
 
     ``on_cpu`` makes the network that takes over when not even one image fits; ``release`` gives
-    back what a failed call left behind.
+    back what a failed call left behind. ``places`` tells which of the two computed the latest call.
     """
 
     def __init__(
         self,
         network: Network,
         on_cpu: Callable[[], Network],
-        device: str,
         release: Callable[[], None] = lambda: None,
     ) -> None:
         self._network, self._on_cpu, self._release = network, on_cpu, release
-        self._device, self._largest, self._told = device, 0, False
+        self._device, self._largest, self._told = network.places[0].device, 0, False
+        self.places = network.places
 
     def __call__(self, images: Images) -> Images:
         size = min(len(images), self._largest or len(images))
         results: list[Images] = []
+        places: dict[Place, None] = {}  # in the order of use
         start = 0
         while start < len(images):
             part = images[start : start + size]
@@ -55,10 +57,12 @@ class FittingNetwork:
                 size = len(part) // 2
             else:
                 start += len(part)
+                places |= dict.fromkeys(self._network.places)
                 continue
             # outside of the handler, whose traceback holds on to the memory
             self._release()
             size = self._shrink(size)
+        self.places = tuple(places)
         return np.concatenate(results)
 
     def _shrink(self, size: int) -> int:

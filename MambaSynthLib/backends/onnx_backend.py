@@ -21,16 +21,18 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from MambaSynthLib.backends import Network
+from MambaSynthLib.backends import Compute, Network, PlacedNetwork
 from MambaSynthLib.backends.checks import COUNTER, check_keys, method_folder, telling_memory
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.layers.graph import Graph
 from MambaSynthLib.package import ModelPackage, Weights
+from MambaSynthLib.provenance import Place
 
 LOG = logging.getLogger(__name__)
 NAME = "onnxruntime"
 CPU = "CPUExecutionProvider"
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider", "cpu": CPU}
+PRECISIONS = {"cuda": "tf32", "coreml": "CoreML's choice", "cpu": "fp32"}  # if none is asked for
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")  # share one folder
 MOST_AT_ONCE = 16  # slices on the CPU, each with 30 to 150 MB of its own
 
@@ -98,6 +100,7 @@ def load_network(package: ModelPackage, device: str, precision: str = "auto") ->
     """
     if precision not in ("auto", "fp32"):
         raise RequestError(f"precision {precision}: ONNX Runtime computes in fp32; use torch.")
+    precision = PRECISIONS[device.partition(":")[0]] if precision == "auto" else precision
     warn_of_two_packages()
     folder = method_folder(package)
     if find_spec(f"{folder}.graph") is None:
@@ -113,7 +116,7 @@ def load_network(package: ModelPackage, device: str, precision: str = "auto") ->
     # On GPUs the convolutions have fast algorithms of their own.
     model = graph.build(package.card.network, winograd=True) if device == "cpu" else plain
     needed = {name: weights[name].astype(np.float32) for name in declared_weights(model)}
-    session = _open_session(model.SerializeToString(), needed, device)
+    session = _open_session(model.SerializeToString(), needed, device, precision)
     provider = session.get_providers()[0]
     if provider != PROVIDERS[device.partition(":")[0]]:
         raise RequestError(
@@ -126,10 +129,11 @@ def load_network(package: ModelPackage, device: str, precision: str = "auto") ->
             result: NDArray[np.float32] = session.run(None, {"images": images})[0]
         return result
 
-    return _each_slice_on_a_thread(run) if device == "cpu" else run
+    compute = _each_slice_on_a_thread(run) if device == "cpu" else run
+    return PlacedNetwork(compute, (Place(device, precision),))
 
 
-def _each_slice_on_a_thread(run: Network) -> Network:
+def _each_slice_on_a_thread(run: Compute) -> Compute:
     """Slices side by side, one thread each.
 
     The scan is thousands of small steps. Threads that share one step mostly wait for each other,
@@ -152,14 +156,19 @@ def declared_weights(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _open_session(model: bytes, weights: Weights, device: str) -> onnxruntime.InferenceSession:
+def _open_session(
+    model: bytes, weights: Weights, device: str, precision: str = "auto"
+) -> onnxruntime.InferenceSession:
     kind, _, index = device.partition(":")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; warnings are about which node runs where
     options.intra_op_num_threads = 1  # see _each_slice_on_a_thread
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
     options.add_external_initializers(list(weights), values)
-    providers: list[Any] = [(PROVIDERS[kind], {"device_id": index} if index else {})]
+    wanted = {"device_id": index} if index else {}
+    if kind == "cuda" and precision == "fp32":
+        wanted["use_tf32"] = "0"  # it is 1 by default
+    providers: list[Any] = [(PROVIDERS[kind], wanted)]
     if kind != "cpu":
         providers.append(CPU)
     session = onnxruntime.InferenceSession(model, options, providers=providers)

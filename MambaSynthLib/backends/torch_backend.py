@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from MambaSynthLib.backends import Network
+from MambaSynthLib.backends import Compute, Network, PlacedNetwork
 from MambaSynthLib.backends.checks import check_keys, method_folder, telling_memory
 from MambaSynthLib.backends.memory import FittingNetwork
 from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.package import ModelPackage, Weights
+from MambaSynthLib.provenance import Place
 
 NAME = "torch"
 PRECISIONS = ("auto", "fp32", "tf32", "fp16", "bf16")
@@ -107,14 +108,25 @@ def load_network(package: ModelPackage, device: str, precision: str = "auto") ->
     if METHODS[package.card.method].task == "cine":
         guard = partial(telling_memory, device, remedy="another --device, or a coarser grid")
         return importlib.import_module(f"{folder}.inference").TorchNetwork(network, device, guard)
+    run = _runner(network, folder, device, precision)
+    places = (Place(device, _precision_used(precision, device, folder)),)
     if device == "cpu":
-        return _one_thread_per_slice(_runner(network, folder, device, precision))
+        return PlacedNetwork(_one_thread_per_slice(run), places)
 
     def on_cpu() -> Network:
-        return load_network(package, "cpu")
+        network: Network = load_network(package, "cpu")
+        return network
 
-    run = _runner(network, folder, device, precision)
-    return FittingNetwork(run, on_cpu, device, torch.cuda.empty_cache)
+    return FittingNetwork(PlacedNetwork(run, places), on_cpu, torch.cuda.empty_cache)
+
+
+def _precision_used(wanted: str, device: str, folder: str) -> str:
+    """What products are computed in. Only CUDA knows TF32; and without an ``inference.py`` a
+    network is left to PyTorch's own setting of it.
+    """
+    if find_spec(f"{folder}.inference") is None:
+        wanted = "tf32" if torch.backends.cudnn.allow_tf32 else "fp32"
+    return "fp32" if wanted == "tf32" and not device.startswith("cuda") else wanted
 
 
 def _trained(package: ModelPackage, folder: str) -> torch.nn.Module:
@@ -128,7 +140,7 @@ def _trained(package: ModelPackage, folder: str) -> torch.nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def _runner(network: torch.nn.Module, folder: str, device: str, precision: str) -> Network:
+def _runner(network: torch.nn.Module, folder: str, device: str, precision: str) -> Compute:
     """The network on a device, from arrays to arrays."""
     prepared = _prepared(network.to(device), folder, precision)
 
@@ -153,7 +165,7 @@ def _prepared(
     return prepared
 
 
-def _one_thread_per_slice(run: Network) -> Network:
+def _one_thread_per_slice(run: Compute) -> Compute:
     """The slices of a call side by side, each in a thread of its own that starts no others.
 
     That takes less time than all threads on one slice after the other, and no bit of a result

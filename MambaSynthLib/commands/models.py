@@ -27,10 +27,11 @@ def add_parser(commands: Any) -> None:
     verify.set_defaults(run=run_verify)
 
     importing = actions.add_parser(
-        "import", help="install a package folder, or make one from CRAViM's published checkpoint"
+        "import", help="install a package, or make one from CRAViM's published checkpoint"
     )
     add = importing.add_argument
-    add("path", type=Path, metavar="FOLDER|CHECKPOINT", help="for example netG_A2B_100.pth")
+    add("path", type=Path, metavar="FOLDER|ZIP|CHECKPOINT",
+        help="for example netG_A2B_100.pth")  # fmt: skip
     add("--to", metavar="CONTRAST", help="target contrast of a checkpoint, for example T2w")
     add("--from", dest="source", default="T1w", metavar="CONTRAST", help="default: T1w")
     add("--id", metavar="NAME", help="default: made from the file name")
@@ -107,10 +108,10 @@ def _check_package(package: ModelPackage) -> int:
 
 
 def run_import(options: argparse.Namespace) -> int:
-    from MambaSynthLib.importing import import_checkpoint, import_folder
+    from MambaSynthLib.importing import import_checkpoint, import_package
 
-    if options.path.is_dir():
-        package = import_folder(options.path, options.output)
+    if options.path.is_dir() or options.path.suffix.lower() == ".zip":
+        package = import_package(options.path, options.output)
     else:
         package = import_checkpoint(
             options.path,

@@ -67,9 +67,9 @@ def run(options: argparse.Namespace) -> int:
     package = choose_model(options.model, options.source, options.to)
     _check_uncertainty(options, package)
     source, reference = _read(options)
-    for warning in source.notes:
-        console.note(f"warning: {source.name}: {warning}")
     engine = Engine(package, options.device, options.backend)
+    for warning in engine.warnings(source):
+        console.note(f"warning: {source.name}: {warning}")
     started = time.monotonic()
     with console.slice_progress(f"synthesizing {options.to}") as progress:
         synthesis = engine.synthesize(

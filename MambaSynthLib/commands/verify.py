@@ -17,6 +17,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     from MambaSynthLib import console
     from MambaSynthLib.io.files import read_marks
+    from MambaSynthLib.io.payload import printable
 
     mark = read_marks(options.file)
     if mark is None:
@@ -32,5 +33,8 @@ def run(options: argparse.Namespace) -> int:
         made = mark.provenance.sentence() if mark.provenance else mark.text
         verdict = "is synthetic" if mark.certain else "may be synthetic"
         lines = [f"{options.file}: {verdict} ({mark.where}).", made]
+        if mark.provenance:
+            lines += [printable(mark.provenance.computing())]
+            lines += [f"warning: {printable(text)}" for text in mark.provenance.warnings]
     console.result(record, lines, options.json)
     return 0

@@ -17,10 +17,17 @@ What reading does with a file that is not plain and sound:
 | text, web page, folder, pipe, empty, missing                 | refused                        |
 | detached header that names a file outside its folder         | refused                        |
 | marked as synthetic                                          | noted; refused where asked     |
+| from another machine than MR, by DICOM or the sidecar        | refused; an odd modality noted |
+| a localizer, by DICOM Image Type                             | read, with a named warning     |
 
 A cine is read by ``cine_files``: the same checks for 4-D files, and one frame is refused. A folder
 with one DICOM series is a volume where each slice is there once, and a cine where each is there at
 as many times; what does not form a full, straight, even grid is refused (``dicom_series``).
+
+World axes become RAS in ``geometry.flipped`` and nowhere else. To add a format: a module with
+``decode(path) -> Decoded`` (values as stored, affine in the file's own frame) and, to write it,
+``encode``; its suffix in ``marks.SUFFIXES`` and ``files.READABLE``; a branch in ``files._decode``,
+``files._encode`` and ``files.read_marks``; and a row in the tests ``test_files_*``.
 
 Marks, provenance and the write-check-rename of outputs are in ``marks``, ``output`` and ``atomic``.
 """

@@ -18,9 +18,10 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.io import nifti, nrrd
 from MambaSynthLib.io.acdc import phases_beside
 from MambaSynthLib.io.dicom_series import holds_dicom, read_series
-from MambaSynthLib.io.files import as_float32, flipped, read_marks, read_volume
-from MambaSynthLib.io.geometry import check_affine
+from MambaSynthLib.io.files import as_float32, read_marks, read_volume
+from MambaSynthLib.io.geometry import check_affine, flipped
 from MambaSynthLib.io.marks import suffix_of
+from MambaSynthLib.io.modality import check_sidecar
 from MambaSynthLib.io.nifti_geometry import Prefer
 from MambaSynthLib.io.payload import check_file, shown
 from MambaSynthLib.volume import Volume
@@ -63,7 +64,7 @@ def read_cine(
             compressed = suffix == ".nii.gz"
             decoded = nifti.decode(path, compressed=compressed, prefer=prefer, frames=True)
         affine = flipped(decoded.affine, decoded.frame)
-        notes = decoded.notes + check_affine(affine, name)
+        notes = decoded.notes + check_affine(affine, name) + check_sidecar(path)
     mark = read_marks(path)
     stored: tuple[float, ...] = ()
     if mark is not None:

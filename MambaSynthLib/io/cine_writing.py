@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io import nifti, nrrd
+from MambaSynthLib.io import nifti, nrrd_header
 from MambaSynthLib.io.atomic import commit_pair, staged, staged_from, telling
 from MambaSynthLib.io.cine_files import READABLE, TABLE
-from MambaSynthLib.io.files import flipped, write_volume
+from MambaSynthLib.io.files import write_volume
+from MambaSynthLib.io.geometry import flipped
 from MambaSynthLib.io.marks import sidecar_of, suffix_of
 from MambaSynthLib.io.output import check_output
 from MambaSynthLib.io.payload import printable, shown
@@ -122,7 +123,7 @@ class _Writer:
     def _write_sequence(self, first: Volume, stream: BinaryIO) -> None:
         """The frames of a voxel lie side by side, so they are gathered on the disk first."""
         tags, times = self._provenance.to_tags(), self._provenance.times_ms
-        head = nrrd.head(first.shape, flipped(first.affine, "LPS"), tags, times)
+        head = nrrd_header.head(first.shape, flipped(first.affine, "LPS"), tags, times)
         stream.write(head)
         with tempfile.TemporaryFile(dir=self._path.parent) as scratch:
             for frame in self._counted(first):

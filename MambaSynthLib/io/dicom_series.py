@@ -1,15 +1,12 @@
 """A folder with one DICOM series of parallel slices, each acquired once or at several times.
 
-Slices are put in place by Image Position and Orientation (Patient), never by file name or number,
-and frames by Trigger Time. What does not form a full grid is refused with the reason. Source:
-DICOM PS3.3 C.7.6.2 (Image Plane), C.8.3.1 (MR Image), C.11.1 (Modality LUT).
+What is no single series, or not readable, is refused with the reason; ``dicom_stack`` puts the
+slices in place. Source: DICOM PS3.3 C.8.3.1 (MR Image), C.11.1 (Modality LUT).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +15,20 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.cine import Cine, of_frames
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.geometry import check_affine
+from MambaSynthLib.io.dicom_stack import SAME_TIME_MS, Slice, affine_of, by_place, by_time
+from MambaSynthLib.io.modality import check_modality
 from MambaSynthLib.io.payload import check_size, shown
+from MambaSynthLib.provenance import MARK
 from MambaSynthLib.volume import Volume
 
 MOST_FILES = 20_000
-SAME_SLICE_MM = 0.05  # between two positions along the normal that are one slice
-UNEVEN_MM = 0.1  # that the distance of two slices may differ from that of the others
 SAME_DIRECTION = 1e-4  # between direction cosines
-SAME_TIME_MS = 1e-3
 AGREED = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "EchoTime",
           "PhotometricInterpretation")  # fmt: skip
 IN_WORDS = {
     "Rows": "sizes", "Columns": "sizes", "PixelSpacing": "pixel sizes", "EchoTime": "echo times",
     "ImageOrientationPatient": "orientations", "PhotometricInterpretation": "kinds of pixel",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One file: its data set, and where and when it lies. ``time`` is None where none is stated."""
-
-    path: Path
-    dataset: Any
-    place: NDArray[np.float64]  # (3,) mm LPS of the first pixel
-    time: float | None
 
 
 def holds_dicom(folder: Path) -> bool:
@@ -61,7 +47,7 @@ def read_series(folder: Path, *, allow_synthetic: bool = True) -> Cine:
     """
     slices, stacks, notes = _sorted_series(folder, allow_synthetic)
     name = shown(folder.resolve())
-    affine = _affine(slices, stacks, name)
+    affine = affine_of(slices, stacks, name)
     frames, times = [], []
     for n in range(len(stacks[0])):
         stack = [slices_here[n] for slices_here in stacks]
@@ -87,7 +73,7 @@ def read_dicom_volume(folder: Path, *, allow_synthetic: bool = True) -> Volume:
             f"{name}: holds {len(stacks[0])} times of each slice; use it with 'mambasynth cine', "
             "or keep one time."
         )
-    affine = _affine(slices, stacks, name)
+    affine = affine_of(slices, stacks, name)
     return Volume(_pixels([one for (one,) in stacks]), affine, name, notes)
 
 
@@ -127,7 +113,7 @@ def _sorted_series(
         raise FileError(f"{name}: holds no DICOM files; name a folder with one series.")
     _check_one_series(slices, name)
     notes = _notes(slices, name, allow_synthetic)
-    stacks = _by_place(slices)
+    stacks = by_place(slices)
     counts = sorted({len(stack) for stack in stacks})
     if len(counts) > 1:
         worst = next(n for n, stack in enumerate(stacks) if len(stack) != len(stacks[0]))
@@ -135,7 +121,7 @@ def _sorted_series(
             f"{name}: slice {worst + 1} has {len(stacks[worst])} times but slice 1 has "
             f"{len(stacks[0])}; complete the series, or remove what is too much."
         )
-    return slices, [_by_time(stack, name) for stack in stacks], notes
+    return slices, [by_time(stack, name) for stack in stacks], notes
 
 
 def _read(path: Path) -> Slice:
@@ -205,109 +191,38 @@ def _equal(one: Any, other: Any) -> bool:
 def _notes(slices: list[Slice], name: str, allow_synthetic: bool) -> tuple[str, ...]:
     first = slices[0].dataset
     notes: tuple[str, ...] = ()
-    if any(str(getattr(one.dataset, "SyntheticData", "NO")).upper() == "YES" for one in slices):
+    marks = [mark for one in slices if (mark := _synthetic_mark(one.dataset))]
+    if marks:
         if not allow_synthetic:
             raise FileError(
-                f"{name}: is synthetic already (DICOM Synthetic Data is YES); use an acquired "
-                "series, or allow it with --allow-synthetic-input."
+                f"{name}: is synthetic already ({marks[0]}); use an acquired series, or allow it "
+                "with --allow-synthetic-input."
             )
-        notes += ("synthetic source: DICOM Synthetic Data is YES",)
-    modality = str(getattr(first, "Modality", "") or "unknown")
-    if modality != "MR":
-        notes += (f"modality: the series says {modality}, not MR",)
+        notes += (f"synthetic source: {marks[0]}",)
+    for modality in sorted({str(getattr(one.dataset, "Modality", "")) for one in slices}):
+        notes += check_modality(modality or "unknown", name)
+    if any("LOCALIZER" in _image_type(one.dataset) for one in slices):
+        notes += ("localizer: the series is a scout (DICOM Image Type), not made for reading",)
     if str(getattr(first, "PhotometricInterpretation", "")) == "MONOCHROME1":
         notes += ("inverted: the series is stored with white as zero (MONOCHROME1)",)
     return notes
 
 
-# --- their order ----------------------------------------------------------------------------------
+def _synthetic_mark(dataset: Any) -> str:
+    """The DICOM attribute that says so; '' where none does."""
+    if str(getattr(dataset, "SyntheticData", "NO")).upper() == "YES":
+        return "DICOM Synthetic Data is YES"
+    if "SYNTHETIC" in _image_type(dataset):
+        return "DICOM Image Type says SYNTHETIC"
+    if str(getattr(dataset, "ImageComments", "")).startswith(MARK):
+        return f"DICOM Image Comments say {MARK}"
+    return ""
 
 
-def _normal(slices: Iterable[Slice]) -> NDArray[np.float64]:
-    """(3,) the direction across the slices."""
-    row, column = np.array(next(iter(slices)).dataset.ImageOrientationPatient, float).reshape(2, 3)
-    normal: NDArray[np.float64] = np.cross(row, column)
-    return normal
-
-
-def _by_place(slices: list[Slice]) -> list[list[Slice]]:
-    """The slices of each position, in the order along the normal."""
-    normal = _normal(slices)
-    ordered = sorted(slices, key=lambda one: (float(one.place @ normal), str(one.path)))
-    stacks = [[ordered[0]]]
-    for one in ordered[1:]:
-        if (one.place - stacks[-1][0].place) @ normal > SAME_SLICE_MM:
-            stacks.append([])
-        stacks[-1].append(one)
-    return stacks
-
-
-def _by_time(stack: list[Slice], name: str) -> list[Slice]:
-    if len(stack) == 1:
-        return stack
-    times = [one.time for one in stack if one.time is not None]
-    if len(times) != len(stack):
-        raise FileError(
-            f"{name}: {len(stack)} files show one slice, but not all state a trigger time; remove "
-            "doubles, or export the series with its times."
-        )
-    ordered = sorted(stack, key=lambda one: one.time or 0.0)
-    for one, other in zip(ordered, ordered[1:], strict=False):
-        if (other.time or 0.0) - (one.time or 0.0) <= SAME_TIME_MS:
-            raise FileError(
-                f"{name}: {shown(one.path)} and {shown(other.path)} show the same slice at the "
-                "same time; remove one of them."
-            )
-    return ordered
-
-
-def _affine(slices: list[Slice], stacks: list[list[Slice]], name: str) -> NDArray[np.float64]:
-    """(4,4) column, row, slice index -> RAS mm. Raises FileError for an uneven or tilted stack."""
-    first = slices[0].dataset
-    row, column = np.array(first.ImageOrientationPatient, float).reshape(2, 3)
-    down, across = (float(part) for part in first.PixelSpacing)
-    places = np.array([stack[0].place for stack in stacks])
-    for stack in stacks:
-        if max(float(np.linalg.norm(one.place - stack[0].place)) for one in stack) > UNEVEN_MM:
-            raise FileError(
-                f"{name}: the times of a slice lie at different places; use a series without "
-                "table or slice tracking motion."
-            )
-    step = _step(first, places, name)
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * across, column * down, step
-    affine[:3, 3] = places[0]
-    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    check_affine(ras, name)
-    return ras
-
-
-def _step(dataset: Any, places: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """(3,) from slice to slice."""
-    if len(places) == 1:
-        thickness = getattr(dataset, "SpacingBetweenSlices", None) or getattr(
-            dataset, "SliceThickness", None
-        )
-        normal = np.cross(*np.array(dataset.ImageOrientationPatient, float).reshape(2, 3))
-        thick: NDArray[np.float64] = normal * float(thickness or 1.0)
-        return thick
-    steps = np.diff(places, axis=0)
-    lengths = np.linalg.norm(steps, axis=1)
-    usual = float(np.sort(lengths)[(len(lengths) - 1) // 2])  # the lower median
-    for n, length in enumerate(lengths):
-        if abs(length - usual) > UNEVEN_MM:
-            remedy = "resample the series to even slices first"
-            if length > 1.5 * usual:
-                remedy = "a slice is missing, export the whole series"
-            raise FileError(
-                f"{name}: slices {n + 1} and {n + 2} are {length:.4g} mm apart, but others "
-                f"{usual:.4g} mm; {remedy}."
-            )
-    step: NDArray[np.float64] = (places[-1] - places[0]) / (len(places) - 1)
-    straight = places[0] + np.arange(len(places))[:, None] * step
-    if float(np.linalg.norm(places - straight, axis=1).max()) > UNEVEN_MM:
-        raise FileError(f"{name}: the slices do not lie in one straight stack; resample it first.")
-    return step
+def _image_type(dataset: Any) -> tuple[str, ...]:
+    """The values of Image Type, DICOM PS3.3 C.8.3.1.1.1."""
+    value = getattr(dataset, "ImageType", None) or ()
+    return tuple(str(part).upper() for part in ([value] if isinstance(value, str) else value))
 
 
 # --- the pixels -----------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Volumes to and from NIfTI, NRRD and MetaImage files.
 
-The one place where LPS becomes RAS. Reading refuses what other readers guess (the package's
+Reading refuses what other readers guess (the package's
 docstring lists it); writing marks what is synthetic, checks what it wrote, and leaves all of it or
 nothing.
 """
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io import mha, nifti, nrrd
 from MambaSynthLib.io.atomic import commit, commit_pair, staged
-from MambaSynthLib.io.decoded import Decoded, Frame
+from MambaSynthLib.io.decoded import Decoded
 from MambaSynthLib.io.dicom_series import holds_dicom, read_dicom_volume
-from MambaSynthLib.io.geometry import Affine, check_affine
+from MambaSynthLib.io.geometry import check_affine, flipped
 from MambaSynthLib.io.marks import (
     SyntheticMark,
     mark_in_name,
@@ -31,7 +31,9 @@ from MambaSynthLib.io.marks import (
     sidecar_of,
     suffix_of,
 )
+from MambaSynthLib.io.modality import check_sidecar
 from MambaSynthLib.io.nifti_geometry import Prefer
+from MambaSynthLib.io.nrrd_header import read_header
 from MambaSynthLib.io.output import check_output
 from MambaSynthLib.io.payload import check_file, opened, shown
 from MambaSynthLib.io.rawdata import packed
@@ -48,11 +50,6 @@ __all__ = [
 ]
 
 READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-TO_RAS: dict[Frame, tuple[int, ...]] = {
-    "RAS": (1, 1, 1, 1),
-    "LAS": (-1, 1, 1, 1),
-    "LPS": (-1, -1, 1, 1),
-}
 EXACT_FLOAT32 = 2**24  # whole numbers beyond this may be rounded
 
 
@@ -85,7 +82,7 @@ def read_volume(
     with np.errstate(over="ignore", invalid="ignore"):  # headers hold any number; all are checked
         decoded = _decode(path, suffix_of(path), prefer)
         affine = flipped(decoded.affine, decoded.frame)
-        notes = decoded.notes + check_affine(affine, name)
+        notes = decoded.notes + check_affine(affine, name) + check_sidecar(path)
         array, value_notes = as_float32(decoded.values, name, nan_as_zero)
     mark = read_marks(path)
     if mark is not None:
@@ -111,7 +108,7 @@ def read_marks(path: str | Path) -> SyntheticMark | None:
         mark = mark_in_texts(nifti.texts(path, compressed=suffix == ".nii.gz"))
     elif suffix in (".nrrd", ".nhdr"):
         with opened(path) as stream:
-            mark = mark_in_tags("NRRD key/values", nrrd.read_header(stream, name).tags)
+            mark = mark_in_tags("NRRD key/values", read_header(stream, name).tags)
     elif suffix in (".mha", ".mhd"):
         with opened(path) as stream:
             mark = mark_in_tags("MetaImage key/values", mha.read_header(stream, name))
@@ -137,12 +134,6 @@ def _decode(path: Path, suffix: str, prefer: Prefer = None) -> Decoded:
     raise FileError(
         f"{shown(path)}: is of no readable format; save it as one of {', '.join(READABLE)}."
     )
-
-
-def flipped(affine: Affine, frame: Frame) -> Affine:
-    """``affine`` between ``frame`` and RAS; the flip is its own inverse."""
-    turned: Affine = np.array(TO_RAS[frame])[:, None] * affine
-    return turned
 
 
 def as_float32(

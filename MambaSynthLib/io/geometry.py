@@ -1,31 +1,30 @@
-"""Voxel-to-world maps of files: how far two differ, how oblique axes may be, units."""
+"""Voxel-to-world maps of files: the one place where LPS becomes RAS, limits of axes, and units."""
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
-from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.volume import affine_problem, spacing
+from MambaSynthLib.io.decoded import Frame
+from MambaSynthLib.volume import Affine, affine_problem, spacing
 
-Affine = NDArray[np.float64]
-
-SAME_PLACE = 1e-3  # mm between two positions of one voxel that count as the same
 ROUNDING_SHEAR = 1e-5  # |cosine| between axes that rounded headers show
 TOLERABLE_SHEAR = 1e-4  # 0.025 mm across a head
 NO_PATIENT_GEOMETRY = (
     "no patient geometry: the file states no position or orientation, so left and right are "
     "unknown; the axes are taken as ITK and 3D Slicer take them"
 )
+TO_RAS: dict[Frame, tuple[int, ...]] = {
+    "RAS": (1, 1, 1, 1),
+    "LAS": (-1, 1, 1, 1),
+    "LPS": (-1, -1, 1, 1),
+}
 
 
-def displacement(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:
-    """The largest distance in mm between two places of one voxel of a grid; NaN if undefined."""
-    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))])
-    moved = corners @ (first - second).T  # (8,4)
-    return float(np.linalg.norm(moved[:, :3], axis=1).max())
+def flipped(affine: Affine, frame: Frame) -> Affine:
+    """``affine`` between ``frame`` and RAS; the flip is its own inverse."""
+    turned: Affine = np.array(TO_RAS[frame])[:, None] * affine
+    return turned
 
 
 def check_affine(affine: Affine, name: str) -> tuple[str, ...]:

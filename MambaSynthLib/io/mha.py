@@ -15,7 +15,7 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.decoded import Decoded
-from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, Affine
+from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY
 from MambaSynthLib.io.payload import (
     check_room,
     check_size,
@@ -26,7 +26,7 @@ from MambaSynthLib.io.payload import (
     shown,
 )
 from MambaSynthLib.io.rawdata import image_data, numbers, text_lines, whole_numbers
-from MambaSynthLib.volume import spacing
+from MambaSynthLib.volume import Affine, spacing
 
 TYPES = {
     "MET_CHAR": "int8",

@@ -19,7 +19,6 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.decoded import Decoded
-from MambaSynthLib.io.geometry import SAME_PLACE, Affine, displacement
 from MambaSynthLib.io.nifti_geometry import Header, Prefer, patient_affine
 from MambaSynthLib.io.payload import (
     check_room,
@@ -31,6 +30,7 @@ from MambaSynthLib.io.payload import (
     shown,
 )
 from MambaSynthLib.provenance import MARK, Provenance
+from MambaSynthLib.volume import SAME_PLACE, Affine, displacement
 
 MAGIC = {348: (344, b"n+1\0", 352), 540: (4, b"n+2\0\r\n\x1a\n", 544)}  # place, magic, min offset
 REAL_TYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}  # NIfTI datatype codes

@@ -12,13 +12,10 @@ import numpy as np
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.geometry import (
     NO_PATIENT_GEOMETRY,
-    SAME_PLACE,
-    Affine,
-    displacement,
     in_millimeters,
     unit_note,
 )
-from MambaSynthLib.volume import spacing
+from MambaSynthLib.volume import SAME_PLACE, Affine, displacement, spacing
 
 Header = Any  # a nibabel Nifti1Header or Nifti2Header; nibabel declares no types for them
 Prefer = Literal["sform", "qform"] | None

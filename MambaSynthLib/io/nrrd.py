@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,16 +16,17 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.decoded import Decoded, Frame
-from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, Affine, in_millimeters, unit_note
+from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, in_millimeters, unit_note
+from MambaSynthLib.io.nrrd_header import Header, head, read_header
 from MambaSynthLib.io.payload import (
     check_room,
     check_size,
-    looks_like,
     opened,
     read_image,
     shown,
 )
-from MambaSynthLib.io.rawdata import image_data, numbers, packed, text_lines, whole_numbers
+from MambaSynthLib.io.rawdata import image_data, numbers, packed, whole_numbers
+from MambaSynthLib.volume import Affine
 
 TYPES = {
     "int8": "signed char, int8, int8_t",
@@ -53,16 +53,7 @@ FRAMES: dict[str, Frame] = {
 ENCODINGS = {"raw": False, "gzip": True, "gz": True}
 TIME_UNITS = {"ms": 1.0, "msec": 1.0, "s": 1e3, "sec": 1e3}
 UNITS = {"m": ("meters", 1e3), "um": ("micrometers", 1e-3), "micron": ("micrometers", 1e-3)}
-OTHER_NAMES = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
 VECTOR = re.compile(r"\([^()]*\)|none", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Header:
-    """The fields (``name: value``) and the key/values (``name:=value``) of a header."""
-
-    fields: dict[str, str]
-    tags: dict[str, str]
 
 
 def decode(path: Path, *, frames: bool = False) -> Decoded:
@@ -88,77 +79,10 @@ def decode(path: Path, *, frames: bool = False) -> Decoded:
     return Decoded(values, affine, frame, notes + data_notes, times)
 
 
-def read_header(stream: BinaryIO, name: str) -> Header:
-    """Everything up to the empty line; leaves the stream at the first byte after it."""
-    start = stream.read(8)
-    if not re.fullmatch(rb"NRRD000[1-5]\r?\n?.?", start, re.DOTALL):
-        raise FileError(
-            f"{name}: is not an NRRD image (it holds {looks_like(start + stream.read(248))}); "
-            "check what the file is, or save the image again."
-        )
-    stream.seek(0)
-    fields: dict[str, str] = {}
-    tags: dict[str, str] = {}
-    for line in text_lines(stream, name):
-        if not line:
-            break
-        if line.startswith(("#", "NRRD000")):
-            continue
-        if ":=" in line and (": " not in line or line.index(":=") < line.index(": ")):
-            key, _, value = line.partition(":=")
-            tags[_unescaped(key)] = _unescaped(value)
-            continue
-        key, separator, value = line.partition(":")
-        key = OTHER_NAMES.get(key.strip().lower(), key.strip().lower())
-        if not separator or key in fields:
-            raise FileError(
-                f"{name}: has the unreadable or repeated header line {line[:40]!r}; save it again."
-            )
-        fields[key] = value.strip()
-    return Header(fields, tags)
-
-
 def encode(values: np.ndarray[Any, Any], affine_lps: Affine, tags: dict[str, str]) -> bytes:
     """A gzip-encoded NRRD of float32 values in the LPS frame, with key/values."""
     data = values.astype("<f4").tobytes(order="F")
     return head(values.shape, affine_lps, tags) + packed(data)
-
-
-def head(
-    shape: tuple[int, ...],
-    affine_lps: Affine,
-    tags: dict[str, str],
-    times_ms: tuple[float, ...] = (),
-) -> bytes:
-    """Everything before the gzip-compressed voxels, x first, of a volume (I,J,K).
-
-    With ``times_ms`` it is a sequence as 3D Slicer writes one: the frames are the first axis, all
-    values of a voxel side by side. Source: Slicer's manual, "Sequence of volumes file format".
-    """
-    vectors = ["(" + ",".join(map(repr, affine_lps[:3, axis].tolist())) + ")" for axis in range(4)]
-    many = bool(times_ms)
-    lines = [
-        "NRRD0005",
-        "type: float",
-        f"dimension: {4 if many else 3}",
-        "space: left-posterior-superior",
-        f"sizes: {' '.join(map(str, (len(times_ms), *shape) if many else shape))}",
-        f"space directions: {'none ' * many}{' '.join(vectors[:3])}",
-        f"kinds: {'list ' * many}domain domain domain",
-        *(['labels: "time" "" "" ""', 'units: "ms" "" "" ""'] if many else []),
-        "endian: little",
-        "encoding: gzip",
-        f"space origin: {vectors[3]}",
-    ]
-    if many:
-        sequence = {
-            "DataNodeClassName": "vtkMRMLScalarVolumeNode",
-            "axis 0 index type": "numeric",
-            "axis 0 index values": " ".join(f"{time:.10g}" for time in times_ms),
-        }
-        tags = {**sequence, **tags}
-    lines += [f"{_escaped(key)}:={_escaped(value)}" for key, value in tags.items()]
-    return "\n".join([*lines, "", ""]).encode("ascii")
 
 
 def _grid(
@@ -300,11 +224,3 @@ def _payload(
     check_room(count, held, name, compressed=ENCODINGS[encoding])
     source: Any = gzip.GzipFile(fileobj=stream) if ENCODINGS[encoding] else stream
     return read_image(source, count, count // sizes[-1], name)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n")
-
-
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], text)

@@ -13,26 +13,11 @@ from scipy.ndimage import map_coordinates
 from MambaSynthLib.methods.mstg.config import MSTGConfig
 from MambaSynthLib.methods.mstg.synthesis import Frame
 from MambaSynthLib.package import ModelPackage, write_package
+from MambaSynthLib.provenance import Place
 from MambaSynthLib.volume import Volume
+from Testing.model_packages import CINE_SIZES, cine_card, random_weights
 
-NETWORK = {"channels": [4, 4], "exact_ends": True, "velocity": True, "bidirectional": True}
-CINE_CARD: dict[str, Any] = {
-    "format": 1,
-    "id": "tiny-cine",
-    "version": "0.1.0",
-    "title": "A random cine network for tests",
-    "method": "mstg",
-    "source_contrasts": ["ED", "ES"],
-    "target_contrasts": ["cine"],
-    "network": NETWORK,
-    "grid": {"axis_codes": "LPS", "spacing_mm": [2.0, 2.0, 8.0], "size": [16, 16, 16]},
-    "intensity": {"rule": "minmax"},
-    "sampling": {"timesteps": 2000, "beta_min": 1e-6, "beta_max": 1e-2},
-    "license": "Apache-2.0",
-    "intended_use": "Tests only.",
-    "trained_on": "nothing: the weights are random numbers",
-    "scores": [],
-}
+NETWORK = CINE_SIZES | {"bidirectional": True}
 
 
 def oblique() -> np.ndarray:
@@ -62,13 +47,8 @@ def beat(radii: tuple[float, ...] = (5, 4, 3, 4)) -> tuple[Volume, ...]:
 
 def random_package(folder: Path, **changes: Any) -> ModelPackage:
     """A package of the real method with random weights that move things by about a voxel."""
-    import torch
-
-    from MambaSynthLib.methods.mstg.network import build
-
-    card = CINE_CARD | changes
-    torch.manual_seed(3)
-    weights = {name: value.numpy() for name, value in build(card["network"]).state_dict().items()}
+    card = cine_card(**{"network": NETWORK} | changes)
+    weights = random_weights(card, seed=3)
     weights["deformation.field.weight"] = 20 * weights["deformation.field.weight"]
     return write_package(folder, card, weights, "# A tiny cine model\n")
 
@@ -77,6 +57,7 @@ class Shifting:
     """A network for which the heart moves ``voxels`` along the rows of the canvas in systole."""
 
     config = MSTGConfig(exact_ends=True, velocity=True)
+    places = (Place("cpu", "fp32"),)
 
     def __init__(self, voxels: float = 1.0) -> None:
         self.voxels, self.motions = voxels, 0
@@ -96,6 +77,7 @@ class Painting:
     """A network without motion that blends its two images."""
 
     config = MSTGConfig(mode="image")
+    places = (Place("cpu", "fp32"),)
 
     def motion(self, ed: np.ndarray, es: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return ed, es

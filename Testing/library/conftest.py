@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +11,7 @@ import pytest
 
 from MambaSynthLib.package import ModelPackage, write_package
 from MambaSynthLib.volume import Volume
-
-SIZES = {
-    "ngf": 4, "n_blocks": 1, "n_attentions": 2, "input_channels": 2, "output_channels": 2
-}  # fmt: skip
-CARD: dict[str, Any] = {
-    "format": 1,
-    "id": "tiny-t1w-t2w",
-    "version": "1.2.3",
-    "title": "A random network for tests",
-    "method": "cravim",
-    "source_contrasts": ["T1w"],
-    "target_contrasts": ["T2w"],
-    "network": SIZES,
-    "grid": {"axis_codes": "LPS", "in_plane_spacing_mm": 2.0, "size": [16, 16]},
-    "intensity": {"rule": "percentile", "upper_percentile": 99.5, "target_range": [0.0, 1000.0]},
-    "sampling": {
-        "timesteps": 4,
-        "beta_min": 0.1,
-        "beta_max": 20.0,
-        "default_steps": 2,
-        "default_samples": 1,
-    },
-    "license": "Apache-2.0",
-    "intended_use": "Tests only.",
-    "trained_on": "nothing: the weights are random numbers",
-    "scores": [],
-}
+from Testing.model_packages import contrast_card, random_weights
 
 
 @pytest.fixture(autouse=True)
@@ -51,19 +24,13 @@ def no_models_of_this_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 @pytest.fixture
 def card() -> dict[str, Any]:
     """The content of a valid ``model.json``, without ``files``; the test may change it."""
-    return deepcopy(CARD)
+    return contrast_card()
 
 
 @pytest.fixture(scope="session")
 def tiny_weights() -> dict[str, np.ndarray]:
     """Name -> array of a random network of the smallest size, the same in every run."""
-    import torch
-
-    from MambaSynthLib.methods.cravim.network import build
-
-    torch.manual_seed(7)
-    network = build(SIZES)
-    return {name: value.numpy().copy() for name, value in network.state_dict().items()}
+    return random_weights(contrast_card())
 
 
 @pytest.fixture(scope="session")
@@ -71,8 +38,9 @@ def make_package(tiny_weights: dict[str, np.ndarray]) -> Callable[..., ModelPack
     """make_package(folder, weights=None, **changes of the card) -> a written package."""
 
     def make(folder: Path, weights: Any = None, **changes: Any) -> ModelPackage:
-        content = deepcopy(CARD) | changes
-        return write_package(folder, content, weights or tiny_weights, "# A tiny model\n")
+        return write_package(
+            folder, contrast_card(**changes), weights or tiny_weights, "# A tiny model\n"
+        )
 
     return make
 

@@ -23,7 +23,7 @@ from MambaSynthLib.registry import cine_model, list_models, model_for
 from MambaSynthLib.serve import Server
 from MambaSynthLib.volume import Volume
 from Testing.library.cine_hearts import (
-    CINE_CARD,
+    NETWORK,
     Painting,
     Shifting,
     beat,
@@ -255,7 +255,7 @@ def test_a_cine_card_is_parsed(package):
     card = package.card
     assert isinstance(card, CineCard) and card.task == "cine"
     assert card.grid == CineGridSpec("LPS", (2.0, 2.0, 8.0), (16, 16, 16))
-    assert card.network == CINE_CARD["network"] and card.sampling.timesteps == 2000
+    assert card.network == NETWORK and card.sampling.timesteps == 2000
     assert choose_backend("torch").load_network(package, "cpu").config.velocity
 
 
@@ -271,6 +271,7 @@ def test_a_denser_cine_keeps_every_acquired_frame_to_the_bit(engine_with):
         if source is not None:
             assert np.array_equal(frame.array, cine.frames[source].array)
     record = provenance_of(engine, cine, timeline)
+    assert (record.device, record.precision) == ("cpu", "fp32")
     assert record.acquired == tuple(n + 1 for n, f in enumerate(timeline.acquired) if f is not None)
     assert record.times_ms == timeline.times_ms and "blood pool" in record.phases
     assert Provenance.from_bids(json.loads(json.dumps(record.to_bids()))) == record

@@ -17,14 +17,13 @@ from MambaSynthLib.io.cine_files import read_cine
 from MambaSynthLib.io.cine_writing import write_cine
 from MambaSynthLib.io.dicom_series import read_dicom_volume
 from MambaSynthLib.io.files import read_marks, read_volume, write_volume
-from MambaSynthLib.provenance import Provenance
 from Testing.library.cine_hearts import beat
+from Testing.provenance_records import CINE_RECORD
 
 TIMES = (0.0, 100.0, 250.0, 400.0)
-RECORD = Provenance(
-    "mstg", "tiny-cine", "0.1.0", "5" * 64, "ED + ES", "cine", "beat", "6" * 64, 0, 1, 1, "none",
-    "torch", "cpu", times_ms=TIMES, acquired=(1, 4), phases="ED frame 1, ES frame 3: found",
-)  # fmt: skip
+RECORD = replace(
+    CINE_RECORD, times_ms=TIMES, acquired=(1, 4), phases="ED frame 1, ES frame 3: found"
+)
 
 
 def four_dimensional(path, times=None, unit="msec", step=40.0):
@@ -272,6 +271,32 @@ def test_rescaling_of_each_slice_inversion_and_synthetic_marks_are_heeded(tmp_pa
     assert any("synthetic source" in note for note in read_cine(synthetic).notes)
     with pytest.raises(FileError, match="synthetic already"):
         read_cine(synthetic, allow_synthetic=False)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"ImageType": ["DERIVED", "SECONDARY", "OTHER", "SYNTHETIC"]}, "Image Type"),
+        ({"ImageComments": "SYNTHETIC - NOT FOR DIAGNOSIS"}, "Image Comments"),
+    ],
+)
+def test_every_mark_that_dicom_can_hold_counts(tmp_path, attributes, said):
+    series = dicom_series(tmp_path, change=edit(**attributes))
+    assert any(said in note for note in read_cine(series).notes)
+    with pytest.raises(FileError, match=f"synthetic already .*{said}"):
+        read_cine(series, allow_synthetic=False)
+
+
+@pytest.mark.parametrize("modality", ["CT", "PT", "US"])
+def test_a_series_of_another_machine_is_refused(tmp_path, modality):
+    with pytest.raises(FileError, match=f"is no MR image .its modality is {modality}"):
+        read_cine(dicom_series(tmp_path, change=edit(Modality=modality)))
+
+
+def test_an_odd_modality_and_a_localizer_are_noted(tmp_path):
+    odd = edit(Modality="WSD", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    notes = " ".join(read_cine(dicom_series(tmp_path, change=odd)).notes)
+    assert "modality: the series says WSD, not MR" in notes and "localizer" in notes
 
 
 def test_a_series_with_each_slice_once_is_a_volume(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from MambaSynthLib.backends import torch_backend
+from MambaSynthLib.backends import PlacedNetwork, torch_backend
 from MambaSynthLib.engine import Engine, Request, slice_noise
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError, VolumeError
 from MambaSynthLib.intensity import Scaling
@@ -27,7 +27,7 @@ def calls(engine, monkeypatch):
         shapes.append(images.shape)
         return network(images)
 
-    monkeypatch.setattr(engine, "_network", counting)
+    monkeypatch.setattr(engine, "_network", PlacedNetwork(counting, network.places))
     return shapes
 
 
@@ -241,6 +241,38 @@ def test_damaged_weights_are_noticed_when_the_engine_is_made(tmp_path, make_pack
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     with pytest.raises(ModelError, match="sha256"):
         Engine(package, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [
+        ({"backend": "torch"}, ("torch", "cpu", "fp32")),
+        ({"backend": "torch", "precision": "bf16"}, ("torch", "cpu", "bf16")),
+        ({"backend": "torch", "precision": "tf32"}, ("torch", "cpu", "fp32")),  # only CUDA has it
+        ({"backend": "onnxruntime"}, ("onnxruntime", "cpu", "fp32")),
+    ],
+)
+def test_the_provenance_says_what_computed_and_in_which_precision(
+    options, used, tiny_package, head
+):
+    made = Engine(tiny_package, "cpu", **options).synthesize({"T1w": head}, steps=1).provenance
+    assert (made.backend, made.device, made.precision) == used
+    assert made.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "used"),
+    [("tf32", "cuda:0", "tf32"), ("tf32", "mps", "fp32"), ("fp16", "cuda", "fp16")],
+)
+def test_tf32_is_recorded_where_it_exists(wanted, device, used):
+    folder = "MambaSynthLib.methods.cravim"
+    assert torch_backend._precision_used(wanted, device, folder) == used
+
+
+@pytest.mark.parametrize(("allowed", "used"), [(True, "tf32"), (False, "fp32")])
+def test_a_network_without_its_own_inference_computes_as_torch_is_set(allowed, used, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    assert torch_backend._precision_used("fp16", "cuda", "MambaSynthLib.layers") == used
 
 
 def test_the_provenance_says_how_the_volume_was_made(engine, head):

@@ -20,8 +20,9 @@ from MambaSynthLib.io.files import (
     read_volume,
     write_volume,
 )
-from MambaSynthLib.provenance import MARK, Provenance
+from MambaSynthLib.provenance import MARK
 from MambaSynthLib.volume import Volume
+from Testing.provenance_records import RECORD
 
 SUFFIXES = [".nii", ".nii.gz", ".nrrd", ".mha"]
 AFFINE = np.array(
@@ -36,21 +37,9 @@ AFFINE[:3, 0] *= 0.9 / np.linalg.norm(AFFINE[:3, 0])
 AFFINE[:3, 1] -= AFFINE[:3, 0] * (AFFINE[:3, 0] @ AFFINE[:3, 1]) / 0.81
 AFFINE[:3, 2] = 3.3 * np.cross(AFFINE[:3, 0], AFFINE[:3, 1])
 VOLUME = Volume(np.random.default_rng(2).normal(0, 50, (5, 6, 7)), AFFINE, "t2w")
-PROVENANCE = Provenance(
-    method="cravim",
-    model_id="t1w-to-t2w",
-    model_version="1.0",
-    weights_sha256="a" * 64,
-    source_contrast="T1w",
-    target_contrast="T2w",
+PROVENANCE = replace(
+    RECORD,
     source_name="Kopf ü.nii.gz",
-    source_sha256="b" * 64,
-    seed=7,
-    steps=4,
-    samples=1,
-    noise="shared",
-    backend="torch",
-    device="cpu",
     warnings=("slight shear: 1e-5", "back\\slash"),
 )
 posix = pytest.mark.skipif(os.name == "nt", reason="pipes, links and modes of POSIX")

@@ -22,16 +22,24 @@ LIBRARY = [name for name in FILES if name.startswith("MambaSynthLib/")]
 # Imports at file scope point to the same group or to one above it.
 GROUPS = (
     ("__init__", "errors", "volume", "provenance", "diffusion", "card"),
-    ("grid", "intensity", "metrics", "neighbors", "cine", "cine_metrics"),
+    ("grid", "intensity", "metrics", "neighbors", "suitability", "cine", "cine_metrics"),
     ("cine_phases", "cine_timeline"),
-    ("preparation", "cine_preparation", "evaluation", "report", "cine_report", "io"),
+    (
+        "preparation",
+        "cine_preparation",
+        "evaluation",
+        "report_sheet",
+        "report",
+        "cine_report",
+        "io",
+    ),
     ("layers", "methods"),
     ("package", "registry", "unpacking"),
     ("backends",),
     ("importing", "engine", "cine_engine"),
     ("cine_upsampling", "cohort"),
     ("workers",),
-    ("console", "commands", "serve"),
+    ("console", "commands", "answers", "serve"),
     ("cli", "__main__"),
 )
 RANK = {part: rank for rank, group in enumerate(GROUPS) for part in group}

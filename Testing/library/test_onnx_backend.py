@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,40 +25,16 @@ from MambaSynthLib.layers.graph import Graph  # noqa: E402
 from MambaSynthLib.layers.winograd_graph import reflecting_conv  # noqa: E402
 from MambaSynthLib.methods.cravim import graph  # noqa: E402
 from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig  # noqa: E402
+from Testing.model_packages import SIZES, contrast_card  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SMALLEST = {
-    "ngf": 4, "n_blocks": 1, "n_attentions": 2, "input_channels": 2, "output_channels": 2
-}  # fmt: skip
-WIDE = SMALLEST | {"ngf": 32, "n_attentions": 3}  # enough channels for Winograd's convolutions
+WIDE = SIZES | {"ngf": 32, "n_attentions": 3}  # enough channels for Winograd's convolutions
 OTHERS = [
-    SMALLEST,
-    SMALLEST | {"ngf": 8, "n_blocks": 2, "n_attentions": 5},
-    SMALLEST | {"ngf": 20, "n_attentions": 3},
+    SIZES,
+    SIZES | {"ngf": 8, "n_blocks": 2, "n_attentions": 5},
+    SIZES | {"ngf": 20, "n_attentions": 3},
     WIDE,
 ]
-CARD: dict[str, Any] = {
-    "format": 1,
-    "id": "tiny",
-    "version": "1.0.0",
-    "title": "A random network",
-    "method": "cravim",
-    "source_contrasts": ["T1w"],
-    "target_contrasts": ["T2w"],
-    "grid": {"axis_codes": "LPS", "in_plane_spacing_mm": None, "size": [16, 16]},
-    "intensity": {"rule": "percentile", "upper_percentile": 99.5, "target_range": [0.0, 1000.0]},
-    "sampling": {
-        "timesteps": 4,
-        "beta_min": 0.1,
-        "beta_max": 20.0,
-        "default_steps": 2,
-        "default_samples": 1,
-    },
-    "license": "Apache-2.0",
-    "intended_use": "Tests only.",
-    "trained_on": "nothing: the weights are random numbers",
-    "scores": [],
-}
 
 
 def random_weights(sizes: dict[str, int], seed: int = 0) -> dict[str, np.ndarray]:
@@ -79,7 +54,7 @@ def make_package(
     folder: Path, sizes: dict[str, int], weights: dict[str, np.ndarray] | None = None
 ) -> ModelPackage:
     weights = random_weights(sizes) if weights is None else weights
-    return write_package(folder, CARD | {"network": sizes}, weights, "# Random\n")
+    return write_package(folder, contrast_card(network=sizes), weights, "# Random\n")
 
 
 def images(*shape: int) -> np.ndarray:
@@ -111,7 +86,7 @@ def test_both_backends_give_the_same_result_on_any_multiple_of_four(tmp_path, si
 
 
 def test_one_network_takes_any_batch_and_size(tmp_path):
-    network = onnx_backend.load_network(make_package(tmp_path / "p", SMALLEST), "cpu")
+    network = onnx_backend.load_network(make_package(tmp_path / "p", SIZES), "cpu")
     x = images(5, 2, 36, 20)
     together = network(x)
     alone = np.concatenate([network(x[n : n + 1]) for n in range(len(x))])
@@ -120,20 +95,20 @@ def test_one_network_takes_any_batch_and_size(tmp_path):
 
 
 def test_large_and_tiny_step_sizes_stay_finite_and_exact(tmp_path):
-    weights = random_weights(SMALLEST)
+    weights = random_weights(SIZES)
     for name, array in weights.items():
         if name.endswith("dt_projs_bias"):
             array[:] = np.where(np.arange(array.size).reshape(array.shape) % 2, 60.0, -30.0)
-    package = make_package(tmp_path / "p", SMALLEST, weights)
+    package = make_package(tmp_path / "p", SIZES, weights)
     assert largest_difference(package, images(1, 2, 64, 64)) < 1e-4
 
 
 def test_half_precision_weights_are_read_alike(tmp_path):
     weights = {
         name: array.astype(np.float16) if array.dtype == np.float32 else array
-        for name, array in random_weights(SMALLEST).items()
+        for name, array in random_weights(SIZES).items()
     }
-    package = make_package(tmp_path / "p", SMALLEST, weights)
+    package = make_package(tmp_path / "p", SIZES, weights)
     assert largest_difference(package, images(1, 2, 16, 16)) < 1e-4
 
 
@@ -179,7 +154,7 @@ def test_winograd_equals_the_plain_convolution(height, width):
 
 
 def test_tampered_weights_are_refused(tmp_path):
-    package = make_package(tmp_path / "p", SMALLEST)
+    package = make_package(tmp_path / "p", SIZES)
     file = package.folder / "weights.safetensors"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
@@ -228,7 +203,7 @@ def test_a_fallback_while_loading_is_an_error(tmp_path, monkeypatch):
     cpu_only = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(onnx_backend, "_open_session", lambda *arguments: cpu_only)
     with pytest.raises(RequestError, match="fell back to CPUExecutionProvider"):
-        onnx_backend.load_network(make_package(tmp_path / "p", SMALLEST), "cuda")
+        onnx_backend.load_network(make_package(tmp_path / "p", SIZES), "cuda")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +215,7 @@ def test_exhausted_memory_is_told_with_the_remedy(tmp_path, monkeypatch, error):
 
     session = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"], run=greedy)
     monkeypatch.setattr(onnx_backend, "_open_session", lambda *arguments: session)
-    network = onnx_backend.load_network(make_package(tmp_path / "p", SMALLEST), "cpu")
+    network = onnx_backend.load_network(make_package(tmp_path / "p", SIZES), "cpu")
     with pytest.raises(RequestError, match="memory of cpu is not enough.*--batch 1"):
         network(images(1, 2, 16, 16))
 
@@ -333,7 +308,7 @@ def head_file(tmp_path: Path) -> Path:
 
 
 def test_synthesize_needs_neither_torch_nor_what_only_pictures_need(tmp_path, head_file):
-    package = make_package(tmp_path / "p", SMALLEST)
+    package = make_package(tmp_path / "p", SIZES)
     out = tmp_path / "out.nii.gz"
     blocked = ["torch", "scipy", "skimage", "matplotlib", "SimpleITK"]
     done = run_without(
@@ -347,7 +322,7 @@ def test_synthesize_needs_neither_torch_nor_what_only_pictures_need(tmp_path, he
 
 
 def test_models_verify_and_info_work_without_torch(tmp_path):
-    package = make_package(tmp_path / "p", SMALLEST)
+    package = make_package(tmp_path / "p", SIZES)
     verified = run_without(["torch"], "models", "verify", package.folder)
     assert verified.returncode == 0 and "sound" in verified.stdout, verified.stderr
     info = json.loads(run_without(["torch"], "info", "--json").stdout)
@@ -355,7 +330,7 @@ def test_models_verify_and_info_work_without_torch(tmp_path):
 
 
 def test_a_report_without_matplotlib_is_refused_before_computing(tmp_path, head_file):
-    package = make_package(tmp_path / "p", SMALLEST)
+    package = make_package(tmp_path / "p", SIZES)
     out = tmp_path / "out.nii.gz"
     done = run_without(
         ["matplotlib"], "synthesize", head_file, "--to", "T2w", "--model", package.folder, "-o",
@@ -371,7 +346,7 @@ def test_both_backends_give_the_same_volume_from_the_command_line(tmp_path, head
 
     from MambaSynthLib.cli import main
 
-    package = make_package(tmp_path / "p", SMALLEST)
+    package = make_package(tmp_path / "p", SIZES)
     arrays = []
     for name in backends.FILES:
         out = tmp_path / f"{name}.nii.gz"

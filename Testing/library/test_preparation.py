@@ -164,5 +164,5 @@ def test_a_registered_volume_is_placed_like_the_source(head):
         Volume(head.array, shifted, "shifted"),
         Volume(head.array[1:], head.affine, "cut"),
     ):
-        with pytest.raises(VolumeError, match="register and resample"):
+        with pytest.raises(VolumeError, match="resample one onto the grid"):
             preparation.stack_of(other)

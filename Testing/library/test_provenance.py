@@ -8,23 +8,8 @@ import pytest
 from MambaSynthLib import __version__
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.provenance import MARK, Provenance
+from Testing.provenance_records import RECORD
 
-RECORD = Provenance(
-    method="cravim",
-    model_id="t1w-to-t2w",
-    model_version="1.0",
-    weights_sha256="a" * 64,
-    source_contrast="T1w",
-    target_contrast="T2w",
-    source_name="sub-01_T1w.nii.gz",
-    source_sha256="b" * 64,
-    seed=7,
-    steps=4,
-    samples=1,
-    noise="shared",
-    backend="torch",
-    device="cpu",
-)
 FULL = replace(
     RECORD,
     slices=(3, 9),
@@ -59,6 +44,17 @@ def test_the_bids_record_says_what_readers_of_bids_look_for():
     assert FULL.to_bids()["Slices"] == [3, 9]
 
 
+def test_a_record_without_its_precision_is_read_as_older_versions_wrote_it():
+    record, tags = RECORD.to_bids(), RECORD.to_tags()
+    del record["Precision"], tags["MambaSynth.precision"]
+    assert Provenance.from_bids(record) == Provenance.from_tags(tags)
+    assert Provenance.from_bids(record).computing() == "computed by torch on cpu"
+
+
+def test_what_computed_is_said_in_words():
+    assert RECORD.computing() == "computed by torch on cpu in fp32"
+
+
 def test_no_time_is_recorded_unless_asked():
     assert RECORD.created is None
     assert "Created" not in RECORD.to_bids()
@@ -84,6 +80,7 @@ def test_the_sentence_names_mark_contrasts_source_model_and_seed():
         ("Slices", [1, "2"]),
         ("Warnings", "one"),
         ("Warnings", [1]),
+        ("Precision", 32),
         ("Sources", []),
         ("Sources", [{}]),
         ("GeneratedBy", "someone"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from itertools import combinations
@@ -123,7 +124,7 @@ def figures(monkeypatch) -> list:
     """The matplotlib figures that were drawn, for what cannot be read off pixels."""
     drawn, png = [], report.Sheet.png
     monkeypatch.setattr(
-        report.Sheet, "png", lambda sheet: (drawn.append(sheet.figure), png(sheet))[1]
+        report.Sheet, "png", lambda sheet, text: (drawn.append(sheet.figure), png(sheet, text))[1]
     )
     return drawn
 
@@ -262,7 +263,7 @@ def test_a_name_that_is_no_png_is_refused(tmp_path):
 
 def test_a_missing_folder_is_a_file_error_that_names_the_report(tmp_path):
     head = marked_head(spacing=(4, 4, 4))
-    with pytest.raises(FileError, match=r"nowhere/r\.png: cannot be written \(No such file"):
+    with pytest.raises(FileError, match=r"r\.png: cannot be written \(No such file"):
         write_report(tmp_path / "nowhere" / "r.png", source=head, synthetic=head, title="t")
 
 
@@ -273,7 +274,7 @@ def test_a_failing_disk_leaves_the_old_report_and_no_temporary_file(tmp_path, mo
 
     path = tmp_path / "r.png"
     path.write_text("old")
-    monkeypatch.setattr(report.os, call, full)
+    monkeypatch.setattr(os, call, full)
     head = marked_head(spacing=(4, 4, 4))
     with pytest.raises(FileError, match="No space left on device"):
         write_report(path, source=head, synthetic=head, title="t")

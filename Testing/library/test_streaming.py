@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from MambaSynthLib.backends import torch_backend
+from MambaSynthLib.backends import PlacedNetwork, torch_backend
 from MambaSynthLib.card import GridSpec, IntensitySpec
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.preparation import prepare
@@ -50,7 +50,7 @@ def tall(slices):
 
 def test_the_engine_needs_memory_for_volumes_only_not_for_the_networks_slices(tiny_package):
     engine = Engine(tiny_package, "cpu")
-    engine._network = lambda images: images
+    engine._network = PlacedNetwork(lambda images: images, engine._network.places)
 
     def peak(slices):
         volume = tall(slices)

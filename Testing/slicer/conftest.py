@@ -65,3 +65,13 @@ def scene(stand):
     stand.scene.Clear(0)
     assert not stand.record.slot_errors, stand.record.slot_errors
     assert not stand.record.answers, "a prepared dialog was never shown"
+
+
+@pytest.fixture
+def untouched(scene):
+    """At the end, the scene holds no synthetic volume."""
+    import slicer
+
+    yield
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    assert [v.GetName() for v in volumes if "SYNTHETIC" in v.GetName()] == []

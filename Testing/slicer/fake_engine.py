@@ -11,7 +11,7 @@ Cine models: ``blender`` (frames between ED and ES are blends of both), and ``sl
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from MambaSynthLib.errors import Cancelled, RequestError  # noqa: E402
 from MambaSynthLib.provenance import Provenance  # noqa: E402
 from MambaSynthLib.serve import serve  # noqa: E402
 from MambaSynthLib.volume import Volume  # noqa: E402
+from Testing.provenance_records import CINE_RECORD, RECORD  # noqa: E402
 
 WEIGHTS = "5" * 64
 SECONDS_PER_SLICE = {"slow": 0.05, "stubborn": 0.05}
@@ -77,19 +78,15 @@ class FakeEngine:
             os._exit(7)
 
     def provenance(self, source, steps, samples, seed, slices):
-        return Provenance(
+        return replace(
+            RECORD,
             method="inversion",
             model_id=self.model,
-            model_version="1.0",
             weights_sha256=WEIGHTS,
-            source_contrast="T1w",
-            target_contrast="T2w",
             source_name=source.name,
-            source_sha256="0" * 64,
             seed=seed,
             steps=steps or 4,
             samples=samples,
-            noise="per-slice",
             backend="numpy",
             device=self.device,
             slices=slices,
@@ -111,19 +108,13 @@ class FakeCineEngine:
             yield ed.with_array((1 - phase) * ed.array + phase * es.array, "blend")
 
     def provenance(self, ed, es, seed=0):
-        return Provenance(
+        return replace(
+            CINE_RECORD,
             method="blend",
             model_id=self.model,
-            model_version="1.0",
             weights_sha256=WEIGHTS,
-            source_contrast="ED + ES",
-            target_contrast="cine",
             source_name=ed.name,
-            source_sha256="0" * 64,
             seed=seed,
-            steps=1,
-            samples=1,
-            noise="none",
             backend="numpy",
             device=self.device,
             warnings=(*ed.notes, *es.notes),

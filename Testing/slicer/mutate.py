@@ -137,7 +137,7 @@ MISTAKES = (
         f"{PARTS}/mrml.py",
         'node.IsA("vtkMRMLLabelMapVolumeNode")',
         'node.IsA("vtkMRMLLabelMapNode")',
-        "test_trouble.py",
+        "test_unfit_sources.py",
     ),
     Mistake(
         "files of a run stay behind",
@@ -222,6 +222,31 @@ MISTAKES = (
         "return None if same else edited",
         "return None",
         "test_cine_trouble.py",
+    ),
+    Mistake(
+        "a model is checked inside Slicer's process",
+        f"{PARTS}/import_run.py",
+        '        return {"path": str(self.path)}\n',
+        "        from MambaSynthLib.importing import read_package\n\n"
+        "        if self.path.is_dir():\n            read_package(self.path).read_weights()\n"
+        '        return {"path": str(self.path)}\n',
+        "test_panel_models.py",
+    ),
+    Mistake(
+        "an imported model is not listed before the next start",
+        f"{PARTS}/models_section.py",
+        "        self._select(entry)\n        self.fill()\n",
+        "        self._select(entry)\n",
+        "test_panel_models.py",
+    ),
+    Mistake(
+        "a model is installed before its network was built",
+        "MambaSynthLib/importing.py",
+        '    choose_backend(device="cpu").load_network(package, "cpu")\n',
+        '    write_package(target.with_name(f"{target.name}-unchecked"), {**json.loads(\n'
+        '        (folder / CARD).read_text(encoding="utf-8"))}, weights, "")\n'
+        '    choose_backend(device="cpu").load_network(package, "cpu")\n',
+        "test_panel_models.py",
     ),
 )
 

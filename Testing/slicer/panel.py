@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -38,6 +39,25 @@ def write_model(folder: Path, model_id: str, target: str = "T2w") -> Path:
     return package
 
 
+def small_package(folder):
+    """An untrained network of the real kind: every step is real but the quality."""
+    from Testing.model_packages import SIZES, contrast_card, random_package
+
+    sampling = contrast_card()["sampling"] | {"default_steps": 4}
+    grid = contrast_card()["grid"] | {"size": [64, 64]}
+    card = contrast_card(
+        id="small", title="Small, untrained", network=SIZES, grid=grid, sampling=sampling
+    )
+    return random_package(folder / "small", card)
+
+
+def small_cine_package(folder):
+    """An untrained network of the real kind, whose exact ends and motion are real."""
+    from Testing.model_packages import cine_card, random_package
+
+    return random_package(folder / "small-cine", cine_card(id="small-cine"), seed=3)
+
+
 def head(name="Head", shape=(20, 24, 16), affine=None):
     """A volume node with the first voxels dark; ``shape`` is (I,J,K)."""
     import slicer
@@ -57,6 +77,17 @@ def oblique(degrees=13.7):
     affine[:3, :3] = about_x @ about_z @ np.diag([-0.9, 1.1, 3.0])
     affine[:3, 3] = [40.0, -50.0, 20.0]
     return affine
+
+
+def run_python(code):
+    """Output of a fresh interpreter on the stand-in."""
+    start = f"import sys; sys.path[:0] = [{str(HERE)!r}]\n"
+    begin = "from slicerstand.start import start; stand = start()\n"
+    result = subprocess.run(
+        [sys.executable, "-c", start + begin + code], capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip().splitlines()[-1]
 
 
 class Panel:
@@ -113,3 +144,13 @@ class Panel:
 
     def close(self):
         self.stand.modules.unload_scripted(self.module)
+
+
+def dialog_after(panel, action):
+    """The one dialog that ``action`` leads to."""
+    panel.expect_dialog()
+    action()
+    panel.wait(lambda: not panel.stand.record.answers)
+    panel.wait_idle()
+    assert panel.files_left() == []
+    return panel.stand.record.dialogs[-1]

@@ -6,8 +6,7 @@ import tracemalloc
 import hearts
 import numpy as np
 import pytest
-from panel import head, oblique
-from test_trouble import dialog_after
+from panel import dialog_after, head, oblique
 
 slicer = pytest.importorskip("slicer")
 

@@ -5,52 +5,11 @@ import time
 import hearts
 import numpy as np
 import pytest
-from panel import ROOT
+from panel import ROOT, small_cine_package, small_package
 
 HEAD = ROOT / "Testing" / "data" / "head" / "sub-19_T1w.nii.gz"
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 slicer = pytest.importorskip("slicer")
-
-
-def small_package(folder):
-    """An untrained network of the real kind: every step is real but the quality."""
-    from MambaSynthLib.methods.cravim import network
-    from MambaSynthLib.package import write_package
-
-    torch.manual_seed(0)
-    config = {
-        "ngf": 8,
-        "n_blocks": 1,
-        "n_attentions": 2,
-        "input_channels": 2,
-        "output_channels": 2,
-    }
-    built = network.build(config)
-    weights = {name: value.numpy() for name, value in built.state_dict().items()}
-    card = {
-        "format": 1,
-        "id": "small",
-        "version": "0.0.1",
-        "title": "Small, untrained",
-        "method": "cravim",
-        "source_contrasts": ["T1w"],
-        "target_contrasts": ["T2w"],
-        "network": config,
-        "grid": {"axis_codes": "LPS", "in_plane_spacing_mm": 2.0, "size": [64, 64]},
-        "intensity": {"rule": "percentile", "upper_percentile": 99.5, "target_range": [0, 1000]},
-        "sampling": {
-            "timesteps": 4,
-            "beta_min": 0.1,
-            "beta_max": 20,
-            "default_steps": 4,
-            "default_samples": 1,
-        },
-        "license": "Apache-2.0",
-        "intended_use": "tests",
-        "trained_on": "nothing",
-        "scores": [],
-    }
-    return write_package(folder / "small", card, weights, "# Small")
 
 
 @pytest.fixture
@@ -121,34 +80,6 @@ def test_a_model_whose_weights_changed_on_disk_is_refused(real_panel):
     panel.ui.applyButton.click()
     panel.wait_idle(60)
     assert "sha256" in panel.stand.record.dialogs[-1].text
-
-
-def small_cine_package(folder):
-    """An untrained network of the real kind, whose exact ends and motion are real."""
-    from MambaSynthLib.methods.mstg import network
-    from MambaSynthLib.package import write_package
-
-    torch.manual_seed(3)
-    config = {"channels": [4, 4], "exact_ends": True, "velocity": True}
-    weights = {name: value.numpy() for name, value in network.build(config).state_dict().items()}
-    card = {
-        "format": 1,
-        "id": "small-cine",
-        "version": "0.0.1",
-        "title": "Small, untrained",
-        "method": "mstg",
-        "source_contrasts": ["ED", "ES"],
-        "target_contrasts": ["cine"],
-        "network": config,
-        "grid": {"axis_codes": "LPS", "spacing_mm": [2.0, 2.0, 8.0], "size": [16, 16, 16]},
-        "intensity": {"rule": "minmax"},
-        "sampling": {"timesteps": 2000, "beta_min": 1e-6, "beta_max": 1e-2},
-        "license": "Apache-2.0",
-        "intended_use": "tests",
-        "trained_on": "nothing",
-        "scores": [],
-    }
-    return write_package(folder / "small-cine", card, weights, "# Small")
 
 
 def test_the_real_engine_synthesizes_a_cine_from_a_sequence(panel, models):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from MambaSynthLib.methods.mstg.network import MSTG, Motion
 from MambaSynthLib.methods.mstg.synthesis import Frame
+from MambaSynthLib.provenance import Place
 
 Array = NDArray[np.float32]
 
@@ -36,6 +37,12 @@ class TorchNetwork:
         self._guard = guard
         self._device = torch.device(device)
         self._network = network.eval().to(self._device)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Convolutions on CUDA follow PyTorch's setting; the rest is float32 everywhere."""
+        tf32 = self._device.type == "cuda" and torch.backends.cudnn.allow_tf32
+        return (Place(str(self._device), "tf32" if tf32 else "fp32"),)
 
     @torch.inference_mode()
     def motion(self, ed: Array, es: Array) -> Motion:
