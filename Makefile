@@ -62,7 +62,7 @@ tables: $(VENV)/test.done
 
 STACKS ?= $(firstword $(wildcard ../shared/data/heart_sax/scd_lvsegs.npz) scd_lvsegs.npz)
 DEVICE ?= cpu
-CINE ?= $(if $(filter cpu,$(DEVICE)),--small --jobs 2)
+CINE ?= $(if $(filter cpu,$(DEVICE)),--small --jobs 2 --readme training/cine/README.md)
 OUT ?= out/tables-cine
 
 tables-cine: $(VENV)/test.done

@@ -17,7 +17,10 @@ from pathlib import Path
 
 import torch
 
-START, END = "<!-- bench -->", "<!-- /bench -->"
+from MambaSynthLib.errors import FileError
+from training.marked_text import put_between_marks
+
+MARK = "bench"  # in a README, <!-- bench --> and <!-- /bench -->
 RATIOS = ("times F1", "times plain", "times ours")
 TABLES: dict[str, Sequence[str]] = {  # title of a report -> its columns that are shown
     "network ngf 64 256x256 threads 1": (*RATIOS, "peak MB", "max error"),
@@ -72,15 +75,6 @@ def shown(cell: str) -> str:
     return f"{value:.3g}" if "e" in cell or len(cell) > 7 else cell
 
 
-def put_between_marks(text: str, path: Path) -> None:
-    """Raises ValueError where the marks are not there once each."""
-    page = path.read_text(encoding="utf-8")
-    if page.count(START) != 1 or page.count(END) != 1:
-        raise ValueError(f"{path}: lacks the lines {START} and {END}; add them around the tables.")
-    before, _, rest = page.partition(START)
-    path.write_text(f"{before}{START}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -90,8 +84,8 @@ def main() -> int:
         text = summary(options.folder)
         print(text)
         if options.readme:
-            put_between_marks(text, options.readme)
-    except (FileNotFoundError, ValueError) as error:
+            put_between_marks(options.readme, MARK, text)
+    except (FileNotFoundError, FileError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

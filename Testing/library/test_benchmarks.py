@@ -43,7 +43,7 @@ def write_tables(folder):
 def test_the_summary_puts_every_table_between_the_marks(tmp_path, capsys, monkeypatch):
     write_tables(tmp_path)
     readme = tmp_path / "README.md"
-    readme.write_text(f"above\n{summary.START}\nformer numbers\n{summary.END}\nbelow\n")
+    readme.write_text("above\n<!-- bench -->\nformer numbers\n<!-- /bench -->\nbelow\n")
     monkeypatch.setattr(sys, "argv", ["summary", str(tmp_path), "--readme", str(readme)])
     assert summary.main() == 0
     text = readme.read_text()

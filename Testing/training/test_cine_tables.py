@@ -218,8 +218,11 @@ def test_the_table_states_n_seeds_and_what_is_missing(tmp_path):
 def test_from_data_to_table_in_one_command(data, recipes, tmp_path, capsys, monkeypatch):
     words = ["--out", str(tmp_path), "--data", str(data), "--recipes", str(recipes), "--small",
              "--seeds", "2"]  # fmt: skip
-    assert tables.main(words) == 0
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- table -->\n<!-- /table -->\nafter\n")
+    assert tables.main([*words, "--readme", str(readme)]) == 0
     assert "| linear blend" in capsys.readouterr().out
+    assert (tmp_path / "table.md").read_text(encoding="utf-8").strip() in readme.read_text("utf-8")
     lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
     assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == [
         "no motion", "linear blend", "MSTG+", "tiny"
@@ -263,6 +266,9 @@ def test_trainings_side_by_side_end_with_the_same_weights(data, recipes, tmp_pat
 
 def test_a_missing_data_set_or_row_is_told(recipes, tmp_path, capsys):
     words = ["--out", str(tmp_path), "--recipes", str(recipes), "--small"]
+    (tmp_path / "README.md").write_text("no marks\n")
+    assert tables.main([*words, "--readme", str(tmp_path / "README.md")]) == 2
+    assert "lacks the lines <!-- table --> and <!-- /table -->" in capsys.readouterr().err
     assert tables.main(words) == 2
     assert "give one" in capsys.readouterr().err
     assert tables.main([*words, "--data", str(tmp_path)]) == 2

@@ -14,11 +14,11 @@ from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.io.files import write_volume
 from MambaSynthLib.volume import Volume
 from training import reproduction
-from training.commands.reproduce import END, START
 from training.data.miniature import averaged, write_miniature
 from training.data.prepared import open_prepared
 from training.reproduction import find_rows
 
+START, END = "<!-- tables -->", "<!-- /tables -->"
 EXPECTED = "expected: {{row: {row}, order: {order}, minutes: 1, paper_ssim: '{paper}'}}\n"
 ABLATION = CRAVIM + "weights: {lambda_rdn: 0.0}\n"
 

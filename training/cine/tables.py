@@ -2,6 +2,7 @@
 
     python -m training.cine.tables --out OUT (--stacks scd_lvsegs.npz | --data DATA)
         [--recipes FOLDER] [--rows NAME ...] [--seeds 5] [--small] [--device cuda] [--jobs N]
+        [--readme FILE]
 
 A row is a recipe in FOLDER; ``--small`` takes the twins for a CPU instead. Each is trained with
 the seeds 0, 1, ... by the engine of ``mambasynth train``. Whatever is done already is not done
@@ -30,10 +31,12 @@ from training.cine.trainings import run_folder, train_all
 from training.cine.trivial import TRIVIAL
 from training.data.heart_cine import SPLITS_FILE, read_split, read_subject, write_json
 from training.kinds import kind_of
+from training.marked_text import check_marks, put_between_marks
 from training.reproduction import Row, find_rows
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "cine"
 CARD = "card.json"
+MARK = "table"  # in a README, <!-- table --> and <!-- /table -->
 
 
 def chosen_rows(folder: Path, small: bool, names: Sequence[str], iterations: int) -> list[Row]:
@@ -103,14 +106,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--jobs", type=int, default=1, help="trainings at once")
     add("--small", action="store_true", help="the small twins of the rows, for a CPU")
+    add("--readme", type=Path, metavar="FILE",
+        help=f"put the table between <!-- {MARK} --> and <!-- /{MARK} -->")  # fmt: skip
     options = parser.parse_args(arguments)
     try:
+        if options.readme:
+            check_marks(options.readme, MARK)
         rows = chosen_rows(options.recipes, options.small, options.rows, options.iterations)
         data = options.data or _made_data(options.stacks, options.out / "data", options.jobs)
         runs = options.out / "runs"
         train_all(rows, data, runs, options.seeds, options.device, options.jobs)
         score_all(rows, data, runs, options.seeds, options.device)
-        print(write_tables(rows, data, runs, options.out, options.seeds))
+        text = write_tables(rows, data, runs, options.out, options.seeds)
+        print(text)
+        if options.readme:
+            put_between_marks(options.readme, MARK, text)
     except MambaSynthError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-START, END = "<!-- tables -->", "<!-- /tables -->"
+MARK = "tables"  # in a README, <!-- tables --> and <!-- /tables -->
 COMPARE = (
     "These numbers cannot be compared with the paper's: other people (phantoms and two acquired "
     "patients instead of IXI), thicker and coarser slices, networks of about a hundredth of the "
@@ -32,20 +32,26 @@ def add_parser(commands: Any) -> None:
         help="cut every stage to N iterations, to see whether all rows run")  # fmt: skip
     add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
     add("--threads", type=int, metavar="N", help="CPU threads")
-    add("--readme", type=Path, metavar="FILE", help=f"put the tables between {START} and {END}")
+    add(
+        "--readme",
+        type=Path,
+        metavar="FILE",
+        help=f"put the tables between <!-- {MARK} --> and <!-- /{MARK} -->",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     import torch
 
+    from training.marked_text import check_marks, put_between_marks
     from training.reproduction import Settings, find_rows, reproduce
 
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     if options.readme:
-        _check_readme(options.readme)
+        check_marks(options.readme, MARK)
     tables = [
         (folder.name, find_rows(folder, options.small, options.iterations))
         for folder in options.tables
@@ -55,30 +61,14 @@ def run(options: argparse.Namespace) -> int:
     for (name, _), text in zip(tables, texts, strict=True):
         print(f"\n{options.out / name}\n\n{text}")
     if options.readme:
-        _write_readme(options.readme, [name for name, _ in tables], texts)
+        text = _text([name for name, _ in tables], texts)
+        put_between_marks(options.readme, MARK, text)
     return 0
 
 
-def _check_readme(path: Path) -> None:
-    """Refuse a file without the marks before hours of training."""
-    from MambaSynthLib.errors import FileError
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror}); name another file.") from error
-    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise FileError(f"{path}: lacks the lines {START} and {END}; add them around the tables.")
-
-
-def _write_readme(path: Path, names: list[str], texts: list[str]) -> None:
-    from MambaSynthLib.io.atomic import commit, staged
-
-    before, _, rest = path.read_text(encoding="utf-8").partition(START)
-    after = rest.partition(END)[2]
+def _text(names: list[str], texts: list[str]) -> str:
+    """All tables under their names, and why they are no comparison with the paper's."""
     parts = [COMPARE, ""]
     for name, text in zip(names, texts, strict=True):
         parts += [f"**{name}**", "", text]
-    new = f"{before}{START}\n" + "\n".join(parts) + f"{END}{after}"
-    with staged(path, new.encode("utf-8")) as temporary:
-        commit(temporary, path)
+    return "\n".join(parts)
