@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from MambaSynthLib.backends import PlacedNetwork
 from MambaSynthLib.cli import main
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import ModelError
@@ -56,7 +57,7 @@ def inputs(engine, monkeypatch):
         seen.extend(images)
         return network(images)
 
-    monkeypatch.setattr(engine, "_network", watched)
+    monkeypatch.setattr(engine, "_network", PlacedNetwork(watched, network.places))
     return seen
 
 
