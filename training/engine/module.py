@@ -90,7 +90,7 @@ class Bookkeeping(pl.Callback):
         self.run, self.record, self.training = run, record, training
         self.logs: Logs | None = None
 
-    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         self.started, self.cpu_started = time.monotonic(), time.process_time()
         if trainer.is_global_zero:
             self.logs = Logs(self.run, self.training.state.iteration)
@@ -107,7 +107,7 @@ class Bookkeeping(pl.Callback):
         if state.iteration % recipe.every.save == 0 or ended:
             self._save(state, ended)
 
-    def teardown(self, *_: Any) -> None:
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         if self.logs is not None:
             self.logs.close()
 
