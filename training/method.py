@@ -92,7 +92,7 @@ class ContrastMethod(TrainingMethod, Protocol):
     | xi      | ``generator`` |           | the one source of randomness, on the CPU               |
     """
 
-    kind = "contrast"
+    kind: ClassVar[str] = "contrast"
     neighbors: int = 0  # slices on either side that the exported network sees, too
 
     def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]: ...
@@ -108,7 +108,7 @@ class ContrastMethod(TrainingMethod, Protocol):
 class CineMethod(TrainingMethod, Protocol):
     """Learns the frames between end-diastole and end-systole."""
 
-    kind = "cine"
+    kind: ClassVar[str] = "cine"
 
     def iteration(self, batch: BeatBatch, generator: Generator) -> Iterator[Phase]: ...
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from training.engine.state import State
-    from training.method import TrainingMethod
 
 # Methods whose exported network the library can run, and where their model cards are made.
 CARDS = {"cravim": "training.cravim.card", "mstg": "training.mstg.card"}
@@ -65,8 +64,11 @@ class TrainedRun:
         return weights
 
     @contextmanager
-    def trained(self) -> Iterator[TrainingMethod]:
-        """The method with the averaged weights, in eval mode, on the CPU."""
+    def trained(self) -> Iterator[Any]:
+        """The method with the averaged weights, in eval mode, on the CPU.
+
+        It is a ``ContrastMethod`` or a ``CineMethod``, as ``kind`` says.
+        """
         state = self._state()
         try:
             state.load(self._checkpoint())

@@ -90,14 +90,15 @@ class CycleGAN(Baseline):
         optimization: Optimization,
     ) -> None:
         self.weights, self.optimization = weights, optimization
+        self.pool_of_source, self.pool_of_target = ImagePool(options.pool), ImagePool(options.pool)
         self.networks = nn.ModuleDict(
             {
                 "source_to_target": new_generator(),
                 "target_to_source": new_generator(),
                 "of_source": PatchGAN(1, discriminator_width),
                 "of_target": PatchGAN(1, discriminator_width),
-                "pool_of_source": ImagePool(options.pool),
-                "pool_of_target": ImagePool(options.pool),
+                "pool_of_source": self.pool_of_source,  # so that a checkpoint holds it
+                "pool_of_target": self.pool_of_target,
             }
         )
 
@@ -118,8 +119,8 @@ class CycleGAN(Baseline):
         fake_target, fake_source = n["source_to_target"](source), n["target_to_source"](target)
         with frozen(n["of_source"], n["of_target"]):
             yield self._generators(source, target, fake_source, fake_target)
-        pooled_source = n["pool_of_source"].exchange(fake_source, generator)
-        pooled_target = n["pool_of_target"].exchange(fake_target, generator)
+        pooled_source = self.pool_of_source.exchange(fake_source, generator)
+        pooled_target = self.pool_of_target.exchange(fake_target, generator)
         yield weighted_phase(
             "discriminators",
             of_source=(

@@ -17,6 +17,7 @@ Attention sits at given levels rather than at a resolution, so that any image si
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -148,7 +149,9 @@ class _ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, out: int, time: int, style: int, resample: str) -> None:
         super().__init__()
-        self.resample = {"": nn.Identity(), "halve": halve, "double": double}[resample]
+        ways: dict[str, Callable[[Tensor], Tensor]]
+        ways = {"": nn.Identity(), "halve": halve, "double": double}
+        self.resample = ways[resample]
         self.norm1, self.norm2 = _StyledNorm(channels, style), _StyledNorm(out, style)
         self.conv1 = nn.Conv2d(channels, out, 3, padding=1)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1)
@@ -220,7 +223,8 @@ def _initialize(network: nn.Module) -> None:
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     for layer in network.modules():
         if isinstance(layer, _ResidualBlock):
             nn.init.xavier_uniform_(layer.conv2.weight, gain=1e-5)

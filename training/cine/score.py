@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -40,6 +40,9 @@ from training.data.heart_cine import (
     write_json,
 )
 from training.runs import open_run
+
+if TYPE_CHECKING:
+    from training.method import CineMethod
 
 SCORES = "scores.json"
 EXAMPLE = "example.npy"
@@ -103,6 +106,7 @@ def score_run(run: Path, data: Path, device: str = "cpu") -> bool:
     about = {"checkpoint_sha256": opened.checkpoint_sha256, **_about(data, device)}
     if _is_scored(run, about):
         return False
+    method: CineMethod
     with opened.trained() as method:
         method.networks.to(device)
         score_model(method.frame_model(device), run, data, about)

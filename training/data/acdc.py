@@ -102,7 +102,7 @@ def _read(path: Path, axes: int) -> tuple[NDArray[Any], tuple[float, float, floa
     import nibabel as nib
 
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)  # declared as a file that need not hold an array
         array = np.asarray(image.dataobj)
     except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
         raise FileError(

@@ -7,7 +7,7 @@ iteration, its number), whatever process asks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
@@ -15,7 +15,6 @@ from torch.utils.data import Dataset
 from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
-    from training.method import TrainingMethod
     from training.recipe import Recipe, Stage
 
 
@@ -51,14 +50,17 @@ class Validation(NamedTuple):
 class TrainingData(Protocol):
     """Data of one kind; ``training/kinds.py`` names the kinds."""
 
-    kind: str
+    kind: ClassVar[str]
 
     def draw(self, recipe: Recipe, iteration: int, n: int, count: int) -> Shard:
         """Shard ``n`` of ``count`` of an iteration."""
         ...
 
-    def validate(self, method: TrainingMethod) -> Validation | None:
-        """The same images and the same noise every time; None where there are none to look at."""
+    def validate(self, method: Any) -> Validation | None:
+        """The same images and the same noise every time; None where there are none to look at.
+
+        ``method`` is of the data's kind.
+        """
         ...
 
     def settings(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def _chosen(stack: Floats) -> Floats:
 
 def _box(stack: Floats) -> NDArray[np.intp]:
     """(2,2) first and last row, first and last column with tissue in any slice."""
-    seen = (stack > VISIBLE).any(axis=0)
+    seen: NDArray[np.bool_] = np.any(stack > VISIBLE, axis=0)
     return np.array([np.flatnonzero(seen.any(axis=1 - axis))[[0, -1]] for axis in (0, 1)])
 
 

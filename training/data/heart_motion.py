@@ -125,9 +125,9 @@ def _radius_at_ed(
 ) -> Array:
     """r from r': pool, wall and surroundings; continuous across both borders of the wall."""
     a, b = wall.radii_at(z, angle)
-    s = s * _strength(wall, z)
+    contraction = s * _strength(wall, z)
     stretch = np.minimum(stretch, 1)  # what lies above the base is no muscle
-    a_now = a * np.sqrt((1 - s * motion.ejection_fraction) / stretch)
+    a_now = a * np.sqrt((1 - contraction * motion.ejection_fraction) / stretch)
     b_now = np.sqrt(a_now**2 + (b**2 - a**2) / stretch)
     in_wall = np.sqrt(np.maximum(a**2 + stretch * (radius**2 - a_now**2), 0))
     outside = radius + (b - b_now) * fading

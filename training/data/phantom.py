@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,7 +193,7 @@ def read_label_map(path: str | Path) -> tuple[Labels, NDArray[np.float64]]:
     import nibabel as nib
 
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)  # declared as a file that need not hold an array
         array = np.asarray(image.dataobj)
     except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
         raise FileError(f"{path}: is not a readable NIfTI label map; check the file.") from error

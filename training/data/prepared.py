@@ -58,15 +58,17 @@ class PreparedSubject:
         """What there is of this subject; an unpaired one may have a single contrast."""
         return tuple(self.attributes["contrasts"])
 
-    def slices(self, contrast: str) -> zarr.Array:
+    def slices(self, contrast: str) -> zarr.Array[Any]:
         """(N,H,W) float32 in [-1,1], read slice by slice. Raises FileError where there is none."""
-        group = self._group()
-        if contrast not in group:
+        import zarr
+
+        slices = self._group().get(contrast)
+        if not isinstance(slices, zarr.Array):
             raise FileError(
                 f"{self.id}: has no {contrast} among its slices; choose one of "
                 f"{', '.join(self.contrasts)}."
             )
-        return group[contrast]
+        return slices
 
     def volume(self, contrast: str) -> Volume:
         """The volume from which the slices were cut. Raises FileError where it is missing."""
@@ -74,7 +76,7 @@ class PreparedSubject:
 
     def check(self) -> None:
         """Raises FileError when the slices are not those that ``splits.json`` vouches for."""
-        if hash_of({c: self.slices(c)[:] for c in self.contrasts}) != self.sha256:
+        if hash_of({c: np.asarray(self.slices(c)[:]) for c in self.contrasts}) != self.sha256:
             raise FileError(
                 f"{self.id}: its slices are not those that {SPLITS_FILE} was written for; prepare "
                 "the data set again."

@@ -137,8 +137,7 @@ def _read_image(path: Path) -> NDArray[np.float32]:
 
     try:
         with Image.open(path) as image:
-            image = image.convert("RGB") if image.mode == "P" else image
-            array = np.asarray(image)
+            array = np.asarray(image.convert("RGB") if image.mode == "P" else image)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise FileError(f"{path.name}: is no readable picture; copy it again.") from error
     array = array[..., 0] if array.ndim == 3 else array

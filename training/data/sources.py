@@ -59,9 +59,10 @@ class ContrastData:
 
     def draw(self, recipe: Recipe, iteration: int, n: int, count: int) -> Shard:
         stage = recipe.stage_at(iteration)
+        rows, columns = stage.crop
         rng = np.random.default_rng([recipe.seed, iteration, n])
         batch, names = draw_batch(
-            self.groups, self.shares, stage.batch // count, stage.crop, rng,
+            self.groups, self.shares, stage.batch // count, (rows, columns), rng,
             recipe.same_slice, recipe.run,
         )  # fmt: skip
         return Shard(batch, names, int(rng.integers(2**62)))

@@ -56,8 +56,8 @@ def average_statistics(networks: nn.Module) -> None:
     """
     if dist.is_initialized():
         norms = [m for m in networks.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        statistics = [x for norm in norms for x in (norm.running_mean, norm.running_var)]
-        statistics = [tensor for tensor in statistics if tensor is not None]
+        running = [x for norm in norms for x in (norm.running_mean, norm.running_var)]
+        statistics = [tensor for tensor in running if tensor is not None]
         add_up(statistics)
         for tensor in statistics:
             tensor /= dist.get_world_size()

@@ -65,8 +65,8 @@ def fit(
                 return _finished(recipe, content)
         if trainer.is_global_zero:
             write_record(run, record)
-        trainer.callbacks.append(Bookkeeping(run, record))  # type: ignore[attr-defined]
         module = Training(recipe, data, content, hardware.gradient_checkpointing)
+        trainer.callbacks.append(Bookkeeping(run, record, module))  # type: ignore[attr-defined]
         _fit(trainer, module)
         return module.state
 

@@ -22,5 +22,5 @@ def recompute_activations(networks: nn.Module) -> int:
         if any(True for _ in block.children()) and not any(True for _ in block.buffers())
     ]
     for block in blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     return len(blocks)

@@ -86,43 +86,43 @@ class Training(pl.LightningModule):
 class Bookkeeping(pl.Callback):
     """Log, validate and save at the intervals of the recipe; the first process alone writes."""
 
-    def __init__(self, run: Path, record: dict[str, Any]) -> None:
-        self.run, self.record = run, record
+    def __init__(self, run: Path, record: dict[str, Any], training: Training) -> None:
+        self.run, self.record, self.training = run, record, training
+        self.logs: Logs | None = None
 
-    def on_train_start(self, trainer: pl.Trainer, module: Training) -> None:
+    def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         self.started, self.cpu_started = time.monotonic(), time.process_time()
-        self.logs = Logs(self.run, module.state.iteration) if trainer.is_global_zero else None
+        if trainer.is_global_zero:
+            self.logs = Logs(self.run, self.training.state.iteration)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Training, *_: Any) -> None:
-        state, every = module.state, module.recipe.every
-        ended = state.iteration == module.recipe.iterations
-        if state.iteration % every.log == 0 or ended:
-            self._log(module)
+    def on_train_batch_end(self, *_: Any) -> None:
+        state, recipe = self.training.state, self.training.recipe
+        ended = state.iteration == recipe.iterations
+        if state.iteration % recipe.every.log == 0 or ended:
+            self._log(state.iteration, self.training.terms)
         if self.logs is None:
             return
-        if state.iteration % every.validate == 0 or ended:
-            self._validate(module)
-        if state.iteration % every.save == 0 or ended:
+        if state.iteration % recipe.every.validate == 0 or ended:
+            self._validate(state, self.logs)
+        if state.iteration % recipe.every.save == 0 or ended:
             self._save(state, ended)
 
     def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        if getattr(self, "logs", None) is not None:
+        if self.logs is not None:
             self.logs.close()
 
-    def _log(self, module: Training) -> None:
-        values = _stacked(module.terms)
+    def _log(self, iteration: int, shares: dict[str, Tensor]) -> None:
+        values = _stacked(shares)
         add_up([values])
-        terms = dict(zip(module.terms, values.tolist(), strict=True))
         if self.logs is not None:
-            self.logs.losses(module.state.iteration, terms)
+            self.logs.losses(iteration, dict(zip(shares, values.tolist(), strict=True)))
 
-    def _validate(self, module: Training) -> None:
-        state = module.state
+    def _validate(self, state: State, logs: Logs) -> None:
         with state.as_exported() as method:
-            found = module.data.validate(method)
+            found = self.training.data.validate(method)
         if found is None:
             return
-        self.logs.validation(state.iteration, found)
+        logs.validation(state.iteration, found)
         if found.error < state.best:
             state.best = found.error
             content = state.content()

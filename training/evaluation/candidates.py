@@ -27,7 +27,7 @@ from training.data.prepared import PreparedData
 from training.runs import open_run
 
 if TYPE_CHECKING:
-    from training.method import TrainingMethod
+    from training.method import ContrastMethod
 
 NETWORK_RANGE = Scaling.of_range(-1, 1)
 BATCH = 8
@@ -43,11 +43,15 @@ class Pair:
 
 
 class Candidate(Protocol):
-    """``name`` is what a table calls it; ``random`` whether a seed changes the result."""
+    """``random`` says whether a seed changes the result."""
 
-    name: str
     random: bool
     about: dict[str, Any]  # what people want to know: settings, parameters, minutes of training
+
+    @property
+    def name(self) -> str:
+        """What a table calls it."""
+        ...
 
     def synthesize(self, pair: Pair, seed: int) -> Volume:
         """The target on the source's grid, in the network's range; background is -1."""
@@ -76,10 +80,10 @@ class Packaged:
 
 @dataclass
 class Wrapped:
-    """A training method with a run's averaged weights, in eval mode."""
+    """A method of contrasts with a run's averaged weights, in eval mode."""
 
     name: str
-    method: TrainingMethod
+    method: ContrastMethod
     grid: GridSpec
     intensity: IntensitySpec
     about: dict[str, Any] = field(default_factory=dict)
@@ -90,9 +94,9 @@ class Wrapped:
 
 
 def synthesize_volume(
-    method: TrainingMethod, source: Volume, grid: GridSpec, intensity: IntensitySpec, seed: int
+    method: ContrastMethod, source: Volume, grid: GridSpec, intensity: IntensitySpec, seed: int
 ) -> Volume:
-    """A volume through any training method: prepared, sliced and restored as the Engine does."""
+    """A volume through a method of contrasts: prepared, sliced, restored as by the Engine."""
     import torch
 
     preparation = prepare(source, grid, intensity)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,4 +96,5 @@ def ssim_torchmetrics(image: Slice, reference: Slice, data_range: float) -> floa
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     y, r = (torch.from_numpy(np.float32(x))[None, None] for x in (image, reference))
-    return float(structural_similarity_index_measure(y, r, data_range=data_range))
+    value: Any = structural_similarity_index_measure(y, r, data_range=data_range)
+    return float(value)  # declared as one or two tensors; two only on request

@@ -60,8 +60,8 @@ def draw_examples(results: Sequence[Result], path: Path) -> None:
         ("source", [shown[0][label][0] for label in labels]),
         ("acquired", [shown[0][label][2] for label in labels]),
     ]
-    for result, images in zip(results, shown, strict=True):
-        lines.append((result.name, [images[label][1] for label in labels]))
+    for result, examples in zip(results, shown, strict=True):
+        lines.append((result.name, [examples[label][1] for label in labels]))
     size = (1.9 + PANEL_INCHES * len(labels), PANEL_INCHES * len(lines) + 0.4)
     figure, axes = plt.subplots(len(lines), len(labels), figsize=size, squeeze=False)
     for row, (title, images) in zip(axes, lines, strict=True):

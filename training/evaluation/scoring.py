@@ -131,7 +131,9 @@ def _score_volume(
     return [
         SliceRow(
             pair.subject, seed, n,
-            slice_measures(np.float64(images[n]), np.float64(references[n]), lpips),
+            slice_measures(
+                np.asarray(images[n], np.float64), np.asarray(references[n], np.float64), lpips
+            ),
         )
         for n in scored_slices(masks)
     ]  # fmt: skip

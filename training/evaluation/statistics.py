@@ -22,7 +22,7 @@ class Test:
     reason: str = ""
 
 
-def paired_t_test(first: Mapping[object, float], second: Mapping[object, float]) -> Test:
+def paired_t_test(first: Mapping[str, float], second: Mapping[str, float]) -> Test:
     """Over the keys (subjects) that both have."""
     from scipy.stats import ttest_rel
 

@@ -83,8 +83,9 @@ class MeanTarget:
         size = np.max([s.slices(self.data.contrasts[1]).shape[1:] for s in subjects], axis=0)
         total, count = np.zeros(size), 0
         for subject in subjects:
-            for target in subject.slices(self.data.contrasts[1]):
-                total += centered(np.asarray(target), tuple(size))
+            targets = subject.slices(self.data.contrasts[1])
+            for n in range(targets.shape[0]):
+                total += centered(np.asarray(targets[n]), tuple(size))
                 count += 1
         self.mean = total / count
 

@@ -17,6 +17,7 @@ from training.runs import TrainedRun
 
 if TYPE_CHECKING:
     from training.export import Description
+    from training.method import CineMethod
 
 CARD = "card.json"  # written by training.cine.tables
 PARITY_SIZE = (32, 32, 32)  # slices x rows x columns of the random images parity is measured on
@@ -89,11 +90,11 @@ def parity(run: TrainedRun, package: ModelPackage) -> dict[str, float]:
     """
     from MambaSynthLib.backends.torch_backend import load_network
     from MambaSynthLib.methods.mstg.synthesis import synthesize
-    from training.cine.frame_model import Image
 
     ed, es = np.random.default_rng(0).random((2, *PARITY_SIZE), dtype=np.float32)
+    method: CineMethod
     with run.trained() as method:
-        trained: Image = method.frame_model("cpu").frames(ed, es, PARITY_FRACTIONS)
+        trained = method.frame_model("cpu").frames(ed, es, PARITY_FRACTIONS)
     exported = synthesize(load_network(package, "cpu"), ed, es, list(PARITY_FRACTIONS)).images
     difference = np.abs(exported - trained)
     return {
