@@ -94,7 +94,7 @@ class Server:
         self._make_engine = make_engine
         self._make_cine_engine = make_cine_engine
         self._list_devices = list_devices
-        self._engines: dict[tuple[str, str], Any] = {}
+        self._engines: dict[tuple[str, str, str], Any] = {}  # task, model, device
         self._requests: queue.Queue[Mapping[str, Any]] = queue.Queue()
         self._running: Any = None  # id of the run under way
         self._to_cancel: set[Any] = set()
@@ -152,7 +152,7 @@ class Server:
         except MambaSynthError as error:
             event = {"event": "failed", "message": str(error), "details": ""}
         except Exception as error:  # noqa: BLE001 - told to the parent, which shows it
-            message = f"The synthesis stopped unexpectedly: {type(error).__name__}: {error}"
+            message = f"The run stopped unexpectedly: {type(error).__name__}: {error}"
             event = {"event": "failed", "message": message, "details": traceback.format_exc()}
         self._idle.set()
         self._send({**event, "id": run_id})
@@ -172,12 +172,12 @@ class Server:
         return ANSWERS[request["do"]](run)
 
     def _engine(self, run_id: Any, task: str, model: str, device: str) -> Any:
-        if (model, device) not in self._engines:
+        if (task, model, device) not in self._engines:
             self._send({"event": "loading", "id": run_id})
             self._engines.clear()  # one model at a time: it holds the GPU's memory
             make = self._make_cine_engine if task == "cine" else self._make_engine
-            self._engines[model, device] = make(model, device)
-        return self._engines[model, device]
+            self._engines[task, model, device] = make(model, device)
+        return self._engines[task, model, device]
 
     def _progress(self, run_id: Any, done: int, total: int) -> None:
         self._send({"event": "progress", "id": run_id, "done": done, "total": total})

@@ -34,8 +34,8 @@ class Description:
     title: str
     trained_on: str
     attribution: tuple[str, ...] = ()
-    limits: str = ""
-    default_steps: int = 0  # of a contrast: network calls
+    limits: str = ""  # of a contrast: in the place of the usual words; of a cine: after them
+    default_steps: int = 0  # of a contrast: network calls; 0: the recipe's
     default_samples: int = 1  # of a contrast: noise draws averaged
     axis_codes: str = "LPS"  # of a cine: columns, rows and slices as the network sees them
 

@@ -1,7 +1,7 @@
 """The catalogue of training methods: name in a recipe -> class, imported when it is asked for.
 
-To add one: a class that inherits from ``training.method.TrainingMethod``, one line below, a recipe
-in ``recipes/``, and a test that it learns the phantom.
+To add one: a class that inherits from ``ContrastMethod`` or ``CineMethod`` of ``method.py``, one
+line below, a recipe in ``recipes/``, and a test that it learns.
 """
 
 from __future__ import annotations

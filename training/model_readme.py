@@ -1,4 +1,4 @@
-"""The README of a model package: its card in words and tables."""
+"""The README of a CRAViM model package: its card in words and tables."""
 
 from __future__ import annotations
 

@@ -3,9 +3,8 @@
     job --volumes as files--> child process --events--> poll --done--> job: nodes
 
 What is done, and with what, is a ``Job`` (``contrast_run.py``, ``cine_run.py``, ``import_run.py``).
-The scene
-is touched once, at the very end, and only when the source is still what it was at the start; so a
-failure, a cancel, a closed scene or an edited source leaves no trace.
+The scene is touched once, at the very end, and only when the source is still what it was at the
+start; so a failure, a cancel, a closed scene or an edited source leaves no trace.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Volumes to and from NIfTI, NRRD and MetaImage files.
 
-Reading refuses what other readers guess (the package's
-docstring lists it); writing marks what is synthetic, checks what it wrote, and leaves all of it or
-nothing.
+Reading refuses what other readers guess (the package's docstring lists it); writing marks what is
+synthetic, checks what it wrote, and leaves all of it or nothing.
 """
 
 from __future__ import annotations

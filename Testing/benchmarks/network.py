@@ -113,10 +113,10 @@ def main() -> None:
     network, images = network.to(options.device), images.to(options.device)
     networks = _networks(network, options)
     runs = {"F1": matrix_products(flop_of(network, images), options.device)}
-    runs |= {name: partial(_inference, call, images) for name, call in networks.items()}
+    runs |= {name: partial(inference, call, images) for name, call in networks.items()}
     if options.others:
         runs |= {
-            name: partial(_inference, other.to(options.device).eval(), images)
+            name: partial(inference, other.to(options.device).eval(), images)
             for name, other in _others().items()
         }
     runs["scans of ours"] = scans(images, options.ngf)
@@ -131,7 +131,7 @@ def main() -> None:
     rows: list[Row] = []
     for name, value in seconds.items():
         call = networks.get(name)
-        error = None if call is None else _error(call, images, exact)
+        error = None if call is None else error_of(call, images, exact)
         memory = peak_memory(runs[name]) if options.device == "cpu" else None
         rows.append({"network": name, "ms": 1e3 * value, "times F1": value / seconds["F1"],
                      "times plain": value / seconds["plain"], "times ours": value / seconds["ours"],
@@ -168,14 +168,14 @@ def _others() -> dict[str, torch.nn.Module]:
     return {f"{name}, {sizes[name]:.1f} M": network for name, network in networks.items()}
 
 
-def _inference(call: Call, images: Tensor) -> Tensor:
+def inference(call: Call, images: Tensor) -> Tensor:
     with torch.inference_mode():
         return call(images)
 
 
-def _error(call: Call, images: Tensor, exact: Tensor) -> float:
+def error_of(call: Call, images: Tensor, exact: Tensor) -> float:
     """The largest difference of the target estimate from the float64 network."""
-    return float((_inference(call, images)[:, -1:].cpu() - exact).abs().max())
+    return float((inference(call, images)[:, -1:].cpu() - exact).abs().max())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from torch import Tensor
 from MambaSynthLib.methods.cravim.inference import PRECISIONS, prepare
 from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
 from Testing.benchmarks.gpu import REPEATS, ceilings, repeated, rows_of_ceilings
-from Testing.benchmarks.network import _error, _inference, flop_of, scans
+from Testing.benchmarks.network import error_of, flop_of, inference, scans
 from Testing.benchmarks.race import Row, arguments, race, report
 
 
@@ -37,7 +37,7 @@ def rows_of(options, batch: int, ceiling: dict[str, float]) -> list[Row]:
     if options.profile and batch == options.batches[-1]:
         for name in ("tf32", "fp16"):
             _print_profile(calls[f"ours {name}"], images)
-    runs = {name: repeated(partial(_inference, call, images)) for name, call in calls.items()}
+    runs = {name: repeated(partial(inference, call, images)) for name, call in calls.items()}
     runs["scans of ours"] = repeated(scans(images, options.ngf))
     seconds = {k: v / REPEATS for k, v in race(runs, options.rounds, 1, options.device).items()}
     rows: list[Row] = []
@@ -48,17 +48,17 @@ def rows_of(options, batch: int, ceiling: dict[str, float]) -> list[Row]:
             "network": name, "ms": 1e3 * value, "ms per slice": 1e3 * value / batch,
             "TFLOP/s": None if speed is None else speed / 1e12,
             "of the product": None if speed is None else speed / ceiling[kind],
-            "max error": None if call is None else _error(call, images[:1], exact),
+            "max error": None if call is None else error_of(call, images[:1], exact),
         })  # fmt: skip
     return rows
 
 
 def _print_profile(call: Callable[[Tensor], Tensor], images: Tensor) -> None:
     activities = [torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU]
-    _inference(call, images)
+    inference(call, images)
     with torch.profiler.profile(activities=activities) as profile:
         for _ in range(3):
-            _inference(call, images)
+            inference(call, images)
         torch.cuda.synchronize()
     table = profile.key_averages()
     print(table.table(sort_by="self_cuda_time_total", row_limit=25, max_name_column_width=60))

@@ -47,12 +47,18 @@ def machine() -> str:
 
 
 def summary(folder: Path) -> str:
-    """Every table of ``folder`` as Markdown. Raises FileNotFoundError when one is missing."""
+    """Every table of ``folder`` as Markdown. Raises FileError when one is missing."""
     parts = [f"Measured on: {machine()}. Ratios carry over to other machines, times do not."]
     for title, columns in TABLES.items():
         path = folder / f"{title.replace(' ', '_')}.csv"
-        with path.open(newline="", encoding="utf-8") as file:
-            parts.append(markdown(list(csv.DictReader(file)), columns, title))
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except OSError as error:
+            raise FileError(
+                f"{path}: cannot be read ({error.strerror}); measure it by make bench."
+            ) from error
+        parts.append(markdown(rows, columns, title))
     return "\n\n".join(parts)
 
 
@@ -85,7 +91,7 @@ def main() -> int:
         print(text)
         if options.readme:
             put_between_marks(options.readme, MARK, text)
-    except (FileNotFoundError, FileError) as error:
+    except FileError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -89,7 +89,7 @@ def test_every_row_trains_and_gives_frames_in_range(name, tmp_path):
         }
         assert moved == set(method.networks)
         cine = ball()
-        made = method.frame_model("cpu").predict(cine.frames[0], cine.frames[3], [0.5])
+        made = method.frame_model("cpu").synthesize(cine.frames[0], cine.frames[3], [0.5])
     assert made.images.shape == (1, *SIZE) and made.images.dtype == np.float32
     assert 0 <= made.images.min() and made.images.max() <= 1 and np.isfinite(made.images).all()
     assert made.passes >= 1
@@ -111,7 +111,7 @@ def test_trivial_rows_are_what_they_are_called():
 def test_voxelmorph_starts_without_motion_and_time_zero_is_ed():
     method = State(short("voxelmorph")).method
     cine = ball()
-    made = method.frame_model("cpu").predict(cine.frames[0], cine.frames[3], [0, 0.5, 1])
+    made = method.frame_model("cpu").synthesize(cine.frames[0], cine.frames[3], [0, 0.5, 1])
     assert np.abs(made.fields).max() < 0.01 and not made.fields[0].any()
     inner = (slice(1, -1),) * 3
     assert np.allclose(made.images[0][inner], cine.frames[0][inner], atol=1e-5)

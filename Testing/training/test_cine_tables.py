@@ -17,7 +17,7 @@ from MambaSynthLib.cine_metrics import frame_scores
 from MambaSynthLib.errors import FileError
 from training.cine import score, tables, trainings
 from training.cine.comparison import RowScores, holm, p_values, row_scores
-from training.cine.frame_model import Prediction
+from training.cine.frame_model import SyntheticFrames
 from training.cine.table_text import markdown
 from training.data.heart_cine import HeartCine, write_json, write_subject
 from training.engine.checkpoint import read_checkpoint, write_checkpoint
@@ -56,12 +56,12 @@ class Oracle:
     def __init__(self, cine: HeartCine) -> None:
         self.cine = cine
 
-    def predict(self, ed, es, fractions) -> Prediction:
+    def synthesize(self, ed, es, fractions) -> SyntheticFrames:
         fields = np.zeros((len(fractions), 3, *SIZE), np.float32)
         for field, fraction in zip(fields, fractions, strict=True):
             field[2] = -4 * fraction
         images = np.stack([self.cine.frames[round(4 * fraction)] for fraction in fractions])
-        return Prediction(images, fields, 1)
+        return SyntheticFrames(images, fields, 1)
 
 
 @pytest.fixture(scope="module")

@@ -262,7 +262,7 @@ def test_processes_share_whole_runs_only():
 
 SEEING = CRAVIM.replace("n_attentions: 3}", "n_attentions: 3, neighbors: 1}").replace(
     "batch: 1,", "batch: 4,"
-) + "run: 2\n"  # fmt: skip
+).replace("discriminator_width: 4}", "discriminator_width: 4, steps: 1}") + "run: 2\n"  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -315,4 +315,5 @@ def test_a_run_with_neighbors_is_scored_and_exported_as_any_other(place, tmp_pat
     assert main([*export, "--scores", str(tmp_path / "scores")]) == 0
     package = read_package(tmp_path / "package")
     assert package.card.network["neighbors"] == 1
+    assert package.card.sampling.default_steps == 1  # the recipe's
     assert "neighboring slices seen on either side: 1" in package.describe()

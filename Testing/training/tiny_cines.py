@@ -62,16 +62,16 @@ def shrinking(name: str, start: float = 6.0, end: float = 3.5, size: int = 16) -
     )
 
 
-def write_cines(folder: Path, size: int = 16) -> Path:
+def write_cines(folder: Path) -> Path:
     """Two subjects to train on, one to validate with, two to test on."""
     splits = {"train": ["a", "b"], "validation": ["c"], "test": ["d", "e"]}
     names = [name for split in splits.values() for name in split]
     for n, name in enumerate(names):
-        write_subject(folder, shrinking(name, start=size * (0.36 + 0.01 * n), size=size))
+        write_subject(folder, shrinking(name, start=16 * (0.36 + 0.01 * n)))
     write_json(folder / "splits.json", splits)
     return folder
 
 
-def tiny_cines(folder: Path, recipe: Recipe | None = None) -> Any:
+def tiny_cines(folder: Path) -> Any:
     """The training data of a folder that is written first."""
-    return open_data(recipe or tiny_recipe(), write_cines(folder))
+    return open_data(tiny_recipe(), write_cines(folder))

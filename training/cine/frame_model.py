@@ -23,7 +23,7 @@ Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Prediction:
+class SyntheticFrames:
     """``fields`` is None for methods without any; ``passes`` counts the forward passes."""
 
     images: Image
@@ -34,14 +34,11 @@ class Prediction:
 class FrameModel(Protocol):
     """A trained method, or a trivial one."""
 
-    def predict(self, ed: Image, es: Image, fractions: Sequence[float]) -> Prediction: ...
+    def synthesize(self, ed: Image, es: Image, fractions: Sequence[float]) -> SyntheticFrames: ...
 
     def frames(self, ed: Image, es: Image, fractions: Sequence[float]) -> Image:
         """The frames alone, (F,D,H,W)."""
-        return self.predict(ed, es, fractions).images
-
-
-OneFrame = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor | None]]
+        return self.synthesize(ed, es, fractions).images
 
 
 class TorchFrames(FrameModel):
@@ -62,7 +59,7 @@ class TorchFrames(FrameModel):
         self._counted, self._device = counted, device
 
     @torch.inference_mode()
-    def predict(self, ed: Image, es: Image, fractions: Sequence[float]) -> Prediction:
+    def synthesize(self, ed: Image, es: Image, fractions: Sequence[float]) -> SyntheticFrames:
         passes = 0
 
         def count(*_: object) -> None:
@@ -79,7 +76,7 @@ class TorchFrames(FrameModel):
                 hook.remove()
         images = torch.cat([image for image, _ in made])[:, 0].clamp(0, 1)
         fields = [field for _, field in made if field is not None]
-        return Prediction(
+        return SyntheticFrames(
             images.float().cpu().numpy(),
             torch.cat(fields).float().cpu().numpy() if fields else None,
             passes,

@@ -2,10 +2,11 @@
 
     python -m training.cine.score DATA RUN [RUN ...] [--device cuda]
 
-The frames strictly between ED and ES are compared with the acquired ones by the library's
-uvi-protocol, over the whole volume and without its zero padding, in the data set's own scale.
+The frames strictly between ED and ES are compared with the acquired ones by
+``MambaSynthLib/cine_metrics.py``, over the whole volume and without its zero padding, in the data
+set's own scale.
 Where a method has fields, the labels of ED are carried to ES by the one at gamma = 1 (nearest
-label) and their Dice is taken, and folding is counted: the share of voxels whose Jacobian
+label) and their Dice is taken, and folding is counted: the percentage of voxels whose Jacobian
 determinant is not positive, inside the acquired box, mean over the frames.
 
 Each run gets ``scores.json``, and ``example.npy``, the frames of the first subject, (F,D,H,W).
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.cine_metrics import dice, frame_scores
 from MambaSynthLib.errors import FileError, MambaSynthError
 from MambaSynthLib.layers.warp import jacobian_determinant, warp
-from training.cine.frame_model import FrameModel, Prediction
+from training.cine.frame_model import FrameModel, SyntheticFrames
 from training.cine.trivial import TRIVIAL
 from training.data.heart_cine import (
     BACKGROUND,
@@ -49,12 +50,12 @@ EXAMPLE = "example.npy"
 METRICS = ("psnr", "ssim", "nmse")
 
 
-def score_subject(model: FrameModel, cine: HeartCine) -> tuple[dict[str, Any], Prediction]:
-    """All scores of one subject as JSON, and what was predicted: frames between, then ES."""
+def score_subject(model: FrameModel, cine: HeartCine) -> tuple[dict[str, Any], SyntheticFrames]:
+    """All scores of one subject as JSON, and what was synthesized: frames between, then ES."""
     between = cine.between
     fractions = [cine.fraction(index) for index in between]
     began = time.monotonic()
-    made = model.predict(cine.frames[cine.ed], cine.frames[cine.es], [*fractions, 1.0])
+    made = model.synthesize(cine.frames[cine.ed], cine.frames[cine.es], [*fractions, 1.0])
     seconds = time.monotonic() - began
     frames = []
     for image, index, fraction in zip(made.images, between, fractions, strict=False):
@@ -164,7 +165,11 @@ def read_scores(run: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.cine.score", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.cine.score",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("data", type=Path, help="prepared cine data set")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="of 'mambasynth train'")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")

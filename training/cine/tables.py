@@ -93,7 +93,11 @@ def _card(scores: Sequence[RowScores], seeds: int) -> dict[str, object]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.cine.tables", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.cine.tables",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--out", type=Path, required=True)
     add("--stacks", type=Path, help="scd_lvsegs.npz; makes the data in OUT/data")

@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.cine.frame_model import FrameModel, Image, Prediction
+from training.cine.frame_model import FrameModel, Image, SyntheticFrames
 
 
 class NoMotion(FrameModel):
     """Every frame is the nearer of the two acquired ones."""
 
-    def predict(self, ed: Image, es: Image, fractions: Sequence[float]) -> Prediction:
+    def synthesize(self, ed: Image, es: Image, fractions: Sequence[float]) -> SyntheticFrames:
         images = np.stack([ed if fraction <= 0.5 else es for fraction in fractions])
-        return Prediction(images, np.zeros((len(images), 3, *ed.shape), np.float32), 0)
+        return SyntheticFrames(images, np.zeros((len(images), 3, *ed.shape), np.float32), 0)
 
 
 class LinearBlend(FrameModel):
     """(1 - gamma) ED + gamma ES: the walls are seen twice, and a pixel-wise score likes it."""
 
-    def predict(self, ed: Image, es: Image, fractions: Sequence[float]) -> Prediction:
+    def synthesize(self, ed: Image, es: Image, fractions: Sequence[float]) -> SyntheticFrames:
         images = [ed + np.float32(fraction) * (es - ed) for fraction in fractions]
-        return Prediction(np.stack(images), None, 0)
+        return SyntheticFrames(np.stack(images), None, 0)
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,12 @@ def add_parser(commands: Any) -> None:
     add("--title", required=True)
     add("--trained-on", required=True, help="the training data, for people")
     add("--attribution", action="append", default=[], help="whom the data ask to be named")
-    add("--limits", default="", help="what the model cannot do (default: words for a small model)")
-    add("--steps", type=int, default=4, help="of a contrast: network calls by default")
-    add("--samples", type=int, default=1, help="of a contrast: noise draws averaged by default")
+    add("--limits", default="", help="what the model cannot do: for a contrast in the place of "
+        "the usual words, for a cine after them")  # fmt: skip
+    add("--steps", type=int, default=0, metavar="N",
+        help="of a contrast: network calls by default (default: the recipe's)")  # fmt: skip
+    add("--samples", type=int, default=1, metavar="K",
+        help="of a contrast: noise draws averaged by default (default: 1)")  # fmt: skip
     add("--axis-codes", default="LPS", help="of a cine: directions of columns, rows and slices")
     parser.set_defaults(run=run)
 

@@ -135,7 +135,7 @@ def readme(card: dict[str, Any], _: dict[str, NDArray[Any]]) -> str:
 
 
 def _table(score: dict[str, Any]) -> str:
-    """Every number of a score's rows, under the names that the score file gives them."""
+    """Every number of a score's rows, under the names that the entry gives them."""
     columns = list(dict.fromkeys(key for row in score["rows"] for key in row if key != "name"))
     lines = [
         f"**{score['data']}**" + (f" (`{score['command']}`)" if "command" in score else ""),

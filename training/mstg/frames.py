@@ -10,7 +10,7 @@ from torch import nn
 from MambaSynthLib.methods.mstg.inference import TorchNetwork
 from MambaSynthLib.methods.mstg.network import MSTG
 from MambaSynthLib.methods.mstg.synthesis import synthesize
-from training.cine.frame_model import FrameModel, Image, Prediction
+from training.cine.frame_model import FrameModel, Image, SyntheticFrames
 
 
 class LibraryFrames(FrameModel):
@@ -21,7 +21,7 @@ class LibraryFrames(FrameModel):
         image = network.config.mode == "image"
         self._counted: nn.Module = network.diffusion if image else network.deformation
 
-    def predict(self, ed: Image, es: Image, fractions: Sequence[float]) -> Prediction:
+    def synthesize(self, ed: Image, es: Image, fractions: Sequence[float]) -> SyntheticFrames:
         passes = 0
 
         def count(_module: nn.Module, inputs: tuple[torch.Tensor, ...], _output: object) -> None:
@@ -33,4 +33,4 @@ class LibraryFrames(FrameModel):
             made = synthesize(self._network, ed, es, list(fractions))
         finally:
             hook.remove()
-        return Prediction(made.images, made.fields, passes)
+        return SyntheticFrames(made.images, made.fields, passes)
