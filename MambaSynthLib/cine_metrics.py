@@ -1,4 +1,4 @@
-"""How close synthetic frames are to acquired ones: the uvi-protocol, written down.
+"""How close synthetic frames are to acquired ones.
 
 | symbol | code                | meaning                                                           |
 |--------|---------------------|-------------------------------------------------------------------|
@@ -9,16 +9,15 @@
 | SSIM   | ``ssim``            | Gaussian 11^3, sigma 1.5, population variances, L = 1             |
 | Dice   | ``dice``            | 2 |A and B| / (|A| + |B|) of one label                            |
 
-Reference frames are scaled to [0,1] by their own minimum and maximum, synthetic ones are clipped
-to [0,1]. Only frames strictly between ED and ES count. Zero padding along the slice axis inflates
-PSNR and SSIM, so each score is given with and without it. Definitions as in the public evaluation
-of UVI-Net (Kim et al., CVPR 2024); the paper of MSTG states none.
+Synthetic frames are clipped to [0,1], the scale that ED and ES set. Whoever scores a cine counts
+the frames strictly between the two, and says whether zero padding, which inflates PSNR and SSIM, is
+among the voxels. Definitions as in the public evaluation of UVI-Net (Kim et al., CVPR 2024), but
+for its scaling of each reference frame by itself; the paper of MSTG states none.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,32 +40,6 @@ class FrameScores:
     nmse: float
     psnr: float
     ssim: float
-
-
-@dataclass(frozen=True)
-class CineScores:
-    """All frames strictly between ED and ES, as handed in and without zero padding."""
-
-    frames: tuple[FrameScores, ...]
-    unpadded: tuple[FrameScores, ...]
-
-    @property
-    def mean(self) -> FrameScores:
-        return _mean(self.frames)
-
-    @property
-    def mean_unpadded(self) -> FrameScores:
-        return _mean(self.unpadded)
-
-
-def scaled(frame: ArrayLike) -> Array:
-    """Min-max to [0,1]. Raises VolumeError for a constant frame."""
-    array = np.asarray(frame, dtype=np.float64)
-    low, high = float(array.min()), float(array.max())
-    if not high > low:
-        raise VolumeError(f"a frame is constant (all voxels {low:g}) and cannot be scored.")
-    result: Array = (array - low) / (high - low)
-    return result
 
 
 def nmse(frame: Array, reference: Array) -> float:
@@ -108,11 +81,8 @@ def dice(labels: ArrayLike, reference: ArrayLike, label: int) -> float:
     return 2 * int(np.sum(a & b)) / total if total else math.nan
 
 
-def frame_scores(frame: ArrayLike, reference: ArrayLike, *, rescale: bool = True) -> FrameScores:
-    """The uvi-protocol for one frame (D,H,W) in [0,1] against a reference in any unit.
-
-    Without ``rescale`` the reference is taken as it is: where ED, ES and the frames between them
-    share one scale, another one for each frame would count as an error of the method.
+def frame_scores(frame: ArrayLike, reference: ArrayLike) -> FrameScores:
+    """One frame (D,H,W) against the acquired one in the same scale, in which ED and ES span [0,1].
 
     Raises VolumeError where shapes differ, a value is not finite, or the reference is constant.
     """
@@ -121,48 +91,7 @@ def frame_scores(frame: ArrayLike, reference: ArrayLike, *, rescale: bool = True
         raise VolumeError(f"a frame has {y.shape} voxels but its reference {r.shape}.")
     if not (np.all(np.isfinite(y)) and np.all(np.isfinite(r))):
         raise VolumeError("a frame to be scored holds NaN or infinite values.")
-    return _scores(np.clip(y, 0, 1), scaled(r) if rescale else r)
-
-
-def cine_scores(
-    frames: Sequence[ArrayLike], references: Sequence[ArrayLike], fractions: Sequence[float]
-) -> CineScores:
-    """Frames (D,H,W) against references at the same ``fractions`` between ED (0) and ES (1).
-
-    Frames at 0 and 1 are left out: a method that returns its input there would be rewarded.
-    The padding is what is zero in the outer slices of all references alike.
-
-    Raises VolumeError as ``frame_scores``, and where no frame lies strictly between.
-    """
-    between = [n for n, fraction in enumerate(fractions) if 0 < fraction < 1]
-    if not between:
-        raise VolumeError("no frame lies strictly between ED and ES, so there is none to score.")
-    if not len(frames) == len(references) == len(fractions):
-        raise VolumeError(
-            f"{len(frames)} frames, {len(references)} references and {len(fractions)} fractions do "
-            "not fit together."
-        )
-    inside = unpadded_slices([references[n] for n in between])
-    whole, cut = [], []
-    for n in between:
-        whole.append(frame_scores(frames[n], references[n]))
-        y = np.clip(np.asarray(frames[n], dtype=np.float64), 0, 1)[inside]
-        cut.append(_scores(y, scaled(references[n])[inside]))
-    return CineScores(tuple(whole), tuple(cut))
-
-
-def unpadded_slices(references: Sequence[ArrayLike]) -> slice:
-    """The slices (first axis) between the outermost that are not constant in some reference."""
-    filled = np.any([np.ptp(np.asarray(r), axis=(1, 2)) > 0 for r in references], axis=0)
-    found = np.flatnonzero(filled)
-    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(None)
-
-
-def _scores(y: Array, r: Array) -> FrameScores:
+    if not np.ptp(r) > 0:
+        raise VolumeError(f"a frame is constant (all voxels {r.flat[0]:g}) and cannot be scored.")
+    y = np.clip(y, 0, 1)
     return FrameScores(nmse(y, r), psnr(y, r), ssim(y, r))
-
-
-def _mean(scores: Sequence[FrameScores]) -> FrameScores:
-    return FrameScores(
-        *(float(np.mean([getattr(s, name) for s in scores])) for name in ("nmse", "psnr", "ssim"))
-    )

@@ -122,16 +122,15 @@ def main() -> None:
             found.setdefault(name, []).append(scores(run, data))
             print(name, seed, found[name][-1], flush=True)
     rows: list[Row] = [{"input": name, **_row(each)} for name, each in found.items()]
-    report(f"neighbors {options.objective}", rows, options.out, "flicker")
+    report(f"neighbors {options.objective}", rows, options.out, "mean flicker")
 
 
 def _row(found: list[dict[str, float]]) -> Row:
-    row: Row = {}
-    for key, title in MEASURES.items():
-        values = [one[key] for one in found]
-        row[title] = round(float(np.mean(values)), 4)
-        row[f"({title})"] = round(float(np.std(values, ddof=1)), 4) if len(values) > 1 else None
-    return row
+    """Each measure of every training, and the mean flicker for the plot."""
+    row: Row = {
+        title: " / ".join(f"{one[key]:.3f}" for one in found) for key, title in MEASURES.items()
+    }
+    return {**row, "mean flicker": float(np.mean([one["flicker"] for one in found]))}
 
 
 if __name__ == "__main__":

@@ -59,9 +59,9 @@ def score_subject(model: FrameModel, cine: HeartCine) -> tuple[dict[str, Any], S
     seconds = time.monotonic() - began
     frames = []
     for image, index, fraction in zip(made.images, between, fractions, strict=False):
-        whole = frame_scores(image, cine.frames[index], rescale=False)
+        whole = frame_scores(image, cine.frames[index])
         reference = cine.frames[index][cine.box]
-        inside = frame_scores(image[cine.box], reference, rescale=False)
+        inside = frame_scores(image[cine.box], reference)
         frames.append(
             {"frame": index, "fraction": fraction}
             | {metric: getattr(whole, metric) for metric in METRICS}
