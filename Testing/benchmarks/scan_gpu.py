@@ -16,7 +16,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from MambaSynthLib.layers import triton_scan
 from MambaSynthLib.layers.selective_scan import (
     backends_for,
     selective_scan,
@@ -100,6 +99,8 @@ def _error(name: str, shape: Sequence[int], device: str) -> float:
 
 def tune(shape: Sequence[int], rounds: int, device: str) -> list[Row]:
     """The Triton kernels with other sizes, fastest first."""
+    from MambaSynthLib.layers import triton_scan  # the other backends need no Triton
+
     inputs, rows = drawn(shape, device), []
     for tokens, block, stages in itertools.product(*TUNED.values()):
         triton_scan.BLOCK_D, triton_scan.STAGES = block, stages
