@@ -29,6 +29,7 @@ TABLES: dict[str, Sequence[str]] = {  # title of a report -> its columns that ar
     "scan long threads 1": ("times ours", "peak MB", "relative error"),
     "volume ngf 16 steps 1 threads 1": ("s", "ms per slice", "less source and result"),
     "volume ngf 16 steps 1 threads 2": ("s", "ms per slice", "less source and result"),
+    "volume ngf 16 steps 1 threads 1 by pixels": ("s", "ms per slice", "less source and result"),
     "training ngf 8 batch 1 64x64 cpu": ("times ResNet", "times fp32", "peak MB"),
     "cine threads 1": ("frames", "field computations", "s", "peak MB", "folding %"),
     "steps demo head": ("time", "SSIM", "PSNR", "NMI"),

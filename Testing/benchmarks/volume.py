@@ -112,6 +112,8 @@ def main() -> None:
     call = measure_alone if options.device == "cpu" else measure
     rows = [call(options, *size) for size in sizes]
     title = f"volume ngf {options.ngf} steps {options.steps} threads {options.threads}"
+    if len(options.pixels) > 1:
+        title += " by pixels"
     if options.device != "cpu":
         title += f" on {options.device}"
     report(title, rows, options.out, "ms per slice")
