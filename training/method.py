@@ -46,7 +46,7 @@ class TrainingMethod(Protocol):
     @classmethod
     def build(cls, recipe: Recipe) -> Self:
         """The untrained method of a recipe; it reads ``recipe.network``, ``recipe.weights``,
-        ``recipe.optimization`` and what else it needs, through ``training.recipe.settings``.
+        ``recipe.optimization`` and what else it needs, through ``training.settings.settings``.
 
         torch's global seed is set before. Raises ValueError for a value that does not fit.
         """

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hostile import Bomb
 
 from MambaSynthLib import importing
 from MambaSynthLib.backends import torch_backend
@@ -119,14 +120,6 @@ def test_an_option_that_no_card_can_hold_is_refused_and_nothing_installed(option
     with pytest.raises(ModelError):
         installed(checkpoint, **options)
     assert not user_models().exists() or not list(user_models().iterdir())
-
-
-class Bomb:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "bare pickle"])

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pickle
 import struct
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hostile import Bomb
 from safetensors.numpy import save
 
 from MambaSynthLib.backends import torch_backend
@@ -73,14 +73,6 @@ def test_weights_that_are_no_file_are_refused(missing, folder):
         path.symlink_to(path)
     with pytest.raises(ModelError, match=r"weights\.safetensors: cannot be read \(.+\); install"):
         read_package(folder).read_weights()
-
-
-class Bomb:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("kind", ["pickle", "torch", "npz"])

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Self
 
 from training.baselines.cyclegan import PUBLISHED_ADAM, CycleGAN, Options, Weights
 from training.baselines.generators import AttentionGenerator
-from training.recipe import Recipe, settings
+from training.recipe import Recipe
+from training.settings import settings
 
 
 @dataclass(frozen=True)

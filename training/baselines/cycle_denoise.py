@@ -16,7 +16,8 @@ from torch import nn
 from training.baselines.generators import AttentionGenerator, ResNetGenerator
 from training.cravim.losses import Weights
 from training.cravim.method import CRAViMTraining, Options
-from training.recipe import Recipe, settings
+from training.recipe import Recipe
+from training.settings import settings
 
 GENERATORS = ("resnet", "attention")
 

@@ -31,7 +31,8 @@ from training.baselines.generators import ResNetGenerator
 from training.baselines.image_pool import ImagePool
 from training.data.slices import SliceBatch
 from training.method import Phase
-from training.recipe import Optimization, Recipe, settings
+from training.recipe import Optimization, Recipe
+from training.settings import settings
 
 PUBLISHED_ADAM = {
     "learning_rates": {"generators": 2e-4, "discriminators": 2e-4},

@@ -32,7 +32,8 @@ from training.baselines.discriminators import PatchGAN
 from training.baselines.generators import ResNetGenerator, UNetGenerator
 from training.data.slices import SliceBatch
 from training.method import Phase
-from training.recipe import Optimization, Recipe, settings
+from training.recipe import Optimization, Recipe
+from training.settings import settings
 
 GENERATORS = ("unet", "resnet")
 

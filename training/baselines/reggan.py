@@ -43,7 +43,8 @@ from training.baselines.registration import (
 )
 from training.data.slices import SliceBatch
 from training.method import Phase
-from training.recipe import Optimization, Recipe, settings
+from training.recipe import Optimization, Recipe
+from training.settings import settings
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ from training.baselines.generators import ResNetGenerator
 from training.baselines.ncsnpp import NCSNpp, NCSNppConfig
 from training.data.slices import SliceBatch
 from training.method import Phase
-from training.recipe import Optimization, Recipe, settings
+from training.recipe import Optimization, Recipe
+from training.settings import settings
 
 OTHER = {"source": "target", "target": "source"}
 

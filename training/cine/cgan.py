@@ -22,7 +22,8 @@ from training.cine.conditions import conditions
 from training.cine.frame_model import FrameModel, TorchFrames
 from training.data.beats import BeatBatch
 from training.method import CineMethod, Phase
-from training.recipe import NoOptions, Optimization, Recipe, settings
+from training.recipe import Optimization, Recipe
+from training.settings import refuse_entries, settings
 
 LAMBDA_L1 = 100.0
 
@@ -53,8 +54,7 @@ class CGANTraining(CineMethod):
 
     @classmethod
     def build(cls, recipe: Recipe) -> Self:
-        for name in ("weights", "options"):
-            settings(NoOptions, getattr(recipe, name), name)
+        refuse_entries(weights=recipe.weights, options=recipe.options)
         return cls(settings(Sizes, recipe.network, "network").width, recipe.optimization)
 
     def optimizers(self) -> dict[str, Optimizer]:

@@ -24,7 +24,8 @@ from MambaSynthLib.layers.warp import jacobian_determinant, warp
 from training.cine.frame_model import FrameModel, TorchFrames
 from training.data.beats import BeatBatch
 from training.method import CineMethod, Phase
-from training.recipe import NoOptions, Optimization, Recipe, settings
+from training.recipe import Optimization, Recipe
+from training.settings import refuse_entries
 
 STEPS = 7
 SHARE = 0.5  # of tanh: no step moves a voxel by more than half
@@ -88,8 +89,7 @@ class R2NetTraining(CineMethod):
 
     @classmethod
     def build(cls, recipe: Recipe) -> Self:
-        for name in ("network", "weights", "options"):
-            settings(NoOptions, getattr(recipe, name), name)
+        refuse_entries(network=recipe.network, weights=recipe.weights, options=recipe.options)
         return cls(recipe.optimization)
 
     def optimizers(self) -> dict[str, Optimizer]:

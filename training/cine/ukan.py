@@ -25,7 +25,8 @@ from training.cine.frame_model import FrameModel, TorchFrames
 from training.cine.kan import KANBlock
 from training.data.beats import BeatBatch
 from training.method import CineMethod, Phase
-from training.recipe import NoOptions, Optimization, Recipe, settings
+from training.recipe import Optimization, Recipe
+from training.settings import refuse_entries, settings
 
 STEPS = 1000
 BETAS = (1e-4, 0.02)
@@ -125,8 +126,7 @@ class UKANTraining(CineMethod):
 
     @classmethod
     def build(cls, recipe: Recipe) -> Self:
-        for name in ("weights", "options"):
-            settings(NoOptions, getattr(recipe, name), name)
+        refuse_entries(weights=recipe.weights, options=recipe.options)
         return cls(settings(Sizes, recipe.network, "network").width, recipe.optimization)
 
     def optimizers(self) -> dict[str, Optimizer]:

@@ -19,7 +19,8 @@ from training.cine.frame_model import FrameModel, TorchFrames
 from training.data.beats import BeatBatch
 from training.method import CineMethod, Phase
 from training.mstg.losses import ncc_loss, smooth_loss
-from training.recipe import NoOptions, Optimization, Recipe, settings
+from training.recipe import Optimization, Recipe
+from training.settings import refuse_entries
 
 SQUARINGS = 7
 LAMBDA_SMOOTH = 1.0  # beside the NCC's 1: the published 3-D setting
@@ -46,8 +47,7 @@ class VoxelMorphTraining(CineMethod):
 
     @classmethod
     def build(cls, recipe: Recipe) -> Self:
-        for name in ("network", "weights", "options"):
-            settings(NoOptions, getattr(recipe, name), name)
+        refuse_entries(network=recipe.network, weights=recipe.weights, options=recipe.options)
         return cls(recipe.optimization)
 
     def optimizers(self) -> dict[str, Optimizer]:

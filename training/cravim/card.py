@@ -59,7 +59,7 @@ def parts(run: TrainedRun, description: Description) -> dict[str, Any]:
 def network_of(run: TrainedRun) -> dict[str, int]:
     """The sizes of CRAViM's network, defaults included."""
     from MambaSynthLib.methods.cravim.network import CRAViMConfig
-    from training.recipe import settings
+    from training.settings import settings
 
     return settings(CRAViMConfig, run.record["recipe"]["network"], "network").as_card()
 

@@ -31,7 +31,8 @@ from training.cravim.step import (
 )
 from training.data.slices import SliceBatch
 from training.method import ContrastMethod, Phase
-from training.recipe import Optimization, Recipe, Stage, settings
+from training.recipe import Optimization, Recipe, Stage
+from training.settings import settings
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def parts(run: TrainedRun, description: Description) -> dict[str, Any]:
     """The card's entries of this method."""
     from MambaSynthLib.methods.mstg.config import MSTGConfig
     from MambaSynthLib.methods.mstg.network import MSTG
-    from training.recipe import settings
+    from training.settings import settings
 
     config = settings(MSTGConfig, run.record["recipe"]["network"], "network")
     schedule = MSTG(config).schedule

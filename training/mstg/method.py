@@ -23,7 +23,8 @@ from training.method import CineMethod, Phase
 from training.mstg import losses
 from training.mstg.frames import LibraryFrames
 from training.mstg.losses import Weights
-from training.recipe import NoOptions, Optimization, Recipe, settings
+from training.recipe import Optimization, Recipe
+from training.settings import refuse_entries, settings
 
 Terms = dict[str, tuple[float, Tensor]]  # name -> weight and value of each loss
 
@@ -44,7 +45,7 @@ class MSTGTraining(CineMethod):
 
     @classmethod
     def build(cls, recipe: Recipe) -> Self:
-        settings(NoOptions, recipe.options, "options")
+        refuse_entries(options=recipe.options)
         network = MSTG(settings(MSTGConfig, recipe.network, "network"))
         return cls(network, settings(Weights, recipe.weights, "weights"), recipe.optimization)
 
