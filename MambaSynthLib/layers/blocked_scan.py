@@ -5,17 +5,22 @@ independent sequences. The states of one token, (S,N,D), are then one stretch of
 recurrence is one ``addcmul_`` on it. What else makes it fast on a CPU:
 
 * the decays and states of a block stay in the cache during the six passes over them;
-* ``exp`` never sees an argument that underflows, which would take it a hundred times longer;
+* ``exp`` is spared arguments that underflow, which would take it a hundred times longer;
+* Python calls a loop, not its operators (``scan_loops``), and each thread has its own sequences;
 * a long sequence with few states is cut into lanes that advance side by side. A first pass finds
   the state at each lane's end, the ends are chained, and a second starts from the right states.
 
 Training keeps the states between blocks only; the backward pass computes the others again. Only
-exponents <= 0 occur, so nothing overflows however large or small delta is.
+exponents <= 0 occur, so nothing overflows however large or small delta is. How many threads there
+are changes no bit of a result.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -23,14 +28,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from MambaSynthLib.layers import scan_loops
+
 EXPONENT_FLOOR = {torch.float32: -80.0, torch.float64: -700.0}  # a decay below it counts as zero
 SHORTEST_LANE = 32  # tokens
 SHORTEST_TRAINED_BLOCK = 8  # tokens; the states between blocks are what training keeps
 LONGEST_BLOCK = 128
+LEAST_SHARED = 1 << 21  # state updates that are worth further threads
 # (values per token below which a sequence is cut, values per token of its lanes together, values
 # per block). On a CPU a block, three times its values, stays in a core's second-level cache; a GPU
 # wants few launches.
-CPU_SIZES = (1 << 10, 1 << 14, 3 << 15)
+CPU_SIZES = (1 << 10, 1 << 14, 1 << 16)
 GPU_SIZES = (1 << 20, 1 << 20, 1 << 22)
 
 
@@ -58,8 +66,13 @@ def selective_scan_blocked(
     if block is None:
         trained = torch.is_grad_enabled() and any(x.requires_grad for x in (u, delta, A, B, C))
         least = SHORTEST_TRAINED_BLOCK if trained else 1
-        block = max(least, min(LONGEST_BLOCK, cached // (width * lanes)))
-    sequences = [_to_lanes(x, lanes) for x in (u, delta, B, C)]
+        parts = _parts(u.device, length * width, width // A[0].numel() * lanes)
+        most = min(LONGEST_BLOCK, max(1, parts * cached // (width * lanes)))
+        block = max(least, 1 << (most.bit_length() - 1))  # a power of two often divides the length
+    tokens = -(-length // lanes)
+    block = min(block, tokens)
+    tokens = -(-tokens // block) * block
+    sequences = [_to_lanes(x, lanes, tokens) for x in (u, delta, B, C)]
     rates, skip = (
         x[:, None].expand(len(u), -1, lanes, *x.shape[1:]).flatten(0, 2)
         for x in (A.transpose(-1, -2), D)
@@ -68,9 +81,8 @@ def selective_scan_blocked(
     return y.transpose(0, 1).reshape(len(u), len(A), -1, u.shape[3])[:, :, :length]
 
 
-def _to_lanes(x: Tensor, lanes: int) -> Tensor:
-    """(B,K,L,X) -> (T,S,X) with S = B K M; the last lane ends in zeros, which change no state."""
-    tokens = -(-x.shape[2] // lanes)
+def _to_lanes(x: Tensor, lanes: int, tokens: int) -> Tensor:
+    """(B,K,L,X) -> (T,S,X) with S = B K M; the last lanes end in zeros, which change no state."""
     missing = lanes * tokens - x.shape[2]
     if missing:
         x = F.pad(x, (0, 0, 0, missing))
@@ -92,22 +104,21 @@ class _BlockedScan(torch.autograd.Function):
         lanes: int,
         block: int,
     ) -> Tensor:
-        states = _States(u, delta, B, rates, block, in_turn=True)
-        keep = any(ctx.needs_input_grad)
-        entries = u.new_empty((len(states), *rates.shape) if keep else 0)
+        rates, floor = rates.contiguous(), _exponent_floor(delta, rates)
+        sizes = {"floor": floor, "block": block}
+        tokens = {"u": u, "delta": delta, "B": B}
+        start = torch.zeros_like(rates)
+        if lanes > 1:
+            _share(scan_loops.end, tokens, {"rates": rates, "h": start}, sizes)
+            start = _chain(start, _through(delta, rates), lanes)
         y = u.new_empty(u.shape)
-        states.enter(0, states.first(lanes))
-        outputs = y.unsqueeze(-2).split(block)  # (t,S,1,D)
-        readouts = C.contiguous().unsqueeze(-2).split(block)  # (t,S,1,N)
-        skip_ = skip.unsqueeze(-2)  # (S,1,D)
-        pieces = zip(readouts, outputs, u.unsqueeze(-2).split(block), strict=True)
-        for index, (readout, out, u_) in enumerate(pieces):
-            if keep:
-                entries[index] = states.entry(index)
-            torch.matmul(readout, states.advance(index), out=out)
-            out.addcmul_(u_, skip_)
+        tokens |= {"C": C, "y": y}
+        entries = None
+        if any(ctx.needs_input_grad):
+            entries = tokens["entries"] = u.new_empty(len(u) // block, *rates.shape)
+        _share(scan_loops.outputs, tokens, {"rates": rates, "skip": skip, "h": start}, sizes)
         ctx.save_for_backward(u, delta, B, C, rates, skip, entries)
-        ctx.sizes = lanes, block
+        ctx.lanes, ctx.sizes = lanes, sizes
         return y
 
     @staticmethod
@@ -120,163 +131,83 @@ class _BlockedScan(torch.autograd.Function):
     @staticmethod
     def _adjoint(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         u, delta, B, C, rates, skip, entries = ctx.saved_tensors
-        lanes, block = ctx.sizes
-        states = _States(u, delta, B, rates, block, in_turn=False)
-        adjoints = _Adjoints(states, C, dy, lanes)
+        tokens = {"delta": delta, "C": C, "dy": dy}
+        carry = torch.zeros_like(rates)
+        if ctx.lanes > 1:
+            _share(scan_loops.first_carry, tokens, {"rates": rates, "carry": carry}, ctx.sizes)
+            reverse = carry.flip(0), _through(delta, rates).flip(0)
+            carry = _chain(*reverse, ctx.lanes).flip(0)
         du, ddelta, dB, dC = (x.new_empty(x.shape) for x in (u, delta, B, C))
         drates = torch.zeros_like(rates)
-        pieces = zip(*(x.split(block) for x in (u, delta, B, dy, du, ddelta, dB, dC)), strict=True)
-        for index, piece in reversed(list(enumerate(pieces))):
-            u_, delta_, B_, dy_, du_, ddelta_, dB_, dC_ = piece
-            states.enter(index, entries[index])
-            h = states.advance(index)
-            torch.matmul(h, dy_.unsqueeze(-1), out=dC_.unsqueeze(-1))
-            g = adjoints.retreat(index)
-            torch.matmul(g, states.inputs(index).mT, out=dB_.unsqueeze(-1))
-            dx = torch.matmul(B_.unsqueeze(-2), g).squeeze(-2)  # d loss / d (delta_l u_l)
-            pull = g.mul_(states.before(index))
-            pull.mul_(states.decays[: len(g)])  # d loss / d (delta_l A)
-            for token_pull, token_delta in zip(pull, delta_.unsqueeze(-2), strict=True):
-                drates.addcmul_(token_pull, token_delta)
-            torch.addcmul(dy_ * skip, dx, delta_, out=du_)
-            torch.addcmul(pull.mul_(rates).sum(-2), dx, u_, out=ddelta_)
+        tokens |= {"u": u, "B": B, "entries": entries}
+        tokens |= {"du": du, "ddelta": ddelta, "dB": dB, "dC": dC}
+        sequences = {"rates": rates, "skip": skip, "carry": carry, "drates": drates}
+        _share(scan_loops.gradients, tokens, sequences, ctx.sizes)
         return du, ddelta, dB, dC, drates, (dy * u).sum(0), None, None
 
 
-class _Block:
-    """The memory of a block of tokens, cut once: slicing for each block would take as long as
-    computing it. ``states`` (t,S,N,D) follow on ``entry`` (S,N,D).
+def _share(
+    loop: Callable[..., None],
+    tokens: dict[str, Tensor],
+    sequences: dict[str, Tensor],
+    sizes: dict[str, Any],
+) -> None:
+    """``loop`` over everything; on a CPU each thread takes a share of the sequences.
+
+    They are the second axis of ``tokens`` and the first of ``sequences``.
     """
+    rates = sequences["rates"]
+    parts = _parts(rates.device, len(tokens["delta"]) * rates.numel(), len(rates))
+    if parts == 1:
+        return loop(**tokens, **sequences, **sizes)
+    inference, threads = torch.is_inference_mode_enabled(), torch.get_num_threads()
 
-    def __init__(self, entry: Tensor, states: Tensor, decays: Tensor, inputs: Tensor) -> None:
-        self.entry, self.states, self.decays, self.inputs = entry, states, decays, inputs
-        self.pairs = list(zip(states.unbind(0), decays.unbind(0), strict=True))
+    def run(share: tuple[Tensor, ...]) -> None:
+        with torch.inference_mode(inference), torch.no_grad():
+            loop(**dict(zip((*tokens, *sequences), share, strict=True)), **sizes)
 
-    def first(self, tokens: int) -> _Block:
-        """The same memory for a shorter block."""
-        return _Block(self.entry, *(x[:tokens] for x in (self.states, self.decays, self.inputs)))
-
-
-class _States:
-    """h_l = exp(delta_l A) h_{l-1} + delta_l B_l u_l, one block at a time, in reused memory.
-
-    ``in_turn``: two halves of the memory take turns, and a block enters where the one before it
-    ended. Otherwise all blocks lie in the second half, right behind the state they enter from.
-    """
-
-    def __init__(
-        self, u: Tensor, delta: Tensor, B: Tensor, rates: Tensor, block: int, *, in_turn: bool
-    ) -> None:
-        self.delta, self.rates, self.block = delta, rates.contiguous(), block
-        steps, tokens = (x.unsqueeze(-2).split(block) for x in (delta, u))  # (t,S,1,D)
-        maps = B.contiguous().unsqueeze(-1).split(block)  # (t,S,N,1)
-        self.decays = u.new_empty((block, *rates.shape))
-        inputs = u.new_empty(steps[0].shape)
-        self._memory = u.new_empty((2 * block, *rates.shape))
-        halves = [
-            _Block(
-                self._memory[first - 1], self._memory[first : first + block], self.decays, inputs
-            )
-            for first in (0, block)
-        ]
-        blocks = [halves[index % 2 if in_turn else 1] for index in range(len(steps))]
-        blocks[-1] = blocks[-1].first(len(steps[-1]))
-        self._blocks = list(zip(steps, tokens, maps, blocks, strict=True))
-        self._floor = _exponent_floor(delta, self.rates)
-
-    def __len__(self) -> int:
-        return len(self._blocks)
-
-    def enter(self, index: int, h: Tensor) -> None:
-        """Start a block from ``h`` (S,N,D)."""
-        self.entry(index).copy_(h)
-
-    def entry(self, index: int) -> Tensor:
-        """(S,N,D) the state before the block."""
-        return self._blocks[index][3].entry
-
-    def before(self, index: int) -> Tensor:
-        """(t,S,N,D) the state before each token of the block, unless the halves take turns."""
-        return self._memory[self.block - 1 : self.block - 1 + len(self._blocks[index][0])]
-
-    def inputs(self, index: int) -> Tensor:
-        """(t,S,1,D) delta_l u_l of the block that was advanced last."""
-        return self._blocks[index][3].inputs
-
-    def advance(self, index: int) -> Tensor:
-        """(t,S,N,D) the state after each token of the block."""
-        steps, tokens, maps, memory = self._blocks[index]
-        self.fill_decays(index)
-        torch.mul(steps, tokens, out=memory.inputs)
-        torch.mul(memory.inputs, maps, out=memory.states)
-        h = memory.entry
-        for state, decay in memory.pairs:
-            h = state.addcmul_(decay, h)
-        return memory.states
-
-    def fill_decays(self, index: int) -> Tensor:
-        """(t,S,N,D) exp(delta_l A) of the block."""
-        steps, _, _, memory = self._blocks[index]
-        return _decays(steps, self.rates, self._floor, memory.decays)
-
-    def first(self, lanes: int) -> Tensor:
-        """(S,N,D) the state with which each lane starts."""
-        zero = torch.zeros_like(self.rates)
-        if lanes == 1:
-            return zero
-        self.enter(0, zero)
-        for index in range(len(self)):
-            end = self.advance(index)[-1]
-        return _chain(end, self.through(), lanes)
-
-    def through(self) -> Tensor:
-        """(S,N,D) the decay over all T tokens."""
-        steps = self.delta.sum(0).unsqueeze(-2)
-        return _decays(steps, self.rates, EXPONENT_FLOOR[steps.dtype], torch.empty_like(self.rates))
+    try:
+        shares = zip(
+            *(x.tensor_split(parts, 1) for x in tokens.values()),
+            *(x.tensor_split(parts, 0) for x in sequences.values()),
+            strict=True,
+        )
+        list(_workers(parts).map(run, shares))
+    finally:
+        torch.set_num_threads(threads)  # a worker that has just started set it for all later ones
 
 
-class _Adjoints:
-    """g_l = C_l dy_l + exp(delta_{l+1} A) g_{l+1}, one block at a time, from the last."""
-
-    def __init__(self, states: _States, C: Tensor, dy: Tensor, lanes: int) -> None:
-        self._states = states
-        columns = C.contiguous().unsqueeze(-1).split(states.block)  # (t,S,N,1)
-        rows = dy.unsqueeze(-2).split(states.block)  # (t,S,1,D)
-        self._blocks = list(zip(columns, rows, strict=True))
-        self._adjoints = torch.empty_like(states.decays)
-        self._tokens = list(zip(self._adjoints.unbind(0), states.decays.unbind(0), strict=True))
-        self._carry = torch.zeros_like(states.rates)  # exp(delta_{l+1} A) g_{l+1}
-        if lanes > 1:
-            for index in reversed(range(len(states))):
-                states.fill_decays(index)
-                self.retreat(index)
-            reverse = self._carry.flip(0), states.through().flip(0)
-            self._carry = _chain(*reverse, lanes).flip(0)
-
-    def retreat(self, index: int) -> Tensor:
-        """(t,S,N,D) the adjoints of the block, whose decays ``states`` must hold."""
-        columns, rows = self._blocks[index]
-        g = torch.mul(columns, rows, out=self._adjoints[: len(rows)])
-        tokens = self._tokens[: len(rows)]
-        tokens[-1][0].add_(self._carry)
-        for (adjoint, _), (later, decay) in reversed(list(pairwise(tokens))):
-            adjoint.addcmul_(decay, later)
-        torch.mul(*tokens[0], out=self._carry)
-        return g
+def _parts(device: torch.device, updates: int, sequences: int) -> int:
+    """Among how many threads to share so many updates of states."""
+    if device.type != "cpu" or updates < LEAST_SHARED:
+        return 1
+    return min(torch.get_num_threads(), sequences)
 
 
-def _decays(steps: Tensor, rates: Tensor, floor: float | None, out: Tensor) -> Tensor:
-    torch.mul(steps, rates, out=out)
-    return out.exp_() if floor is None else out.clamp_(min=floor).exp_()
+@cache
+def _workers(count: int) -> ThreadPoolExecutor:
+    """Threads that start no others. They stay: a new one would take as long as a small scan."""
+    return ThreadPoolExecutor(count, "scan", initializer=partial(torch.set_num_threads, 1))
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has the pool, but not its threads
+    os.register_at_fork(after_in_child=_workers.cache_clear)
+
+
+def _through(delta: Tensor, rates: Tensor) -> Tensor:
+    """(S,N,D) the decay over all T tokens."""
+    exponents = delta.sum(0).unsqueeze(-2) * rates
+    return exponents.clamp_(min=EXPONENT_FLOOR[delta.dtype]).exp_()
 
 
 def _exponent_floor(delta: Tensor, rates: Tensor) -> float | None:
-    """Where to clamp delta A (T,S,N,D); None where no product goes below.
+    """Where to clamp delta A (T,S,N,D); None where no product is seen to go below.
 
-    Only a CPU looks first: a GPU would have to wait for the answer.
+    What is clamped is zero either way, only slower. So a look at some tokens is enough; and a GPU,
+    which would have to wait for the answer, does not look.
     """
     floor = EXPONENT_FLOOR[delta.dtype]
-    if delta.device.type == "cpu" and bool((delta.amax(0) * rates.amin(1)).min() > floor):
+    if delta.device.type == "cpu" and bool((delta[::16].amax(0) * rates.amin(1)).min() > floor):
         return None
     return floor
 
