@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.atomic import commit, staged
+from MambaSynthLib.io.atomic import write_whole
 from MambaSynthLib.report_sheet import (
     BACKGROUND,
     FONT,
@@ -95,8 +95,7 @@ def write_report(
             check_same_grid(volume, source)
     columns = _columns(source, synthetic, reference, contrasts)
     spacing = source.spacing[_lpi_axes(source)]
-    with staged(path, _draw(columns, spacing, title, caption)) as temporary:
-        commit(temporary, path)
+    write_whole(path, _draw(columns, spacing, title, caption))
 
 
 # --- what is shown -----------------------------------------------------------------------------

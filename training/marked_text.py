@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.atomic import commit, staged
+from MambaSynthLib.io.atomic import write_whole
 
 
 def check_marks(path: Path, name: str) -> None:
@@ -29,8 +29,7 @@ def put_between_marks(path: Path, name: str, text: str) -> None:
     before, _, rest = path.read_text(encoding="utf-8").partition(start)
     after = rest.partition(end)[2]
     new = f"{before}{start}\n{text.strip()}\n{end}{after}"
-    with staged(path, new.encode("utf-8")) as temporary:
-        commit(temporary, path)
+    write_whole(path, new.encode("utf-8"))
 
 
 def _marks(name: str) -> tuple[str, str]:

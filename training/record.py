@@ -13,11 +13,11 @@ import torch
 
 from MambaSynthLib import __version__
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.atomic import commit, staged
+from MambaSynthLib.io.atomic import write_json
 from training.data.batches import TrainingData
 from training.recipe import Recipe
+from training.run_folder import RUN
 
-RUN = "run.json"
 SPENT = ("minutes", "cpu_minutes")  # by the clock; of the first process's processor time
 PACKAGES = ("lightning", "monai", "numpy", "scipy", "SimpleITK", "torch", "zarr")
 
@@ -88,6 +88,4 @@ def read_record(run: Path) -> dict[str, Any]:
 
 def write_record(run: Path, record: dict[str, Any]) -> None:
     """Replace the record in one step, so that a kill cannot leave half of it."""
-    text = json.dumps(record, indent=1) + "\n"
-    with staged(run / RUN, text.encode("utf-8")) as temporary:
-        commit(temporary, run / RUN)
+    write_json(run / RUN, record)

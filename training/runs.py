@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MambaSynthLib.errors import FileError
+from training.run_folder import LAST, RUN
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 # Methods whose exported network the library can run, and where their model cards are made.
 CARDS = {"cravim": "training.cravim.card", "mstg": "training.mstg.card"}
-RUN = "run.json"
-LAST = "last.ckpt"
 STATISTICS = ("running_mean", "running_var")  # of batch normalization: no parameters
 
 

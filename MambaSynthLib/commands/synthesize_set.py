@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.io.atomic import write_json, write_whole
 
 if TYPE_CHECKING:
     from MambaSynthLib.cohort import Outcome, Task
@@ -135,7 +136,6 @@ def _with_progress(found: Iterator[Outcome], total: int) -> Iterator[Outcome]:
 def _describe(folder: Path) -> None:
     """``dataset_description.json``, which BIDS asks of derivatives; one that is there stays."""
     from MambaSynthLib import __version__
-    from MambaSynthLib.io.atomic import commit, staged
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,19 +151,16 @@ def _describe(folder: Path) -> None:
             "DatasetType": "derivative",
             "GeneratedBy": [{"Name": "MambaSynth", "Version": __version__}],
         }
-        with staged(path, (json.dumps(record, indent=2) + "\n").encode()) as temporary:
-            commit(temporary, path)
+        write_json(path, record)
 
 
 def _write_summary(path: Path, found: Sequence[Outcome]) -> None:
-    from MambaSynthLib.io.atomic import commit, staged
 
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
     writer.writerows(outcome.to_dict() for outcome in found)
-    with staged(path, text.getvalue().encode("utf-8", "backslashreplace")) as temporary:
-        commit(temporary, path)
+    write_whole(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def _say_how_many(found: Sequence[Outcome], total: int) -> None:

@@ -6,6 +6,7 @@ the final name appears only after the bytes have been read back from the disk.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -71,6 +72,17 @@ def commit(temporary: Path, path: Path) -> None:
         pass  # some network file systems cannot; the file itself is on the disk
     finally:
         os.close(folder)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path`` in one step: whole, or not at all. Raises FileError."""
+    with staged(path, data) as temporary:
+        commit(temporary, path)
+
+
+def write_json(path: Path, document: object) -> None:
+    """:func:`write_whole` for a JSON document."""
+    write_whole(path, (json.dumps(document, indent=1) + "\n").encode("utf-8"))
 
 
 def commit_pair(image_file: Path, path: Path, sidecar_file: Path, sidecar: Path) -> None:

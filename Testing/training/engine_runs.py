@@ -22,10 +22,11 @@ import torch
 from MambaSynthLib.card import GridSpec, IntensitySpec
 from training.data.slices import SlicePairs
 from training.data.sources import ContrastData
-from training.engine.checkpoint import LAST, read_checkpoint
+from training.engine.checkpoint import read_checkpoint
 from training.engine.fit import Hardware, fit
 from training.engine.logs import LOSSES
 from training.recipe import Recipe, recipe_of
+from training.run_folder import LAST
 
 TINY: dict[str, Any] = {
     "method": "cravim",

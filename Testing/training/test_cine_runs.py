@@ -29,8 +29,9 @@ from tiny_data import CRAVIM, write_tiny_data
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import FileError, RequestError
 from training.data.batches import Batches
-from training.engine.checkpoint import BEST, LAST, read_checkpoint
+from training.engine.checkpoint import read_checkpoint
 from training.record import read_record
+from training.run_folder import BEST, LAST
 
 
 @pytest.fixture(scope="module")

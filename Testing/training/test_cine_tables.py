@@ -15,11 +15,12 @@ from tiny_cines import TINY
 
 from MambaSynthLib.cine_metrics import frame_scores
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.atomic import write_json
 from training.cine import score, tables, trainings
 from training.cine.comparison import RowScores, holm, p_values, row_scores
 from training.cine.frame_model import SyntheticFrames
 from training.cine.table_text import markdown
-from training.data.heart_cine import HeartCine, write_json, write_subject
+from training.data.heart_cine import HeartCine, write_subject
 from training.engine.checkpoint import read_checkpoint, write_checkpoint
 from training.engine.fit import fit
 from training.kinds import open_data

@@ -28,8 +28,9 @@ from engine_runs import (
     weights_hash,
 )
 
-from training.engine.checkpoint import LAST, read_checkpoint
+from training.engine.checkpoint import read_checkpoint
 from training.record import read_record
+from training.run_folder import LAST
 
 
 def killed_run(recipe, run: Path, kills: int, seed: int) -> int:

@@ -14,13 +14,13 @@ from tiny_cines import TINY, shrinking, write_cines
 from MambaSynthLib.backends.torch_backend import load_network
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import MambaSynthError, RequestError
+from MambaSynthLib.io.atomic import write_json
 from MambaSynthLib.methods.mstg.config import MSTGConfig
 from MambaSynthLib.methods.mstg.inference import TorchNetwork
 from MambaSynthLib.methods.mstg.network import MSTG
 from MambaSynthLib.methods.mstg.synthesis import synthesize
 from MambaSynthLib.package import read_package
 from training.data.beats import BeatBatch, Beats
-from training.data.heart_cine import write_json
 from training.mstg import losses
 from training.mstg.losses import Weights
 from training.mstg.method import MSTGTraining

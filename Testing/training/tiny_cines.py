@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from training.data.heart_cine import HeartCine, write_json, write_subject
+from MambaSynthLib.io.atomic import write_json
+from training.data.heart_cine import HeartCine, write_subject
 from training.kinds import open_data
 from training.recipe import Recipe, recipe_of
 

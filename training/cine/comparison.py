@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.cine.score import METRICS, read_scores
-from training.record import RUN, read_record
+from training.record import read_record
+from training.run_folder import RUN
 
 Array = NDArray[np.float64]
 FRAME_COLUMNS = (*METRICS, *(f"{metric}_unpadded" for metric in METRICS))

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.cine_metrics import dice, frame_scores
 from MambaSynthLib.errors import FileError, MambaSynthError
+from MambaSynthLib.io.atomic import write_json
 from MambaSynthLib.layers.warp import jacobian_determinant, warp
 from training.cine.frame_model import FrameModel, SyntheticFrames
 from training.cine.trivial import TRIVIAL
@@ -38,7 +39,6 @@ from training.data.heart_cine import (
     HeartCine,
     read_split,
     read_subject,
-    write_json,
 )
 from training.runs import open_run
 

@@ -22,14 +22,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from MambaSynthLib.errors import MambaSynthError, RequestError
-from MambaSynthLib.io.atomic import commit, staged
+from MambaSynthLib.io.atomic import write_json, write_whole
 from training.cine.comparison import RowScores, row_scores
 from training.cine.score import score_run, score_trivial
 from training.cine.table_picture import draw_table_picture
 from training.cine.table_text import card_entry, comma_separated, markdown
 from training.cine.trainings import run_folder, train_all
 from training.cine.trivial import TRIVIAL
-from training.data.heart_cine import SPLITS_FILE, read_split, read_subject, write_json
+from training.data.heart_cine import SPLITS_FILE, read_split, read_subject
 from training.kinds import kind_of
 from training.marked_text import check_marks, put_between_marks
 from training.reproduction import Row, find_rows
@@ -77,8 +77,7 @@ def write_tables(rows: Sequence[Row], data: Path, runs: Path, out: Path, seeds: 
     text = markdown(scores, seeds, sum(len(s.between) for s in subjects) / len(subjects))
     out.mkdir(parents=True, exist_ok=True)
     for name, content in (("table.md", text), ("table.csv", comma_separated(scores))):
-        with staged(out / name, content.encode()) as temporary:
-            commit(temporary, out / name)
+        write_whole(out / name, content.encode())
     write_json(out / CARD, _card(scores, seeds))
     pictured = {titles[name]: found[0] for name, found in folders.items()}
     draw_table_picture(subjects[0], pictured, out / "table.png")

@@ -15,8 +15,9 @@ from MambaSynthLib.errors import RequestError
 from training.engine.fit import Hardware, continued, fit
 from training.kinds import open_data
 from training.recipe import Recipe
-from training.record import RUN, read_record
+from training.record import read_record
 from training.reproduction import Row
+from training.run_folder import RUN
 
 
 def run_folder(runs: Path, row: Row, seed: int) -> Path:

@@ -23,7 +23,8 @@ from scipy import ndimage
 
 from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.io.acdc import INFO, phases_beside
-from training.data.heart_cine import SPLITS, Box, HeartCine, write_json, write_subject
+from MambaSynthLib.io.atomic import write_json
+from training.data.heart_cine import SPLITS, Box, HeartCine, write_subject
 
 Image = NDArray[np.float32]
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from MambaSynthLib.errors import RequestError
+from MambaSynthLib.io.atomic import write_json
 from training.data.beating_heart import beating_heart
-from training.data.heart_cine import SPLITS, HeartCine, write_json, write_subject
+from training.data.heart_cine import SPLITS, HeartCine, write_subject
 from training.data.heart_stacks import Grid, Stack
 
 SOURCE = "Sunnybrook Cardiac Data (Radau et al. 2009), doi 10.54294/g80ruo"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.io.atomic import commit, staged
+from MambaSynthLib.io.atomic import write_whole
 from training.data.stacks import VISIBLE
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def write_sheet(path: Path, title: str, stacks: Mapping[str, Floats], paired: bo
         rows.append((f"{rows[0][0]} and {rows[1][0]}, field by field", board))
     buffer = io.BytesIO()
     _draw(title, rows).save(buffer, format="PNG")
-    with staged(path, buffer.getvalue()) as temporary:
-        commit(temporary, path)
+    write_whole(path, buffer.getvalue())
 
 
 def _chosen(stack: Floats) -> Floats:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.io.atomic import commit, staged
+from MambaSynthLib.io.atomic import write_json, write_whole
 
 BACKGROUND, RIGHT_POOL, MYOCARDIUM, LEFT_POOL = range(4)
 SPLITS = ("train", "validation", "test")
@@ -137,16 +137,9 @@ def read_split(folder: Path, split: str) -> list[str]:
         ) from error
 
 
-def write_json(path: Path, record: Any) -> None:
-    """Put a JSON document under its final name in one step."""
-    with staged(path, (json.dumps(record, indent=1) + "\n").encode()) as temporary:
-        commit(temporary, path)
-
-
 def _save(path: Path, array: NDArray[Any]) -> None:
     import io
 
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
-    with staged(path, buffer.getvalue()) as temporary:
-        commit(temporary, path)
+    write_whole(path, buffer.getvalue())

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.card import GridSpec, IntensitySpec
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.io.atomic import commit, staged, telling
+from MambaSynthLib.io.atomic import telling, write_whole
 from MambaSynthLib.io.files import read_volume, write_volume
 from MambaSynthLib.volume import Volume
 
@@ -261,8 +261,7 @@ def write_dataset(
     }
     for file, record in ((SPLITS_FILE, listed), (DATASET, data)):
         text = json.dumps(record, indent=1) + "\n"
-        with staged(folder / file, text.encode("utf-8")) as temporary:
-            commit(temporary, folder / file)
+        write_whole(folder / file, text.encode("utf-8"))
     return open_prepared(folder)
 
 

@@ -13,8 +13,8 @@ import torch
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.atomic import telling
+from training.run_folder import LAST, PREVIOUS
 
-LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 DIGEST = 32  # bytes of SHA-256 after the checkpoint; torch reads past them
 
 

@@ -22,7 +22,8 @@ from training.engine.lock import locked
 from training.engine.module import Bookkeeping, Training
 from training.engine.state import State
 from training.recipe import Recipe
-from training.record import RUN, SPENT, new_record, read_record, write_record
+from training.record import SPENT, new_record, read_record, write_record
+from training.run_folder import RUN
 
 TERMINATED = 128 + 15  # exit code of a process that SIGTERM ended
 

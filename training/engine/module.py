@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from MambaSynthLib.errors import FileError, RequestError
 from training.data.batches import Batches, Shard, TrainingData
-from training.engine.checkpoint import BEST, LAST, write_checkpoint
+from training.engine.checkpoint import write_checkpoint
 from training.engine.distributed import add_up, average_statistics
 from training.engine.iteration import Machine, run_iteration
 from training.engine.logs import Logs
@@ -21,6 +21,7 @@ from training.engine.memory import recompute_activations
 from training.engine.state import State
 from training.recipe import Recipe
 from training.record import write_record
+from training.run_folder import BEST, LAST
 
 
 class Training(pl.LightningModule):

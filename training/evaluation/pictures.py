@@ -119,7 +119,7 @@ def _save(figure: Figure, path: Path, caption: str) -> None:
 
     import matplotlib.pyplot as plt
 
-    from MambaSynthLib.io.atomic import commit, staged
+    from MambaSynthLib.io.atomic import write_whole
 
     height = figure.get_size_inches()[1]
     figure.text(0.5, 0.06 / height, caption, fontsize=7, ha="center", va="bottom")
@@ -127,5 +127,5 @@ def _save(figure: Figure, path: Path, caption: str) -> None:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=DPI, metadata={"Software": None})
     plt.close(figure)
-    with telling(path), staged(path, data.getvalue()) as temporary:
-        commit(temporary, path)
+    with telling(path):
+        write_whole(path, data.getvalue())

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.io.atomic import commit, staged
+from MambaSynthLib.io.atomic import write_whole
 from training.evaluation.measures import MEASURES
 
 
@@ -127,5 +127,4 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, An
         writer.writerow(
             {name: f"{v:.8g}" if isinstance(v, float) else v for name, v in row.items()}
         )
-    with staged(path, text.getvalue().encode("utf-8")) as temporary:
-        commit(temporary, path)
+    write_whole(path, text.getvalue().encode("utf-8"))

@@ -8,7 +8,6 @@ examples.npz      a few slices as (source, synthetic, acquired) for the pictures
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,7 +173,7 @@ def write_scores(
     command: str,
 ) -> dict[str, Any]:
     """The four files; ``scores.json``, which is also returned, comes last and marks them whole."""
-    from MambaSynthLib.io.atomic import commit, staged
+    from MambaSynthLib.io.atomic import write_json
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scores.json").unlink(missing_ok=True)
@@ -207,8 +206,7 @@ def write_scores(
         "conventions": {measure.name: measure.convention for measure in MEASURES},
         "command": command,
     }
-    with staged(folder / "scores.json", (json.dumps(record, indent=1) + "\n").encode()) as file:
-        commit(file, folder / "scores.json")
+    write_json(folder / "scores.json", record)
     return record
 
 

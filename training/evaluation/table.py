@@ -130,11 +130,10 @@ def write_table(
     folder: Path, results: Sequence[Result], main: Result, paper: Mapping[str, str] | None = None
 ) -> str:
     """``table.md`` and ``table.csv``; returns the Markdown."""
-    from MambaSynthLib.io.atomic import commit, staged
+    from MambaSynthLib.io.atomic import write_whole
 
     text = to_markdown(results, main, paper)
-    with staged(folder / "table.md", text.encode("utf-8")) as temporary:
-        commit(temporary, folder / "table.md")
+    write_whole(folder / "table.md", text.encode("utf-8"))
     columns = ["row", "n_subjects", "n_seeds", "parameters", "minutes"]
     endings = ("", "_std_subjects", "_std_seeds", "_mean_slices", "_p", "_p_holm")
     columns += [f"{measure.name}{ending}" for measure in MEASURES for ending in endings]
