@@ -26,7 +26,8 @@ def name(path: Path) -> str:
 def test_the_tables_have_the_papers_rows():
     assert {name(p) for p in FULL} == {
         *(f"table1/{n}" for n in ("attentiongan", "cravim", "cravim-paper", "cravim-plus",
-                                  "cravim-plus-paired", "cyclegan", "pix2pix", "reggan", "syndiff")),
+                                  "cravim-plus-paired", "cyclegan", "pix2pix", "reggan",
+                                  "syndiff")),
         *(f"table2/{n}" for n in ("attgan-cycle", "attgan-cycle-denoise", "cravim",
                                   "cravim-without-rdn", "cravim-without-trans", "resnet-cycle",
                                   "resnet-cycle-denoise")),
