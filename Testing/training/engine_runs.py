@@ -20,11 +20,14 @@ import numpy as np
 import torch
 
 from MambaSynthLib.card import GridSpec, IntensitySpec
+from training.data.batches import Batches
 from training.data.slices import SlicePairs
 from training.data.sources import ContrastData
 from training.engine.checkpoint import read_checkpoint
 from training.engine.fit import Hardware, fit
+from training.engine.iteration import Machine, run_iteration
 from training.engine.logs import LOSSES
+from training.engine.state import State
 from training.recipe import Recipe, recipe_of
 from training.run_folder import LAST
 
@@ -164,3 +167,22 @@ def weights_hash(run: Path) -> str:
 
     walk(read_checkpoint(run / LAST))
     return digest.hexdigest()
+
+
+def iterate(state: State, recipe: Recipe, data=None, machine: Machine | None = None) -> dict:
+    batches = Batches(recipe, data or some_data(), state.iteration)
+    state.set_rates()
+    terms = run_iteration(
+        state.method, state.optimizers, batches[0], recipe, state.iteration, machine or Machine()
+    )
+    state.advance()
+    return {name: float(value) for name, value in terms.items()}
+
+
+def weights_of(state: State) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in state.method.networks.named_parameters()}
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    """The networks with a changed parameter."""
+    return {k.partition(".")[0] for k in before if not torch.equal(before[k], after[k])}
