@@ -5,7 +5,7 @@
 | x, y     | ``source, target``  | acquired images (B,1,H,W) in [-1,1], from any two subjects  |
 | G, F     | ``source_to_target``, ``target_to_source`` | the two generators                   |
 | D_X, D_Y | ``of_source``, ``of_target``               | the two discriminators               |
-| G(x), F(y) | ``fake_target``, ``fake_source``         | synthetic images                     |
+| G(x), F(y) | ``synthetic_target``, ``synthetic_source`` | synthetic images                 |
 
 Differences to the published code: one channel; the pools draw from the training's own generator
 and lie in the checkpoint. Row "cycle" of CRAViM's Table 2 is this method.
@@ -117,11 +117,12 @@ class CycleGAN(Baseline):
     def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:
         source, target = batch
         n = self.networks
-        fake_target, fake_source = n["source_to_target"](source), n["target_to_source"](target)
+        synthetic_target = n["source_to_target"](source)
+        synthetic_source = n["target_to_source"](target)
         with frozen(n["of_source"], n["of_target"]):
-            yield self._generators(source, target, fake_source, fake_target)
-        pooled_source = self.pool_of_source.exchange(fake_source, generator)
-        pooled_target = self.pool_of_target.exchange(fake_target, generator)
+            yield self._generators(source, target, synthetic_source, synthetic_target)
+        pooled_source = self.pool_of_source.exchange(synthetic_source, generator)
+        pooled_target = self.pool_of_target.exchange(synthetic_target, generator)
         yield weighted_phase(
             "discriminators",
             of_source=(
@@ -135,18 +136,18 @@ class CycleGAN(Baseline):
         )
 
     def _generators(
-        self, source: Tensor, target: Tensor, fake_source: Tensor, fake_target: Tensor
+        self, source: Tensor, target: Tensor, synthetic_source: Tensor, synthetic_target: Tensor
     ) -> Phase:
         n, w = self.networks, self.weights
         back_source, back_target = (
-            n["target_to_source"](fake_target),
-            n["source_to_target"](fake_source),
+            n["target_to_source"](synthetic_target),
+            n["source_to_target"](synthetic_source),
         )
         same_source, same_target = n["target_to_source"](source), n["source_to_target"](target)
         return weighted_phase(
             "generators",
-            adv_source=(w.lambda_adv, least_squares_generator(n["of_source"](fake_source))),
-            adv_target=(w.lambda_adv, least_squares_generator(n["of_target"](fake_target))),
+            adv_source=(w.lambda_adv, least_squares_generator(n["of_source"](synthetic_source))),
+            adv_target=(w.lambda_adv, least_squares_generator(n["of_target"](synthetic_target))),
             cyc_source=(w.lambda_cyc, cycle_loss(back_source, source)),
             cyc_target=(w.lambda_cyc, cycle_loss(back_target, target)),
             idt_source=(w.lambda_idt * w.lambda_cyc, identity_loss(same_source, source)),

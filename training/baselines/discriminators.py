@@ -3,7 +3,7 @@
 | symbol   | code        | meaning                                                           |
 |----------|-------------|-------------------------------------------------------------------|
 | ndf      | ``width``   | channels of the first layer; the papers take 64                   |
-| x_t, x_{t+1} | ``denoised``, ``noisy`` | an image at noise level t (real or synthetic), t + 1  |
+| x_t, x_{t+1} | ``denoised``, ``noisy`` | an acquired or synthetic image at level t, t + 1  |
 | t        | ``t``       | (B,) step index 0..T-1                                            |
 """
 

@@ -141,10 +141,10 @@ class RegGAN(Baseline):
                 f"of_{contrast}": (
                     self.weights.lambda_adv,
                     least_squares_discriminator(
-                        n[f"of_{contrast}"](fake.detach()), n[f"of_{contrast}"](acquired[contrast])
+                        n[f"of_{contrast}"](image.detach()), n[f"of_{contrast}"](acquired[contrast])
                     ),
                 )
-                for contrast, fake in synthetic.items()
+                for contrast, image in synthetic.items()
             },
         )
 
@@ -156,8 +156,8 @@ class RegGAN(Baseline):
             "corr": (w.lambda_corr, correction_loss(registered, acquired["target"])),
             "smooth": (w.lambda_smooth, smoothness_loss(flow)),
         }
-        for contrast, fake in synthetic.items():
-            score = n[f"of_{contrast}"](fake)
+        for contrast, image in synthetic.items():
+            score = n[f"of_{contrast}"](image)
             terms[f"adv_{contrast}"] = (w.lambda_adv, least_squares_generator(score))
         if self.options.bidirect:
             back_source = n["target_to_source"](synthetic["target"])

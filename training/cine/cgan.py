@@ -66,9 +66,9 @@ class CGANTraining(CineMethod):
     def iteration(self, batch: BeatBatch, generator: Generator) -> Iterator[Phase]:
         given = conditions(batch.ed, batch.es, batch.gamma)
         frame = self._generate(given)
-        real = self._judge(given, 2 * batch.frame - 1)
-        fake = self._judge(given, frame.detach())
-        d_loss = (self._adversarial(real, True, True) + self._adversarial(fake, False, True)) / 2
+        on_acquired = self._adversarial(self._judge(given, 2 * batch.frame - 1), True, True)
+        on_synthetic = self._adversarial(self._judge(given, frame.detach()), False, True)
+        d_loss = (on_acquired + on_synthetic) / 2
         yield Phase("discriminator", d_loss, {"discriminator": d_loss.detach()})
         fooled = self._adversarial(self._judge(given, frame), True, False)
         l1 = F.l1_loss(frame, 2 * batch.frame - 1)
