@@ -38,7 +38,7 @@ LEAST_SHARED = 1 << 21  # state updates that are worth further threads
 # (values per token below which a sequence is cut, values per token of its lanes together, values
 # per block). On a CPU a block, three times its values, stays in a core's second-level cache; a GPU
 # wants few launches.
-CPU_SIZES = (1 << 10, 1 << 14, 1 << 16)
+CPU_SIZES = (1 << 11, 1 << 14, 1 << 16)
 GPU_SIZES = (1 << 20, 1 << 20, 1 << 22)
 
 
@@ -156,17 +156,18 @@ def _share(
 
     They are the second axis of ``tokens`` and the first of ``sequences``.
     """
-    rates = sequences["rates"]
+    rates, threads = sequences["rates"], torch.get_num_threads()
     parts = _parts(rates.device, len(tokens["delta"]) * rates.numel(), len(rates))
-    if parts == 1:
-        return loop(**tokens, **sequences, **sizes)
-    inference, threads = torch.is_inference_mode_enabled(), torch.get_num_threads()
+    inference = torch.is_inference_mode_enabled()
 
     def run(share: tuple[Tensor, ...]) -> None:
         with torch.inference_mode(inference), torch.no_grad():
             loop(**dict(zip((*tokens, *sequences), share, strict=True)), **sizes)
 
+    torch.set_num_threads(1)  # to share a single operator would cost more than to compute it
     try:
+        if parts == 1:
+            return loop(**tokens, **sequences, **sizes)
         shares = zip(
             *(x.tensor_split(parts, 1) for x in tokens.values()),
             *(x.tensor_split(parts, 0) for x in sequences.values()),
@@ -174,7 +175,7 @@ def _share(
         )
         list(_workers(parts).map(run, shares))
     finally:
-        torch.set_num_threads(threads)  # a worker that has just started set it for all later ones
+        torch.set_num_threads(threads)
 
 
 def _parts(device: torch.device, updates: int, sequences: int) -> int:
@@ -186,7 +187,7 @@ def _parts(device: torch.device, updates: int, sequences: int) -> int:
 
 @cache
 def _workers(count: int) -> ThreadPoolExecutor:
-    """Threads that start no others. They stay: a new one would take as long as a small scan."""
+    """They stay: to start a thread takes as long as a small scan."""
     return ThreadPoolExecutor(count, "scan", initializer=partial(torch.set_num_threads, 1))
 
 
