@@ -18,8 +18,9 @@ are changes no bit of a result.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
@@ -63,10 +64,10 @@ def selective_scan_blocked(
     if lanes is None:
         lanes = min(wide // width, length // SHORTEST_LANE) if width < narrow else 1
     lanes = max(1, lanes)
+    parts = _parts(u.device, length * width, width // A[0].numel() * lanes)
     if block is None:
         trained = torch.is_grad_enabled() and any(x.requires_grad for x in (u, delta, A, B, C))
         least = SHORTEST_TRAINED_BLOCK if trained else 1
-        parts = _parts(u.device, length * width, width // A[0].numel() * lanes)
         most = min(LONGEST_BLOCK, max(1, parts * cached // (width * lanes)))
         block = max(least, 1 << (most.bit_length() - 1))  # a power of two often divides the length
     tokens = -(-length // lanes)
@@ -77,7 +78,7 @@ def selective_scan_blocked(
         x[:, None].expand(len(u), -1, lanes, *x.shape[1:]).flatten(0, 2)
         for x in (A.transpose(-1, -2), D)
     )  # (S,N,D), (S,D)
-    y = _BlockedScan.apply(*sequences, rates, skip, lanes, block)  # (T,S,D)
+    y = _BlockedScan.apply(*sequences, rates, skip, lanes, block, parts)  # (T,S,D)
     return y.transpose(0, 1).reshape(len(u), len(A), -1, u.shape[3])[:, :, :length]
 
 
@@ -89,10 +90,24 @@ def _to_lanes(x: Tensor, lanes: int, tokens: int) -> Tensor:
     return x.reshape(-1, tokens, x.shape[3]).transpose(0, 1)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Operators start no threads: to share one costs more than to compute it, and on a busy
+    processor a hundred times as much.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class _BlockedScan(torch.autograd.Function):
     """y (T,S,D) of u, delta (T,S,D), B, C (T,S,N), rates (S,N,D) and skip (S,D), Eq. 2."""
 
     @staticmethod
+    @_one_thread()
     def forward(
         ctx: Any,
         u: Tensor,
@@ -103,29 +118,31 @@ class _BlockedScan(torch.autograd.Function):
         skip: Tensor,
         lanes: int,
         block: int,
+        parts: int,
     ) -> Tensor:
         rates, floor = rates.contiguous(), _exponent_floor(delta, rates)
         sizes = {"floor": floor, "block": block}
         tokens = {"u": u, "delta": delta, "B": B}
         start = torch.zeros_like(rates)
         if lanes > 1:
-            _share(scan_loops.end, tokens, {"rates": rates, "h": start}, sizes)
+            _share(scan_loops.end, parts, tokens, {"rates": rates, "h": start}, sizes)
             start = _chain(start, _through(delta, rates), lanes)
         y = u.new_empty(u.shape)
         tokens |= {"C": C, "y": y}
         entries = None
         if any(ctx.needs_input_grad):
             entries = tokens["entries"] = u.new_empty(len(u) // block, *rates.shape)
-        _share(scan_loops.outputs, tokens, {"rates": rates, "skip": skip, "h": start}, sizes)
+        sequences = {"rates": rates, "skip": skip, "h": start}
+        _share(scan_loops.outputs, parts, tokens, sequences, sizes)
         ctx.save_for_backward(u, delta, B, C, rates, skip, entries)
-        ctx.lanes, ctx.sizes = lanes, sizes
+        ctx.lanes, ctx.parts, ctx.sizes = lanes, parts, sizes
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """A caller may run it inside autocast, which would round the products; hence without."""
-        with torch.autocast(dy.device.type, enabled=False):
+        with torch.autocast(dy.device.type, enabled=False), _one_thread():
             return _BlockedScan._adjoint(ctx, dy)
 
     @staticmethod
@@ -134,7 +151,8 @@ class _BlockedScan(torch.autograd.Function):
         tokens = {"delta": delta, "C": C, "dy": dy}
         carry = torch.zeros_like(rates)
         if ctx.lanes > 1:
-            _share(scan_loops.first_carry, tokens, {"rates": rates, "carry": carry}, ctx.sizes)
+            sequences = {"rates": rates, "carry": carry}
+            _share(scan_loops.first_carry, ctx.parts, tokens, sequences, ctx.sizes)
             reverse = carry.flip(0), _through(delta, rates).flip(0)
             carry = _chain(*reverse, ctx.lanes).flip(0)
         du, ddelta, dB, dC = (x.new_empty(x.shape) for x in (u, delta, B, C))
@@ -142,40 +160,35 @@ class _BlockedScan(torch.autograd.Function):
         tokens |= {"u": u, "B": B, "entries": entries}
         tokens |= {"du": du, "ddelta": ddelta, "dB": dB, "dC": dC}
         sequences = {"rates": rates, "skip": skip, "carry": carry, "drates": drates}
-        _share(scan_loops.gradients, tokens, sequences, ctx.sizes)
-        return du, ddelta, dB, dC, drates, (dy * u).sum(0), None, None
+        _share(scan_loops.gradients, ctx.parts, tokens, sequences, ctx.sizes)
+        return du, ddelta, dB, dC, drates, (dy * u).sum(0), None, None, None
 
 
 def _share(
     loop: Callable[..., None],
+    parts: int,
     tokens: dict[str, Tensor],
     sequences: dict[str, Tensor],
     sizes: dict[str, Any],
 ) -> None:
-    """``loop`` over everything; on a CPU each thread takes a share of the sequences.
+    """``loop`` over everything; each of ``parts`` threads takes a share of the sequences.
 
     They are the second axis of ``tokens`` and the first of ``sequences``.
     """
-    rates, threads = sequences["rates"], torch.get_num_threads()
-    parts = _parts(rates.device, len(tokens["delta"]) * rates.numel(), len(rates))
+    if parts == 1:
+        return loop(**tokens, **sequences, **sizes)
     inference = torch.is_inference_mode_enabled()
 
     def run(share: tuple[Tensor, ...]) -> None:
         with torch.inference_mode(inference), torch.no_grad():
             loop(**dict(zip((*tokens, *sequences), share, strict=True)), **sizes)
 
-    torch.set_num_threads(1)  # to share a single operator would cost more than to compute it
-    try:
-        if parts == 1:
-            return loop(**tokens, **sequences, **sizes)
-        shares = zip(
-            *(x.tensor_split(parts, 1) for x in tokens.values()),
-            *(x.tensor_split(parts, 0) for x in sequences.values()),
-            strict=True,
-        )
-        list(_workers(parts).map(run, shares))
-    finally:
-        torch.set_num_threads(threads)
+    shares = zip(
+        *(x.tensor_split(parts, 1) for x in tokens.values()),
+        *(x.tensor_split(parts, 0) for x in sequences.values()),
+        strict=True,
+    )
+    list(_workers(parts).map(run, shares))
 
 
 def _parts(device: torch.device, updates: int, sequences: int) -> int:
