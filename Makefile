@@ -41,7 +41,7 @@ bench: $(VENV)/test.done
 	$(INSTALL) --no-deps mambapy einops
 	$(IN_VENV) for threads in 1 2; do \
 	  python -m Testing.benchmarks.scan --threads $$threads && \
-	  python -m Testing.benchmarks.network --others --compile --threads $$threads && \
+	  python -m Testing.benchmarks.network --rounds 9 --others --compile --threads $$threads && \
 	  python -m Testing.benchmarks.volume --threads $$threads || exit; done
 	$(IN_VENV) python -m Testing.benchmarks.volume --slices 10 --pixels 128 256 512
 	$(IN_VENV) for what in training cine int8 steps startup; do \

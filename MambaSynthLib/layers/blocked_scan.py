@@ -35,7 +35,7 @@ EXPONENT_FLOOR = {torch.float32: -80.0, torch.float64: -700.0}  # a decay below 
 SHORTEST_LANE = 32  # tokens
 SHORTEST_TRAINED_BLOCK = 8  # tokens; the states between blocks are what training keeps
 LONGEST_BLOCK = 128
-LEAST_SHARED = 1 << 21  # state updates that are worth further threads
+LEAST_SHARED = 1 << 23  # state updates that are worth further threads
 # (values per token below which a sequence is cut, values per token of its lanes together, values
 # per block). On a CPU a block, three times its values, stays in a core's second-level cache; a GPU
 # wants few launches.
