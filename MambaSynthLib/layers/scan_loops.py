@@ -36,6 +36,12 @@ def _decay(delta: Tensor, rates: Tensor, floor: float | None, decays: Tensor) ->
     decays.exp_()
 
 
+def _drive(u: Tensor, delta: Tensor, B: Tensor, inputs: Tensor, states: Tensor) -> None:
+    """inputs = delta_l u_l, all (t,S,1,D), and states (t,S,N,D) = delta_l B_l u_l, B (t,S,N,1)."""
+    torch.mul(delta, u, out=inputs)
+    torch.mul(inputs, B, out=states)
+
+
 def _advance(decays: list[Tensor], states: list[Tensor], h: Tensor) -> Tensor:
     """Eq. 2a over a block that holds delta_l B_l u_l, following on h; the last state, (S,N,D)."""
     for token in range(len(states)):
@@ -86,8 +92,7 @@ def outputs(
         if entries is not None:
             entries[index].copy_(h)
         _decay(delta_, rates, floor, decays)
-        torch.mul(delta_, u_, out=inputs)
-        torch.mul(inputs, B_, out=states)
+        _drive(u_, delta_, B_, inputs, states)
         h = _advance(each_decay, each_state, h)
         torch.bmm(C_, matrices, out=products)
         torch.addcmul(read, u_, skip, out=y_)
@@ -105,8 +110,7 @@ def end(
     us, deltas = [x.unsqueeze(-2).split(block) for x in (u, delta)]
     for u_, delta_, B_ in zip(us, deltas, B.unsqueeze(-1).split(block)):
         _decay(delta_, rates, floor, decays)
-        torch.mul(delta_, u_, out=inputs)
-        torch.mul(inputs, B_, out=states)
+        _drive(u_, delta_, B_, inputs, states)
         h.copy_(_advance(each_decay, each_state, h))
 
 
@@ -165,8 +169,7 @@ def gradients(
     for index in range(len(us) - 1, -1, -1):
         u_, delta_, dy_, B_ = us[index], deltas[index], dys[index], Bs[index]
         _decay(delta_, rates, floor, decays)
-        torch.mul(delta_, u_, out=inputs)
-        torch.mul(inputs, B_, out=states)
+        _drive(u_, delta_, B_, inputs, states)
         _advance(each_decay, each_state, memory[0].copy_(entries[index]))
         dCs[index].copy_(torch.matmul(states, dy_.transpose(-1, -2)))
         torch.mul(Cs[index], dy_, out=g)
