@@ -18,6 +18,7 @@ from MambaSynthLib.errors import ModelError
 
 WEIGHTS = "weights.safetensors"
 CINE_METHOD = "mstg"  # as in model.schema.json; its cards are CineCards
+SKIPS_MULTIPLE = 8  # of the canvas: such networks halve it three times
 MOST_SHOWN = 200  # characters of a schema error, which may quote the whole file
 
 
@@ -28,13 +29,14 @@ class GridSpec:
     axis_codes: str  # columns, rows, slices: 'LPS' is the radiological view of axial slices
     in_plane_spacing_mm: float | None  # None: the volume's own pixels
     size: tuple[int, int]  # smallest canvas, rows x columns
+    multiple: int = 4  # of which the canvas's rows and columns are made
 
 
 @dataclass(frozen=True)
 class IntensitySpec:
     """How intensities enter and leave the network."""
 
-    rule: str  # 'percentile' or 'zscore'
+    rule: str  # 'percentile', 'zscore' or 'median'
     upper_percentile: float
     target_range: tuple[float, float]  # what the network's -1 and +1 mean in the synthetic volume
 
@@ -112,6 +114,11 @@ class ContrastCard(ModelCard):
         """Source slices on either side of each slice that the network sees, too."""
         found: int = self.network.get("neighbors", 0)
         return found
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the network has a noise channel, so that draws differ and steps refine."""
+        return self.network["input_channels"] > 1
 
 
 @dataclass(frozen=True)
@@ -192,6 +199,12 @@ def _check_sense(card: ModelCard, where: str) -> None:
         problem = f"intensity.target_range is {low:g} to {high:g}, which does not grow"
     elif steps > most:
         problem = f"sampling.default_steps is {steps}, more than the {most} timesteps"
+    elif not card.noisy and (steps, card.sampling.default_samples) != (1, 1):
+        problem = "sampling asks a network without noise for more than one step or draw"
+    elif (card.network["input_channels"] == 1) != bool(card.network.get("skips", 0)):
+        problem = "network.input_channels is 1 with skips 1, and 2 without"
+    elif card.network.get("skips", 0) and card.grid.multiple != SKIPS_MULTIPLE:
+        problem = f"grid.multiple is {card.grid.multiple}, but skips want {SKIPS_MULTIPLE}"
     elif drowned:
         problem = "sampling drowns the image in noise before the last timestep"
     else:
@@ -230,7 +243,12 @@ def _contrast_card(data: dict[str, Any], common: dict[str, Any]) -> ContrastCard
     return ContrastCard(
         **common,
         network={name: int(value) for name, value in data["network"].items()},
-        grid=GridSpec(grid["axis_codes"], grid["in_plane_spacing_mm"], (int(rows), int(columns))),
+        grid=GridSpec(
+            grid["axis_codes"],
+            grid["in_plane_spacing_mm"],
+            (int(rows), int(columns)),
+            int(grid.get("multiple", 4)),
+        ),
         intensity=IntensitySpec(
             intensity["rule"], intensity["upper_percentile"], tuple(intensity["target_range"])
         ),

@@ -136,6 +136,11 @@ class Engine:
             batch=batch if batch is not None else self._default_batch,
         )
         levels(card.sampling.schedule, request.steps)  # refuses an impossible number of steps
+        if not card.noisy and (request.steps, request.samples) != (1, 1):
+            raise RequestError(
+                f"the model {card.id} has no noise input, so it makes one step and one draw; leave "
+                f"steps ({request.steps}) and samples ({request.samples}) at 1."
+            )
         if set(sources) != set(card.source_contrasts):
             raise RequestError(
                 f"the model {card.id} synthesizes {card.direction}, but was given "
@@ -193,6 +198,8 @@ class Engine:
         slices = preparation.slices(chosen)
         around = preparation.neighbors(chosen, self.card.neighbors)
         noise = np.stack([slice_noise(request, int(n), slices.shape[1:]) for n in chosen], axis=2)
+        if not self.card.noisy:
+            noise = noise[:, :0]  # (1,0,n,H,W): nothing to draw, one network call
         return [self.method.synthesize(network, slices, n, schedule, around) for n in noise]
 
     def _provenance(

@@ -16,12 +16,18 @@ from numpy.typing import NDArray
 from MambaSynthLib.card import GridSpec, IntensitySpec
 from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.grid import Canvas, InPlaneResampling, Reorientation
-from MambaSynthLib.intensity import Scaling, background, percentile_scaling, zscore_scaling
+from MambaSynthLib.head import air_around
+from MambaSynthLib.intensity import (
+    Scaling,
+    background,
+    median_scaling,
+    percentile_scaling,
+    zscore_scaling,
+)
 from MambaSynthLib.neighbors import neighbors_of
 from MambaSynthLib.volume import Volume, check_finite, check_same_grid
 
 EMPTY = -1.0  # what the network sees, and answers, where there is no tissue
-SIZE_MULTIPLE = 4  # the networks halve the canvas twice
 SMALLEST = 4  # pixels per row or column that a slice must have
 LARGEST = 4096  # pixels per row or column that a network can be given
 
@@ -118,10 +124,10 @@ def prepare(volume: Volume, grid: GridSpec, intensity: IntensitySpec) -> Prepara
     resampling = InPlaneResampling.between((rows, columns), spacing[1:], grid.in_plane_spacing_mm)
     _check_sizes(resampling, volume.name)
     scaling = scaling_of(volume, intensity)
-    empty = background(volume.array)
+    empty = air_around(volume) if intensity.rule == "median" else background(volume.array)
     tissue = np.any(reorientation.apply(~empty), axis=0, keepdims=True)  # (1,H,W)
     content = resampling.apply(tissue.astype(np.float32))[0] > 0
-    canvas = Canvas.around(content, grid.size, SIZE_MULTIPLE)
+    canvas = Canvas.around(content, grid.size, grid.multiple)
     return Preparation(volume, intensity, empty, reorientation, resampling, canvas, scaling)
 
 
@@ -143,6 +149,8 @@ def _check_sizes(resampling: InPlaneResampling, name: str) -> None:
 
 def scaling_of(volume: Volume, intensity: IntensitySpec) -> Scaling:
     """The linear map of a volume's intensities that the card's rule asks for."""
+    if intensity.rule == "median":
+        return median_scaling(volume)
     if intensity.rule == "zscore":
         return zscore_scaling(volume.array, volume.name)
     return percentile_scaling(volume.array, intensity.upper_percentile, volume.name)

@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from training.data.batches import TrainingData
     from training.recipe import Recipe
 
-KINDS = {"contrast": "training.data.sources", "cine": "training.data.cines"}
-MADE_BY = {"contrast": "mambasynth prepare", "cine": "mambasynth beating-heart' or 'prepare-acdc"}
+KINDS = {
+    "contrast": "training.data.sources",
+    "cine": "training.data.cines",
+    "heads": "training.data.heads",
+}
+MADE_BY = {
+    "contrast": "mambasynth prepare",
+    "cine": "mambasynth beating-heart' or 'prepare-acdc",
+    "heads": "mambasynth heads",
+}
 
 
 def kind_of(recipe: Recipe) -> str:

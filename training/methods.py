@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 METHODS = {
     "cravim": "training.cravim.method:CRAViMTraining",
+    "cravim-heads": "training.cravim.heads:CRAViMHeads",
     "cycle-denoise": "training.baselines.cycle_denoise:CycleDenoise",
     "cyclegan": "training.baselines.cyclegan:CycleGAN",
     "attentiongan": "training.baselines.attentiongan:AttentionGAN",

@@ -15,6 +15,7 @@ import onnx
 from MambaSynthLib.layers.evss_graph import evss_block
 from MambaSynthLib.layers.graph import Graph, Value
 from MambaSynthLib.layers.winograd_graph import reflecting_conv
+from MambaSynthLib.methods.cravim import skip_graph
 
 WINOGRAD_FROM = 128  # channels; with fewer, moving the tiles costs what the products save
 
@@ -27,6 +28,8 @@ def build(sizes: Mapping[str, int], winograd: bool = False) -> onnx.ModelProto:
     """
     g = Graph("cravim")
     images = g.input("images", ["batch", _channels(sizes), "height", "width"])
+    if sizes.get("skips"):
+        return g.model(skip_graph.generator(g, images, sizes))
     return g.model(generator(g, images, sizes, winograd))
 
 

@@ -19,6 +19,8 @@ from MambaSynthLib.layers.evss import EVSSBlock
 from MambaSynthLib.layers.evss_inference import PreparedEVSS
 from MambaSynthLib.layers.winograd import WinogradConv
 from MambaSynthLib.methods.cravim.network import CRAViM, ResidualBlock, reflect
+from MambaSynthLib.methods.cravim.skip_inference import prepare_skips
+from MambaSynthLib.methods.cravim.skip_network import SkipCRAViM
 
 Layer = Callable[[Tensor], Tensor]
 WINOGRAD_CHANNELS = 64  # from which the tile transforms cost less than the products they save
@@ -61,13 +63,17 @@ CPU_STEPS = Steps(merge_decoders=False)
 GPU_STEPS = Steps(winograd=False, shifted_head=False)
 
 
-def prepare(network: CRAViM, steps: Steps | None = None, precision: str = "fp32") -> PreparedCRAViM:
+def prepare(
+    network: CRAViM | SkipCRAViM, steps: Steps | None = None, precision: str = "fp32"
+) -> PreparedCRAViM | Layer:
     """``network``, trained and in evaluation mode, with its present weights on its device.
 
     ``steps`` None takes those that pay on that device. ``precision``, one of ``PRECISIONS``, is
     that of the convolutions and, from TF32 down, TF32 that of the matrix products; normalizations
     and the scan are float32 in any case.
     """
+    if isinstance(network, SkipCRAViM):  # so small that other precisions gain nothing
+        return prepare_skips(network)
     on_cpu = network.conv1.weight.device.type == "cpu"
     return PreparedCRAViM(network, steps or (CPU_STEPS if on_cpu else GPU_STEPS), precision)
 

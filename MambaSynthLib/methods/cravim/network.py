@@ -16,7 +16,6 @@ Attribute names equal the keys of the published checkpoints.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -24,38 +23,16 @@ from torch import Tensor, nn
 
 from MambaSynthLib.errors import ModelError
 from MambaSynthLib.layers.evss import EVSSBlock
-from MambaSynthLib.neighbors import MOST
+from MambaSynthLib.methods.cravim.config import CRAViMConfig as CRAViMConfig
+from MambaSynthLib.methods.cravim.skip_network import SkipCRAViM
 
 SIZE_MULTIPLE = 4  # two stride-2 convolutions; other sizes do not come back
 
 
-@dataclass(frozen=True)
-class CRAViMConfig:
-    """Sizes of the generator. The defaults are the paper's: 11,765,711 parameters.
-
-    neighbors: source slices on either side of the one to synthesize that it sees besides.
-    Raises ValueError for more than ``MOST`` of them.
-    """
-
-    ngf: int = 64
-    n_blocks: int = 7
-    n_attentions: int = 5
-    input_channels: int = 2
-    output_channels: int = 2
-    neighbors: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.neighbors <= MOST:
-            raise ValueError(f"network.neighbors is {self.neighbors}; give 0 to {MOST}")
-
-    def as_card(self) -> dict[str, int]:
-        """The ``network`` entry of a model card; without neighbors it does not mention them."""
-        return {name: n for name, n in asdict(self).items() if n or name != "neighbors"}
-
-
-def build(sizes: Mapping[str, int]) -> CRAViM:
+def build(sizes: Mapping[str, int]) -> CRAViM | SkipCRAViM:
     """The generator that a model card's ``network`` entry describes."""
-    return CRAViM(CRAViMConfig(**sizes))
+    config = CRAViMConfig(**sizes)
+    return SkipCRAViM(config) if config.skips else CRAViM(config)
 
 
 def config_of_weights(shapes: Mapping[str, tuple[int, ...]]) -> CRAViMConfig:

@@ -28,8 +28,12 @@ def synthesize(
 
     ``neighbors`` (B,2r,H,W) are the source slices before and after each, for a network with some.
     ``noise`` (S,B,H,W) holds the standard normal draws: the first is y_T, the others enter the
-    posterior of the S - 1 steps that have one. S is therefore the number of network calls.
+    posterior of the S - 1 steps that have one. S is therefore the number of network calls. With
+    S = 0 the network is one without a noise channel: its first answer is the result.
     """
+    if not len(noise):
+        alone = source[:, None]
+        return network(np.concatenate([alone, alone[:, :0] if neighbors is None else neighbors], 1))[:, -1]
     visited = levels(schedule, len(noise))
     current = noise[0]
     around = source[:, None][:, :0] if neighbors is None else neighbors  # (B,2r,H,W)

@@ -1,0 +1,105 @@
+"""CRAViM's generator with skip connections, for whole heads; ours, by the paper's own parts.
+
+    image --fold--> conv1 --> conv2 --> conv3 --> VSS1 --> residual blocks --> VSS2
+                      |         |                                               |
+    image <--unfold-- heads <-- join1 <---------- join2 <------ upsampled ------+
+
+| symbol | code         | shape               | meaning                                         |
+|--------|--------------|---------------------|-------------------------------------------------|
+| x_0    | ``images``   | (B,1+2r,H,W)        | source slice, the r source slices before, after |
+| F      | ``FOLD``     | 2                   | pixels a side that become channels of one       |
+| e_1..3 | ``stem``     | (B,C,H/F,W/F), ...  | features of the stem, kept for the decoder      |
+| a_i    | ``attention``| (B,A,H,W)           | attention maps, a softmax over the A maps       |
+| c_i    | ``content``  | (B,A-1,H,W)         | content images in [-1,1]                        |
+| y_0    | return value | (B,1,H,W)           | target estimate, Eq. 2 as in ``network.py``     |
+
+The paper's: a stem of three convolutions, EVSS blocks around residual blocks, content and attention
+maps, the source itself under the last map. Ours: the fold (a third halving, as the paper's text has
+and its code has not), the skip connections, one decoder for both kinds of maps, no noise channel,
+and batch normalization with the training's statistics, so that what a slice gets does not depend on
+what else it shows: instance normalization makes the brightness of neighboring slices jitter.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from MambaSynthLib.layers.evss import EVSSBlock
+from MambaSynthLib.methods.cravim.config import CRAViMConfig
+
+FOLD = 2
+MOMENTUM = 0.02  # of the running statistics: they average about 50 batches
+
+
+class SkipCRAViM(nn.Module):
+    """Images (B,1+2r,H,W) -> (B,1,H,W); H and W must be multiples of 8."""
+
+    def __init__(self, config: CRAViMConfig) -> None:
+        super().__init__()
+        self.config = config
+        ngf, folded = config.ngf, FOLD * FOLD
+        seen = config.input_channels + 2 * config.neighbors
+        self.conv1 = ConvNorm(seen * folded, ngf, kernel=5)
+        self.conv2 = ConvNorm(ngf, 2 * ngf, stride=2)
+        self.conv3 = ConvNorm(2 * ngf, 4 * ngf, stride=2)
+        self.VSS1 = EVSSBlock(4 * ngf)
+        self.resnet_blocks = nn.Sequential(*(Residual(4 * ngf) for _ in range(config.n_blocks)))
+        self.VSS2 = EVSSBlock(4 * ngf)
+        self.up2 = ConvNorm(4 * ngf, 2 * ngf, kernel=1)
+        self.join2 = ConvNorm(4 * ngf, 2 * ngf)
+        self.up1 = ConvNorm(2 * ngf, ngf, kernel=1)
+        self.join1 = ConvNorm(2 * ngf, ngf)
+        maps = 2 * config.n_attentions - 1
+        self.heads = nn.Conv2d(ngf, maps * folded, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        first = self.conv1(F.pixel_unshuffle(images, FOLD))  # (B,C,H/2,W/2)
+        second = self.conv2(first)  # (B,2C,H/4,W/4)
+        x = self.bottleneck(self.conv3(second))  # (B,4C,H/8,W/8)
+        x = self.join2(torch.cat([doubled(self.up2(x)), second], dim=1))
+        x = self.join1(torch.cat([doubled(self.up1(x)), first], dim=1))
+        return self.blend(images[:, :1], F.pixel_shuffle(self.heads(x), FOLD))
+
+    def bottleneck(self, x: Tensor) -> Tensor:
+        """Fig. 1, "Information Bottleneck" between its two EVSS blocks. (B,4C,h,w) -> same."""
+        x = self.VSS1(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = self.resnet_blocks(x)
+        return self.VSS2(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def blend(self, source: Tensor, maps: Tensor) -> Tensor:
+        """Eq. 2: sum_{i<A-1} c_i a_i + x_0 a_{A-1}. (B,1,H,W), (B,2A-1,H,W) -> (B,1,H,W)."""
+        content, attention = maps.tensor_split([self.config.n_attentions - 1], dim=1)
+        candidates = torch.cat([torch.tanh(content), source], dim=1)  # (B,A,H,W)
+        return (candidates * torch.softmax(attention, dim=1)).sum(dim=1, keepdim=True)
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch normalization, ReLU."""
+
+    def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(out, momentum=MOMENTUM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x)))
+
+
+class Residual(nn.Module):
+    """x + norm(conv(relu(norm(conv(x))))), no activation after the sum."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(channels, channels)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels, momentum=MOMENTUM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.norm(self.conv(self.first(x)))
+
+
+def doubled(x: Tensor) -> Tensor:
+    """(B,C,h,w) -> (B,C,2h,2w), each pixel repeated."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,0 +1,98 @@
+"""CRAViM's generator with skip connections: what it promises, and that its three forms agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from MambaSynthLib.methods.cravim.config import CRAViMConfig  # noqa: E402
+from MambaSynthLib.methods.cravim.network import build  # noqa: E402
+from MambaSynthLib.methods.cravim.skip_inference import prepare_skips  # noqa: E402
+
+SIZES = {
+    "ngf": 8, "n_blocks": 2, "n_attentions": 3, "input_channels": 1, "output_channels": 1,
+    "neighbors": 1, "skips": 1,
+}  # fmt: skip
+
+
+def trained():
+    """A network whose statistics and scales are not those of the beginning."""
+    torch.manual_seed(3)
+    network = build(SIZES)
+    for name, value in network.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 2)
+        elif name.endswith(("running_mean", "norm.bias")):
+            value.normal_(0, 0.2)
+    return network.eval().requires_grad_(False)
+
+
+def images(height=24, width=40):
+    return torch.rand((2, 3, height, width), generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_the_result_has_one_channel_of_the_images_size():
+    assert trained()(images()).shape == (2, 1, 24, 40)
+
+
+def test_a_slice_does_not_depend_on_what_else_is_computed_with_it():
+    network, batch = trained(), images()
+    torch.testing.assert_close(network(batch)[:1], network(batch[:1]))
+
+
+def test_far_from_a_bright_spot_only_the_scan_and_its_gate_carry_its_light():
+    """Instance normalization would move every pixel by what is seen in one corner."""
+    network, dark = trained(), torch.full((1, 3, 32, 32), -1.0)
+    for block in (network.VSS1, network.VSS2):
+        block.se.channel_select.weight.zero_()
+        block.op.out_proj.weight.zero_()
+    bright = dark.clone()
+    bright[:, :, :2, :2] = 1.0
+    difference = (network(bright) - network(dark)).abs()[0, 0]
+    assert difference[:8, :8].max() > 1e-3
+    assert network.config.n_blocks == 2 and difference[-1, -1] == 0 or difference[-1, -1] < 1e-6
+
+
+def test_neighbors_change_the_result():
+    network, batch = trained(), images()
+    other = batch.clone()
+    other[:, 1:] = -1
+    assert (network(batch) - network(other)).abs().max() > 1e-3
+
+
+def test_the_prepared_network_is_the_trained_one():
+    network, batch = trained(), images()
+    torch.testing.assert_close(prepare_skips(network)(batch), network(batch), atol=1e-5, rtol=1e-5)
+
+
+def test_the_graph_is_the_network():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from MambaSynthLib.methods.cravim import graph
+    from MambaSynthLib.backends.onnx_backend import declared_weights
+
+    network, batch = trained(), images()
+    model = graph.build(SIZES)
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    names = list(declared_weights(model))
+    counters = {name for name in state if name.endswith("num_batches_tracked")}
+    assert set(names) == set(state) - counters
+    options = onnxruntime.SessionOptions()
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(state[name]) for name in names]
+    options.add_external_initializers(names, values)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, ["CPUExecutionProvider"]
+    )
+    found = session.run(None, {"images": batch.numpy()})[0]
+    np.testing.assert_allclose(found, network(batch).numpy(), atol=1e-5)
+
+
+def test_other_channels_with_skips_are_refused():
+    with pytest.raises(ValueError, match="with skips both are 1"):
+        CRAViMConfig(skips=1)
+
+
+def test_the_card_says_skips_only_where_there_are_some():
+    assert "skips" not in CRAViMConfig().as_card()
+    assert CRAViMConfig(**SIZES).as_card() == SIZES

@@ -1,0 +1,85 @@
+"""The losses of ``cravim-heads``: pairs that are registered to about a pixel; none is in the paper.
+
+| symbol | code          | shape     | meaning                                                     |
+|--------|---------------|-----------|-------------------------------------------------------------|
+| y      | ``synthetic`` | (B,1,h,w) | what the network made, in [-1,1]                            |
+| y_0    | ``acquired``  | (B,1,h,w) | the acquired target                                         |
+| w      | ``weight``    | (B,1,h,w) | how much a pixel counts, 0 to 1                             |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SHIFTS = [(i, j) for i in (0, -1, 1) for j in (0, -1, 1)]  # rows, columns; none first
+COARSE, PATCH = 4, 5  # one shift is looked for over patches of COARSE x PATCH pixels a side
+PREFER_NONE = 0.97  # a shift has to be better by this factor
+WINDOW = 7  # pixels a side, of the structural similarity
+K1_L, K2_L = 0.01, 0.03  # its constants for a range L of 1, about that of a brain in [-1,1]
+DARK = -0.9  # below which the target is air or bone
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """Of the terms."""
+
+    lambda_value: float = 1.0
+    lambda_gradient: float = 0.5
+    lambda_structure: float = 0.15
+    lambda_air: float = 0.5
+
+
+def nearest_target(synthetic: Tensor, acquired: Tensor) -> Tensor:
+    """The acquired target, each place moved by up to a pixel to where it fits best. (B,1,h,w).
+
+    Registration is wrong by about that much; a network that is punished for it learns to blur.
+    """
+    with torch.no_grad():
+        padded = F.pad(acquired, (1, 1, 1, 1), mode="replicate")
+        height, width = acquired.shape[2:]
+        moved = torch.cat(
+            [padded[:, :, 1 + i : 1 + i + height, 1 + j : 1 + j + width] for i, j in SHIFTS], dim=1
+        )  # (B,9,h,w)
+        error = F.avg_pool2d((moved - synthetic).abs(), COARSE)
+        error = F.avg_pool2d(error, PATCH, 1, PATCH // 2, count_include_pad=False)
+        error[:, :1] *= PREFER_NONE
+        best = error.argmin(dim=1, keepdim=True)  # (B,1,h/4,w/4)
+        best = best.repeat_interleave(COARSE, 2).repeat_interleave(COARSE, 3)
+        return moved.gather(1, best)
+
+
+def value_loss(synthetic: Tensor, acquired: Tensor, weight: Tensor) -> Tensor:
+    """Weighted L1."""
+    return (weight * (synthetic - acquired).abs()).mean()
+
+
+def gradient_loss(synthetic: Tensor, acquired: Tensor, weight: Tensor) -> Tensor:
+    """Weighted L1 of the differences between neighboring pixels, rows plus columns."""
+    difference = weight * (synthetic - acquired)
+    return difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
+
+
+def structure_loss(synthetic: Tensor, acquired: Tensor, weight: Tensor) -> Tensor:
+    """1 - SSIM (Wang et al. 2004) with uniform windows, weighted."""
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, WINDOW, 1, WINDOW // 2, count_include_pad=False)
+
+    m_f, m_r = mean(synthetic), mean(acquired)
+    var_f = mean(synthetic.square()) - m_f.square()
+    var_r = mean(acquired.square()) - m_r.square()
+    covariance = mean(synthetic * acquired) - m_f * m_r
+    c1, c2 = K1_L**2, K2_L**2
+    m_f, m_r = m_f + 1, m_r + 1  # brightness from 0, as the luminance term wants it
+    luminance = (2 * m_f * m_r + c1) / (m_f.square() + m_r.square() + c1)
+    return (weight * (1 - luminance * (2 * covariance + c2) / (var_f + var_r + c2))).mean()
+
+
+def air_loss(synthetic: Tensor, acquired: Tensor, weight: Tensor) -> Tensor:
+    """How much is too bright where the acquired target is air or bone."""
+    excess = F.relu(synthetic - acquired) * (acquired < DARK)
+    return (weight * excess).mean()

@@ -1,0 +1,65 @@
+"""A list of registered or registrable pairs of heads: one line a pair, tabs between the columns.
+
+| column              | meaning                                                                       |
+|---------------------|-------------------------------------------------------------------------------|
+| id, person          | of the pair, and whose it is: a person is left out as a whole                 |
+| share               | how often it is drawn, relative to the others                                 |
+| source, target      | the two volumes, relative to the folder of the data                           |
+| source_to_common,   | texts of ITK affine transforms that bring each volume to a third one; empty   |
+| target_to_common    | where both lie on one grid                                                    |
+| lesions             | labels of what the source need not show (tumors), which is learned less       |
+| license, citation   | for the card                                                                  |
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from MambaSynthLib.errors import FileError
+
+
+@dataclass(frozen=True)
+class HeadPair:
+    """One line of the list; paths as written there, '' where there is none."""
+
+    id: str
+    person: str
+    share: float
+    source: str
+    target: str
+    source_to_common: str
+    target_to_common: str
+    lesions: str
+    license: str
+    citation: str
+
+
+def read_list(path: Path) -> list[HeadPair]:
+    """The pairs of a list.
+
+    Raises FileError: it cannot be read, lacks a column, or a share is no positive number.
+    """
+    wanted = [field.name for field in fields(HeadPair)]
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"{path}: cannot be read as a list of heads; check the path.") from error
+    if not rows or (missing := [name for name in wanted if name not in rows[0]]):
+        raise FileError(
+            f"{path}: lacks {', '.join(missing) if rows else 'any pair'}; compare "
+            "training/recipes/heads/open-heads.tsv."
+        )
+    return [_pair(path, {name: row[name] or "" for name in wanted}) for row in rows]
+
+
+def _pair(path: Path, row: dict[str, str]) -> HeadPair:
+    try:
+        share = float(row.pop("share"))
+    except ValueError:
+        share = 0.0
+    if not share > 0:
+        raise FileError(f"{path}: the share of {row['id']} is no positive number; correct it.")
+    return HeadPair(share=share, **row)
