@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from MambaSynthLib.neighbors import MOST
+from MambaSynthLib.image.neighbors import MOST
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from MambaSynthLib.errors import ModelError
-from MambaSynthLib.layers.evss import EVSSBlock
 from MambaSynthLib.methods.cravim.config import CRAViMConfig as CRAViMConfig
+from MambaSynthLib.methods.cravim.evss import EVSSBlock
 from MambaSynthLib.methods.cravim.skip_network import SkipCRAViM
 
 SIZE_MULTIPLE = 4  # two stride-2 convolutions; other sizes do not come back

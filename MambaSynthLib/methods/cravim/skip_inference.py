@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from MambaSynthLib.layers.evss_inference import PreparedEVSS
+from MambaSynthLib.methods.cravim.evss_inference import PreparedEVSS
 from MambaSynthLib.methods.cravim.skip_network import ConvNorm, Residual, SkipCRAViM
 
 

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from MambaSynthLib.layers.evss import EVSSBlock
+from MambaSynthLib.methods.cravim.evss import EVSSBlock
 from MambaSynthLib.methods.cravim.config import CRAViMConfig
 
 FOLD = 2

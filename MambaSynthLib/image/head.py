@@ -1,0 +1,79 @@
+"""Where a head ends: the air around it, by its own brightness.
+
+    volume --means over about 2 mm--> bright --dilate--> closed --from the border--> outside --dilate
+
+What is dark inside stays part of the head: ventricles, bone, and sinuses, too, whose air a network
+has to know. Gaps narrower than twice ``CLOSING_MM`` are closed, so that the outside does not leak
+through the dark skull into the dark fluid below.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.image.intensity import background, connected, connected_to_border, median_scaling
+from MambaSynthLib.image.volume import Volume
+
+COARSE_MM = 2.0
+CLOSING_MM = 7.0
+THRESHOLD = 0.12  # of the median of the middle of the head
+NOISE_FACTOR = 1.6  # air up to so many times the brightness at the border is air
+MOST_NOISE = 0.3  # of that median: what is brighter at the border is a head that is cut there
+ENOUGH = 0.98  # of the dark surroundings in exact background: somebody has set them to it
+
+Mask = NDArray[np.bool_]
+
+
+def air_around(volume: Volume) -> Mask:
+    """(I,J,K) where there is nothing of the head, for T1w, T2w and FLAIR with or without skull.
+
+    A volume whose air was set to one value, as skull stripping does, is taken at its word.
+    Raises VolumeError for a constant volume.
+    """
+    exact = background(volume.array)
+    dark = _dark_around(volume)
+    return exact if (exact & dark).sum() >= ENOUGH * dark.sum() else exact | dark
+
+
+def _dark_around(volume: Volume) -> Mask:
+    factors = [max(1, round(COARSE_MM / edge)) for edge in volume.spacing]
+    coarse = _block_means(volume.array, factors)
+    scaling = median_scaling(volume)
+    low = scaling.center - scaling.half_width
+    median = scaling.half_width / 2  # above ``low``
+    edge = np.median(np.concatenate([coarse.take(e, a).ravel() for a in (0, 1) for e in (0, -1)]))
+    noise = NOISE_FACTOR * min(float(edge) - low, MOST_NOISE * median)
+    bright = coarse > low + max(THRESHOLD * median, noise)
+    radii = [round(CLOSING_MM / (edge * f)) for edge, f in zip(volume.spacing, factors, strict=True)]
+    padded = np.pad(bright, [(r + 1, r + 1) for r in radii])
+    middle = np.zeros_like(padded)
+    middle[tuple(slice(n // 3, n - n // 3) for n in padded.shape)] = True
+    head = connected(padded, middle)  # islands of noise are no head
+    outside = dilated(connected_to_border(~dilated(head, radii)), radii)
+    outside = outside[tuple(slice(r + 1, n - r - 1) for r, n in zip(radii, padded.shape, strict=True))]
+    for axis, factor in enumerate(factors):
+        outside = outside.repeat(factor, axis=axis)
+    return outside[tuple(map(slice, volume.shape))]
+
+
+def _block_means(array: NDArray[np.float32], factors: list[int]) -> NDArray[np.float32]:
+    """Means over blocks of ``factors`` voxels, the last of which may reach over the border."""
+    for axis, factor in enumerate(factors):
+        starts = np.arange(0, array.shape[axis], factor)
+        sums = np.add.reduceat(array, starts, axis=axis)
+        counts = np.diff(np.append(starts, array.shape[axis])).astype(np.float32)
+        array = sums / counts.reshape([-1 if a == axis else 1 for a in range(3)])
+    return array
+
+
+def dilated(mask: Mask, radii: list[int]) -> Mask:
+    """The mask grown by so many voxels along each axis, along one after the other."""
+    for axis, radius in enumerate(radii):
+        m = np.moveaxis(mask, axis, 0)
+        grown = m.copy()
+        for step in range(1, min(radius, len(m) - 1) + 1):
+            grown[step:] |= m[:-step]
+            grown[:-step] |= m[step:]
+        mask = np.moveaxis(grown, 0, axis)
+    return mask

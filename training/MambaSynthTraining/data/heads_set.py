@@ -1,0 +1,136 @@
+"""Registered pairs of heads and phantoms become the data set that ``cravim-heads`` learns from.
+
+    heads.json       the pairs: id, person, share, where the slices lie, license and citation
+    ID.npz           source, target (N,H,W) float16 in [-1,1]; weight (N,H,W) uint8 in percent;
+                     spacing (3,) of slices, rows, columns in mm
+    ID.png           what a person looks at: axial, coronal, sagittal, both contrasts
+
+Every pair goes through the Engine's own preparation, so that a network is trained on what it will
+be given. A whole head of which a brain mask is found is written twice, with and without skull.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.model.card import GridSpec, IntensitySpec
+from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.atomic import telling, write_whole
+from MambaSynthLib.io.files import read_volume
+from MambaSynthLib.image.preparation import EMPTY, prepare
+from MambaSynthLib.image.volume import Volume
+from MambaSynthTraining.data.head_registration import onto_source
+from MambaSynthTraining.data.heads_list import HeadPair
+from MambaSynthTraining.data.heads_picture import write_picture
+from MambaSynthTraining.data.prepared import read_json
+
+LIST = "heads.json"
+FORMAT = 1
+GRID = GridSpec("LPS", 1.0, (192, 160), 8)
+INTENSITY = IntensitySpec("median", 99.5, (0.0, 1000.0))
+LESION_WEIGHT = 25  # percent: what T1w does not show cannot be learned from it
+Floats = NDArray[np.float32]
+BrainMask = Callable[[Volume], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One element of heads.json."""
+
+    id: str
+    person: str
+    share: float
+    whole: bool  # with its skull
+    license: str
+    citation: str
+
+
+def make_pair(folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask | None) -> list[Entry]:
+    """Write one pair, as it is and, where ``brain_mask`` is given, without skull.
+
+    Raises FileError, VolumeError: a volume or transform cannot be used.
+    """
+    source = read_volume(data / pair.source)
+    target = onto_source(source, read_volume(data / pair.target), data, pair)
+    lesions = read_volume(data / pair.lesions).array > 0 if pair.lesions else None
+    entries = [_write(folder, pair, pair.id, source, target, lesions, brain_mask is not None)]
+    if brain_mask is not None:
+        mask = brain_mask(source)
+        bare = [v.with_array(np.where(mask, v.array, v.array.min()), v.name) for v in (source, target)]
+        entries.append(_write(folder, pair, f"{pair.id}-brain", *bare, lesions, False))
+    return entries
+
+
+def make_phantom(
+    folder: Path, name: str, person: str, share: float, volumes: dict[str, Volume], whole: bool
+) -> Entry:
+    """Write one phantom, T1w and T2w."""
+    pair = HeadPair(name, person, share, "", "", "", "", "", "Apache-2.0", "Billot et al., SynthSeg")
+    return _write(folder, pair, name, volumes["T1w"], volumes["T2w"], None, whole)
+
+
+def write_list(folder: Path, entries: list[Entry], left_out: list[str]) -> None:
+    """Write ``heads.json``: the persons ``left_out`` are looked at, and not learned from.
+
+    Raises FileError for a person who is not there.
+    """
+    persons = {entry.person for entry in entries}
+    if strangers := sorted(set(left_out) - persons):
+        raise FileError(
+            f"{', '.join(strangers)}: is no person of these heads; leave out one of "
+            f"{', '.join(sorted(persons))}."
+        )
+    record = {
+        "format": FORMAT,
+        "contrasts": ["T1w", "T2w"],
+        "grid": asdict(GRID),
+        "intensity": asdict(INTENSITY),
+        "left_out": sorted(left_out),
+        "heads": [asdict(entry) for entry in entries],
+    }
+    write_whole(folder / LIST, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def read_list_of(folder: Path) -> tuple[dict[str, Any], list[Entry]]:
+    """What ``write_list`` wrote. Raises FileError where there is no such data set."""
+    record = read_json(folder / LIST)
+    if record.get("format") != FORMAT:
+        raise FileError(f"{folder / LIST}: is of another format; run 'mambasynth heads' again.")
+    return record, [Entry(**entry) for entry in record["heads"]]
+
+
+def _write(
+    folder: Path,
+    pair: HeadPair,
+    name: str,
+    source: Volume,
+    target: Volume,
+    lesions: NDArray[np.bool_] | None,
+    whole: bool,
+) -> Entry:
+    preparation = prepare(source, GRID, INTENSITY)
+    a, b = preparation.stack(), preparation.stack_of(target)
+    weight = np.full(a.shape, 100, dtype=np.uint8)
+    if lesions is not None:
+        shown = source.with_array(lesions.astype(np.float32), "lesions")
+        marked = preparation.resampling.apply(preparation.reorientation.apply(shown.array))
+        weight[preparation.canvas.apply(marked, 0.0) > 0] = LESION_WEIGHT
+    used = np.flatnonzero((a > EMPTY).any(axis=(1, 2)))
+    part = slice(used[0], used[-1] + 1)
+    spacing = source.spacing[list(preparation.reorientation.order)]
+    with telling(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            folder / f"{name}.npz", source=a[part].astype(np.float16),
+            target=b[part].astype(np.float16), weight=weight[part],
+            spacing=np.array([spacing[0], 1.0, 1.0]),
+        )  # fmt: skip
+    write_picture(folder / f"{name}.png", name, a[part], b[part], float(spacing[0]))
+    return Entry(name, pair.person, pair.share, whole, pair.license, pair.citation)
