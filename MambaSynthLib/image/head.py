@@ -1,6 +1,6 @@
 """Where a head ends: the air around it, by its own brightness.
 
-    volume --means over about 2 mm--> bright --dilate--> closed --from the border--> outside --dilate
+    volume --means over about 2 mm--> bright --dilate--> --from the border--> outside --dilate-->
 
 What is dark inside stays part of the head: ventricles, bone, and sinuses, too, whose air a network
 has to know. Gaps narrower than twice ``CLOSING_MM`` are closed, so that the outside does not leak
@@ -42,16 +42,18 @@ def _dark_around(volume: Volume) -> Mask:
     scaling = median_scaling(volume)
     low = scaling.center - scaling.half_width
     median = scaling.half_width / 2  # above ``low``
-    edge = np.median(np.concatenate([coarse.take(e, a).ravel() for a in (0, 1) for e in (0, -1)]))
-    noise = NOISE_FACTOR * min(float(edge) - low, MOST_NOISE * median)
+    faces = [coarse.take(end, axis).ravel() for axis in (0, 1) for end in (0, -1)]
+    noise = NOISE_FACTOR * min(float(np.median(np.concatenate(faces))) - low, MOST_NOISE * median)
     bright = coarse > low + max(THRESHOLD * median, noise)
-    radii = [round(CLOSING_MM / (edge * f)) for edge, f in zip(volume.spacing, factors, strict=True)]
+    voxels = zip(volume.spacing, factors, strict=True)
+    radii = [round(CLOSING_MM / (edge * factor)) for edge, factor in voxels]
     padded = np.pad(bright, [(r + 1, r + 1) for r in radii])
     middle = np.zeros_like(padded)
     middle[tuple(slice(n // 3, n - n // 3) for n in padded.shape)] = True
     head = connected(padded, middle)  # islands of noise are no head
     outside = dilated(connected_to_border(~dilated(head, radii)), radii)
-    outside = outside[tuple(slice(r + 1, n - r - 1) for r, n in zip(radii, padded.shape, strict=True))]
+    bounds = zip(radii, padded.shape, strict=True)
+    outside = outside[tuple(slice(r + 1, n - r - 1) for r, n in bounds)]
     for axis, factor in enumerate(factors):
         outside = outside.repeat(factor, axis=axis)
     return outside[tuple(map(slice, volume.shape))]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Methods whose exported network the library can run, and where their model cards are made.
 CARDS = {
     "cravim": "MambaSynthTraining.contrast.cravim.card",
+    "cravim-heads": "MambaSynthTraining.contrast.cravim.head_card",
     "mstg": "MambaSynthTraining.cine.mstg.card",
 }
 STATISTICS = ("running_mean", "running_var")  # of batch normalization: no parameters
@@ -135,7 +136,7 @@ def open_run(folder: Path) -> TrainedRun:
         record = json.loads(path.read_text(encoding="utf-8"))
         run = TrainedRun(folder, record)
         _ = run.method, run.name, record["machine"]
-        _ = run.contrasts if run.kind == "contrast" else record["subjects"]
+        _ = record["subjects"] if run.kind == "cine" else run.contrasts
         minutes, finished = float(record["minutes"]), record["finished"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(

@@ -40,6 +40,6 @@ class CRAViMConfig:
         return self.input_channels > 1
 
     def as_card(self) -> dict[str, int]:
-        """The ``network`` entry of a model card; neighbors and skips are in it where there are some."""
+        """The ``network`` entry of a model card; without neighbors or skips it omits them."""
         ours = ("neighbors", "skips")
         return {name: n for name, n in asdict(self).items() if n or name not in ours}

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from MambaSynthLib.methods.cravim.evss_graph import evss_block
 from MambaSynthLib.layers.onnx_graph import Graph, Value
+from MambaSynthLib.methods.cravim.evss_graph import evss_block
 
 FOLD = 2
 STATISTICS = ("weight", "bias", "running_mean", "running_var")

@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from MambaSynthLib.methods.cravim.evss import EVSSBlock
 from MambaSynthLib.methods.cravim.config import CRAViMConfig
+from MambaSynthLib.methods.cravim.evss import EVSSBlock
 
 FOLD = 2
 MOMENTUM = 0.02  # of the running statistics: they average about 50 batches

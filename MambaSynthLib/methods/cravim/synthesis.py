@@ -31,12 +31,11 @@ def synthesize(
     posterior of the S - 1 steps that have one. S is therefore the number of network calls. With
     S = 0 the network is one without a noise channel: its first answer is the result.
     """
+    around = source[:, None][:, :0] if neighbors is None else neighbors  # (B,2r,H,W)
     if not len(noise):
-        alone = source[:, None]
-        return network(np.concatenate([alone, alone[:, :0] if neighbors is None else neighbors], 1))[:, -1]
+        return network(np.concatenate([source[:, None], around], axis=1))[:, -1]
     visited = levels(schedule, len(noise))
     current = noise[0]
-    around = source[:, None][:, :0] if neighbors is None else neighbors  # (B,2r,H,W)
     for step, (high, low) in enumerate(zip(visited, visited[1:], strict=False)):
         pair = np.stack([source, current], axis=1)
         estimate = network(np.concatenate([pair, around], axis=1))[:, -1]  # (B,H,W)

@@ -69,8 +69,8 @@ def test_the_prepared_network_is_the_trained_one():
 
 def test_the_graph_is_the_network():
     onnxruntime = pytest.importorskip("onnxruntime")
-    from MambaSynthLib.methods.cravim import graph
     from MambaSynthLib.backends.onnx_backend import declared_weights
+    from MambaSynthLib.methods.cravim import graph
 
     network, batch = trained(), images()
     model = graph.build(SIZES)

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from MambaSynthTraining.data.heads_set import BrainMask, Entry
 
 
+SKULLS = 0.75  # share of the phantoms that keep theirs
+
+
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "heads",
@@ -46,7 +49,8 @@ def run(options: argparse.Namespace) -> int:
     if options.labels:
         entries += _phantoms(options, known)
     write_list(options.out, entries, options.leave_out)
-    print(f"{options.out}: {len(entries)} heads, left out: {', '.join(options.leave_out) or 'none'}")
+    left_out = ", ".join(options.leave_out) or "none"
+    print(f"{options.out}: {len(entries)} heads, left out: {left_out}")
     print(f"look at the pictures in {options.out}")
     return 0
 
@@ -87,7 +91,8 @@ def _phantoms(options: argparse.Namespace, known: dict[str, Entry]) -> list[Entr
     from MambaSynthTraining.data.phantom_config import PhantomConfig
     from MambaSynthTraining.data.phantom_subjects import find
 
-    plans = find(options.labels, options.phantoms, options.seed, ("T1w", "T2w"), PhantomConfig(), 0.75)
+    contrasts, count = ("T1w", "T2w"), options.phantoms
+    plans = find(options.labels, count, options.seed, contrasts, PhantomConfig(), SKULLS)
     entries = []
     for plan in plans.subjects:
         if plan.id in known:

@@ -6,8 +6,8 @@
 | y_0    | ``target``| (B,1,h,w)    | target slice of the same place                              |
 | w      | ``weight``| (B,1,h,w)    | how much a pixel counts, 0 to 1                             |
 
-Of volumes with thin slices, k of them are averaged to one thicker slice, whose neighbors are k away,
-so that a network meets slices of 1 to 5 mm whatever its data are.
+Of volumes with thin slices, k of them are averaged to one thicker slice, whose neighbors are k
+away, so that a network meets slices of 1 to 5 mm whatever its data are.
 """
 
 from __future__ import annotations
@@ -103,14 +103,12 @@ class Head:
     ) -> NDArray[np.float32]:
         """The mean of k slices around n, cut out; beyond the volume its border slice."""
         (top, left), (height, width) = window
-        rows, columns = stack.shape[1:]
         inside = slice(max(top, 0), top + height), slice(max(left, 0), left + width)
         chosen = np.clip(np.arange(n - (k - 1) // 2, n + k // 2 + 1), 0, len(stack) - 1)
         part = stack[chosen, inside[0], inside[1]].mean(axis=0, dtype=np.float32)
         found = np.full((height, width), empty, np.float32)
         r, c = max(-top, 0), max(-left, 0)
         found[r : r + part.shape[0], c : c + part.shape[1]] = part
-        assert rows and columns
         return found
 
     def _window(

@@ -1,14 +1,14 @@
 """A list of registered or registrable pairs of heads: one line a pair, tabs between the columns.
 
-| column              | meaning                                                                       |
-|---------------------|-------------------------------------------------------------------------------|
-| id, person          | of the pair, and whose it is: a person is left out as a whole                 |
-| share               | how often it is drawn, relative to the others                                 |
-| source, target      | the two volumes, relative to the folder of the data                           |
-| source_to_common,   | texts of ITK affine transforms that bring each volume to a third one; empty   |
-| target_to_common    | where both lie on one grid                                                    |
-| lesions             | labels of what the source need not show (tumors), which is learned less       |
-| license, citation   | for the card                                                                  |
+| column              | meaning                                                                  |
+|---------------------|--------------------------------------------------------------------------|
+| id, person          | of the pair, and whose it is: a person is left out as a whole            |
+| share               | how often it is drawn, relative to the others                            |
+| source, target      | the two volumes, relative to the folder of the data                      |
+| source_to_common,   | texts of ITK affine transforms that bring each volume to a third one;    |
+| target_to_common    | empty where both lie on one grid                                         |
+| lesions             | labels of what the source need not show (tumors); it is learned less     |
+| license, citation   | for the card                                                             |
 """
 
 from __future__ import annotations

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.atomic import telling, write_whole
-from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.image.preparation import EMPTY, prepare
 from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.io.atomic import telling, write_whole
+from MambaSynthLib.io.files import read_volume
+from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.data.head_registration import onto_source
 from MambaSynthTraining.data.heads_list import HeadPair
 from MambaSynthTraining.data.heads_picture import write_picture
@@ -52,7 +52,9 @@ class Entry:
     citation: str
 
 
-def make_pair(folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask | None) -> list[Entry]:
+def make_pair(
+    folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask | None
+) -> list[Entry]:
     """Write one pair, as it is and, where ``brain_mask`` is given, without skull.
 
     Raises FileError, VolumeError: a volume or transform cannot be used.
@@ -63,7 +65,10 @@ def make_pair(folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask | 
     entries = [_write(folder, pair, pair.id, source, target, lesions, brain_mask is not None)]
     if brain_mask is not None:
         mask = brain_mask(source)
-        bare = [v.with_array(np.where(mask, v.array, v.array.min()), v.name) for v in (source, target)]
+        bare = [
+            volume.with_array(np.where(mask, volume.array, volume.array.min()), volume.name)
+            for volume in (source, target)
+        ]
         entries.append(_write(folder, pair, f"{pair.id}-brain", *bare, lesions, False))
     return entries
 
@@ -72,7 +77,8 @@ def make_phantom(
     folder: Path, name: str, person: str, share: float, volumes: dict[str, Volume], whole: bool
 ) -> Entry:
     """Write one phantom, T1w and T2w."""
-    pair = HeadPair(name, person, share, "", "", "", "", "", "Apache-2.0", "Billot et al., SynthSeg")
+    made = ("Apache-2.0", "label maps of SynthSeg, Billot et al., Med Image Anal 2023")
+    pair = HeadPair(name, person, share, "", "", "", "", "", *made)
     return _write(folder, pair, name, volumes["T1w"], volumes["T2w"], None, whole)
 
 

@@ -24,6 +24,7 @@ from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.recipe import Recipe
 from MambaSynthTraining.record import SPENT, new_record, read_record, write_record
 from MambaSynthTraining.run_folder import RUN
+from MambaSynthTraining.runs import TrainedRun
 
 TERMINATED = 128 + 15  # exit code of a process that SIGTERM ended
 
@@ -41,9 +42,16 @@ class Hardware:
 
 
 def fit(
-    recipe: Recipe, recipe_file: Path, data: TrainingData, run: Path, hardware: Hardware
+    recipe: Recipe,
+    recipe_file: Path,
+    data: TrainingData,
+    run: Path,
+    hardware: Hardware,
+    start: TrainedRun | None = None,
 ) -> State:
     """Train, and leave checkpoints, logs and ``run.json`` in the folder ``run``.
+
+    A new run begins with the averaged weights of ``start``, if there is one.
 
     Raises
     ------
@@ -64,9 +72,12 @@ def fit(
             record = continued(run, record)
             if content["iteration"] == recipe.iterations:
                 return _finished(recipe, content)
+        elif start is not None:
+            record["start"] = start.about()
         if trainer.is_global_zero:
             write_record(run, record)
-        module = Training(recipe, data, content, hardware.gradient_checkpointing)
+        first = start.weights() if start is not None and content is None else None
+        module = Training(recipe, data, content, hardware.gradient_checkpointing, first)
         trainer.callbacks.append(Bookkeeping(run, record, module))  # type: ignore[attr-defined]
         _fit(trainer, module)
         return module.state
@@ -92,7 +103,8 @@ def continued(run: Path, record: dict[str, Any]) -> dict[str, Any]:
             f"{run / RUN}: the run in this folder has another {' and '.join(different)}; choose "
             "another folder for this recipe."
         )
-    return {**record, **{name: former[name] for name in SPENT}}
+    kept = [*SPENT, *(["start"] if "start" in former else [])]
+    return {**record, **{name: former[name] for name in kept}}
 
 
 def _trainer(recipe: Recipe, run: Path, hardware: Hardware, devices: int, nodes: int) -> pl.Trainer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,22 @@ class Training(pl.LightningModule):
         data: TrainingData,
         content: dict[str, Any] | None,
         gradient_checkpointing: bool = False,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.recipe, self.data, self.content = recipe, data, content
+        self.recipe, self.data, self.content, self.start = recipe, data, content, start
         self.gradient_checkpointing = gradient_checkpointing
 
     def configure_model(self) -> None:
         """Called on each process when its device is known."""
         self.state = State(self.recipe, self.trainer.strategy.root_device)
-        if self.content is not None:
+        if self.content is not None or self.start is not None:
             try:
-                self.state.load(self.content)
+                if self.content is not None:
+                    self.state.load(self.content)
+                elif self.start is not None:
+                    self.state.begin_with(self.start)
             except (KeyError, ValueError, RuntimeError) as error:
                 reason = str(error).partition("\n")[0]
                 raise FileError(

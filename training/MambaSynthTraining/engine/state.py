@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -71,6 +71,11 @@ class State:
         self.averaged.module.load_state_dict(content["averaged"])
         self.averaged.n_averaged.copy_(content["n_averaged"])
         self.iteration, self.best = content["iteration"], content["best"]
+
+    def begin_with(self, weights: Mapping[str, Tensor]) -> None:
+        """The exported network's first weights. Raises RuntimeError for those of another one."""
+        self.exported.load_state_dict(weights)
+        self.averaged.module.load_state_dict(weights)
 
     @contextmanager
     def as_exported(self) -> Iterator[TrainingMethod]:

@@ -16,12 +16,12 @@ from torch.optim import Optimizer
 
 from MambaSynthLib.methods.cravim.config import CRAViMConfig
 from MambaSynthLib.methods.cravim.skip_network import SkipCRAViM
+from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.cravim import head_losses
 from MambaSynthTraining.contrast.cravim.head_losses import HeadWeights
 from MambaSynthTraining.data.heads import HeadBatch
 from MambaSynthTraining.method import Phase, TrainingMethod
 from MambaSynthTraining.recipe import Optimization, Recipe, Stage
-from MambaSynthLib.model.settings import settings
 
 SOURCES = ("T1w", "T2w")
 

@@ -1,0 +1,87 @@
+"""``mambasynth score-heads``: models on whole heads and brains of people whom they never saw."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MambaSynthLib.errors import RequestError
+
+if TYPE_CHECKING:
+    from MambaSynthLib.engine import Engine
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "score-heads",
+        help="score models on whole heads and brains that were left out",
+        description="Writes heads.csv, the volumes and a picture of each input. Candidates are "
+        "training runs, model packages, or folders of volumes made elsewhere.",
+    )
+    add = parser.add_argument
+    add("data", type=Path, metavar="DATA", help="the folder that the list's paths start from")
+    add("--list", type=Path, required=True, metavar="TSV")
+    add("--persons", nargs="+", required=True, metavar="PERSON")
+    add("--candidate", action="append", required=True, metavar="NAME=FOLDER",
+        help="a run of 'mambasynth train', a model package, or volumes ID-INPUT.nii.gz")  # fmt: skip
+    add("--brain-teacher", type=Path, metavar="ONNX", help="brainchop's mindgrab.onnx")
+    add("--source", choices=("T1w", "T2w"), default="T1w")
+    add("--out", type=Path, required=True, metavar="FOLDER")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from MambaSynthTraining.data.brain_teacher import brain_teacher
+    from MambaSynthTraining.data.heads_list import read_list
+    from MambaSynthTraining.evaluation.heads import CSV, inputs_of, score, write_rows
+
+    pairs = [pair for pair in read_list(options.list) if pair.person in options.persons]
+    if missing := set(options.persons) - {pair.person for pair in pairs}:
+        raise RequestError(f"{', '.join(sorted(missing))}: not in {options.list}; name others.")
+    teacher = brain_teacher(options.brain_teacher) if options.brain_teacher else None
+    candidates = dict(_candidate(text, options.out) for text in options.candidate)
+    rows = []
+    for pair in pairs:
+        for given in inputs_of(pair, options.data, options.source, teacher):
+            rows += score(given, candidates, options.source, options.out / "volumes")
+            write_rows(options.out / CSV, rows)
+            _picture(options.out, given, list(candidates))
+    for row in rows:
+        print("  ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
+    return 0
+
+
+def _candidate(text: str, out: Path) -> tuple[str, Engine | Path]:
+    """NAME=FOLDER -> the name and an engine, or the folder of volumes made elsewhere."""
+    from MambaSynthLib.engine import Engine
+    from MambaSynthLib.model.package import CARD, read_package
+    from MambaSynthTraining.export import draft
+    from MambaSynthTraining.run_folder import RUN
+
+    name, _, place = text.partition("=")
+    folder = Path(place)
+    if not place or not folder.is_dir():
+        raise RequestError(f"--candidate {text}: give NAME=FOLDER with a folder that is there.")
+    if (folder / CARD).exists():
+        return name, Engine(read_package(folder))
+    if (folder / RUN).exists():
+        import shutil
+
+        shutil.rmtree(out / "drafts" / name, ignore_errors=True)
+        return name, Engine(draft(folder, out / "drafts" / name))
+    return name, folder
+
+
+def _picture(out: Path, given: Any, names: list[str]) -> None:
+    from MambaSynthLib.io.files import read_volume
+    from MambaSynthTraining.evaluation.head_pictures import write_views
+
+    file = f"{given.id}-{given.input}.nii.gz"
+    made = {n: out / "volumes" / n / file for n in names}
+    images = {"source": given.source.array}
+    images |= {n: read_volume(path).array for n, path in made.items() if path.exists()}
+    images["acquired"] = given.acquired.array
+    region = next(iter(given.regions.values()))
+    title = f"{given.id}, {given.input}"
+    write_views(out / file.replace(".nii.gz", ".png"), title, images, given.source.spacing, region)

@@ -1,0 +1,180 @@
+"""What the model card of a ``cravim-heads`` run says, besides what every card says.
+
+Its scores are of twins that were trained in the same way without the people they are scored on: a
+network that has seen everybody whose data there are can be scored on nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.errors import RequestError
+from MambaSynthLib.model.package import ModelPackage
+from MambaSynthTraining.contrast.cravim.card import network_of
+from MambaSynthTraining.evaluation.heads import read_rows
+from MambaSynthTraining.runs import TrainedRun
+
+if TYPE_CHECKING:
+    from MambaSynthTraining.export import Description
+
+MEASURES = ("psnr", "ssim", "nmi", "r", "detail", "jitter", "air", "seconds")
+DIGITS = {"psnr": 2, "ssim": 3, "nmi": 3, "r": 3, "detail": 2, "jitter": 2, "air": 4, "seconds": 0}
+LIMITS = (
+    "Trained on very few people, most of them with multiple sclerosis, for a short time. Lesions "
+    "that the source does not show do not appear. Anatomy can be missing, invented or of the wrong "
+    "brightness. Adult heads without contrast agent."
+)
+INTENDED_USE = (
+    "Research on image synthesis and software testing. Not for diagnosis: every synthetic image "
+    "must be read beside the acquired one and stay marked as synthetic."
+)
+EXPLAINED = """\
+Each volume is fitted to the acquired one by one linear map before it is scored, in the region that
+the table names; PSNR against the 99.9 percentile there, SSIM of axial slices averaged inside, NMI
+(1 to 2), Pearson's r. *detail*: energy finer than a Gaussian of one pixel, over the acquired
+volume's. *jitter*: the same for the brightness jumps between slices. *air*: share of voxels outside
+the head above a tenth of the range. *seconds* on two shared cores."""
+
+
+def parts(run: TrainedRun, description: Description) -> dict[str, Any]:
+    """The card's entries of this method."""
+    recipe, (source, target) = run.record["recipe"], run.contrasts
+    return {
+        "method": "cravim",
+        "license": "CC-BY-SA-4.0",  # the strictest of the images that the weights come from
+        "source_contrasts": [source],
+        "target_contrasts": [target],
+        "network": network_of(run),
+        "grid": recipe["grid"],
+        "intensity": recipe["intensity"],
+        # one call without noise: the schedule has a single step
+        "sampling": {
+            "timesteps": 1, "beta_min": 0.1, "beta_max": 20.0, "default_steps": 1,
+            "default_samples": 1,
+        },
+        "intended_use": INTENDED_USE,
+        "limits": description.limits or LIMITS,
+    }  # fmt: skip
+
+
+def scores(run: TrainedRun, rehearsal: ModelPackage, folders: Sequence[Path]) -> list[Any]:
+    """One entry of the card for each head, input and region, from folders of ``score-heads``.
+
+    Raises
+    ------
+    RequestError: there are none.
+    FileError: a folder holds no such scores.
+    """
+    rows = [row for folder in folders for row in read_rows(folder)]
+    if not rows:
+        raise RequestError(
+            f"{run.folder}: has no scores; run 'mambasynth score-heads' on twins that were trained "
+            "without the people of the list, and name its folders with --scores."
+        )
+    entries: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        what = f"{row['head']}, given {row['input']}, scored in the {row['region']}"
+        entry = entries.setdefault(
+            what, {"data": what, "command": "mambasynth score-heads", "rows": []}
+        )
+        entry["rows"].append({"name": row["candidate"], **{name: row[name] for name in MEASURES}})
+    return list(entries.values())
+
+
+def parity(run: TrainedRun, package: ModelPackage) -> dict[str, float]:
+    """How much the exported network's result differs from the trained one's, range -1..1."""
+    import torch
+
+    from MambaSynthLib.backends.torch_backend import load_network
+    from MambaSynthLib.methods.cravim.network import build
+
+    network = build(network_of(run))
+    network.load_state_dict(run.weights())
+    network.eval()
+    generator = torch.Generator().manual_seed(0)
+    seen = 1 + 2 * network.config.neighbors
+    images = torch.rand((2, seen, 64, 48), generator=generator) * 2 - 1
+    with torch.inference_mode():
+        trained = network(images).numpy()
+    difference = np.abs(load_network(package, "cpu")(images.numpy()) - trained)
+    return {
+        "largest_difference": float(difference.max()),
+        "mean_difference": float(difference.mean()),
+    }
+
+
+def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
+    """What the model is, what it was trained on, every measured number. Markdown."""
+    count = sum(array.size for array in weights.values() if array.dtype.kind == "f")
+    network, training = card["network"], card["training"]
+    attribution = "\n".join(f"* {line}" for line in card["attribution"])
+    tables = "\n\n".join(_table(entry) for entry in card["scores"])
+    return f"""# {card["title"]}
+
+**SYNTHETIC IMAGES - NOT FOR DIAGNOSIS.** {card["intended_use"]}
+
+| | |
+|---|---|
+| model | `{card["id"]}` {card["version"]} |
+| method | CRAViM (Zhang & Jiang, MICCAI 2025), our variant with skip connections and without \
+noise: ngf {network["ngf"]}, {network["n_blocks"]} residual blocks, {network["n_attentions"]} \
+attention maps, {network["neighbors"]} neighboring slice on either side; {count:,} values |
+| direction | {card["source_contrasts"][0]} -> {card["target_contrasts"][0]}, axial slices, whole \
+heads and brains |
+| license | {card["license"]} |
+
+## Trained on
+
+{card["trained_on"]}
+
+{_training(training)}
+
+{attribution}
+
+## Measured on people who were left out
+
+The candidate that has this package's name is a twin of it, trained in the same way without the
+people of the tables; these weights themselves have seen them.
+
+{tables}
+
+{EXPLAINED}
+
+## Limits
+
+{card["limits"]}
+"""
+
+
+def _training(training: dict[str, Any]) -> str:
+    stages = " + ".join(str(stage["iterations"]) for stage in training["recipe"]["stages"])
+    start = training.get("start")
+    text = (
+        f"{stages} iterations, the last with frozen statistics, in {training['minutes']:.0f} "
+        f"minutes, {training['cpu_minutes']:.0f} of processor time ({training['machine']}), seed "
+        f"{training['recipe']['seed']}, recipe `{training['recipe_file']}`, which `model.json` "
+        "repeats; the averaged weights in float16."
+    )
+    if start:
+        text += (
+            f" They began with those of a twin of {start['iterations']} iterations "
+            f"({start['minutes']:.0f} minutes)."
+        )
+    return text
+
+
+def _table(entry: dict[str, Any]) -> str:
+    lines = [
+        f"**{entry['data']}** (`{entry['command']}`)", "",
+        "| | PSNR [dB] | SSIM | NMI | r | detail | jitter | air | seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in entry["rows"]:
+        cells = " | ".join(f"{row[name]:.{DIGITS[name]}f}" for name in MEASURES)
+        lines.append(f"| {row['name']} | {cells} |")
+    return "\n".join(lines)

@@ -1,0 +1,122 @@
+"""Scores of people who were left out: whole heads, their brains, and the brains alone.
+
+    pair of the list --onto the source's grid--> source, acquired --Engine--> synthetic --> measures
+
+A whole head is given twice, as it is and without its skull. What is given as it is, is scored in the
+head and in the brain. The trivial rival is the source itself, under the best linear map.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.engine import Engine
+from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.image.head import air_around
+from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.io.files import read_volume, write_volume
+from MambaSynthTraining.data.head_registration import onto_source
+from MambaSynthTraining.data.heads_list import HeadPair
+from MambaSynthTraining.data.orientation import oriented
+from MambaSynthTraining.evaluation.head_measures import head_scores, share_in_air
+
+Mask = NDArray[np.bool_]
+CSV = "heads.csv"
+COLUMNS = (
+    "head", "input", "region", "candidate", "psnr", "ssim", "nmi", "r", "detail", "jitter", "air",
+    "seconds",
+)  # fmt: skip
+TRIVIAL = "source, best linear map"
+CODES = "RAS"  # slices along the last axis
+
+
+@dataclass(frozen=True)
+class Given:
+    """One input: what is synthesized from, what it is compared with, and where."""
+
+    id: str
+    input: str  # whole or stripped
+    source: Volume
+    acquired: Volume
+    regions: dict[str, Mask]
+    air: Mask
+
+
+def inputs_of(
+    pair: HeadPair, data: Path, source: str, brain_mask: Callable[[Volume], Mask] | None
+) -> Iterator[Given]:
+    """The inputs that a pair of the list makes; ``source`` is T1w or T2w.
+
+    ``brain_mask`` is needed for pairs with a skull, which are those with transforms in the list.
+    Raises RequestError where it is missing.
+    """
+    t1 = read_volume(data / pair.source)
+    t2 = onto_source(t1, read_volume(data / pair.target), data, pair)
+    given, acquired = (oriented(v, CODES) for v in ((t1, t2) if source == "T1w" else (t2, t1)))
+    air = air_around(given)
+    if not pair.source_to_common:
+        yield Given(pair.id, "stripped", given, acquired, {"brain": ~air}, air)
+        return
+    if brain_mask is None:
+        raise RequestError(f"{pair.id}: has a skull; give --brain-teacher, to score its brain.")
+    brain = brain_mask(oriented(t1, CODES))
+    shown = acquired.array > 0  # where the acquired volume's own field of view ends
+    yield Given(
+        pair.id, "whole", given, acquired, {"head": ~air & shown, "brain": brain & shown}, air
+    )
+    bare = given.with_array(np.where(brain, given.array, given.array.min()), given.name)
+    yield Given(pair.id, "stripped", bare, acquired, {"brain": brain & shown}, ~brain)
+
+
+def score(
+    given: Given, candidates: Mapping[str, Engine | Path], source: str, volumes: Path
+) -> Iterator[dict[str, Any]]:
+    """One row for each candidate and region. A candidate that is a folder holds volumes made
+    elsewhere, named as those that this writes: ID-INPUT.nii.gz.
+    """
+    name = f"{given.id}-{given.input}.nii.gz"
+    write_volume(given.source, volumes / "source" / name, overwrite=True)
+    write_volume(given.acquired, volumes / "acquired" / name, overwrite=True)
+    rows: list[tuple[str, NDArray[np.float32], float]] = [(TRIVIAL, given.source.array, 0.0)]
+    for candidate, maker in candidates.items():
+        started = time.monotonic()
+        if isinstance(maker, Engine):
+            made = next(iter(maker.synthesize({source: given.source}).volumes.values()))
+            write_volume(made, volumes / candidate / name, overwrite=True)
+        else:
+            made = oriented(read_volume(maker / name), CODES)
+        rows.append((candidate, made.array, time.monotonic() - started))
+    for candidate, array, seconds in rows:
+        for region, mask in given.regions.items():
+            yield {
+                "head": given.id, "input": given.input, "region": region, "candidate": candidate,
+                **head_scores(array, given.acquired.array, mask),
+                "air": share_in_air(array, given.air), "seconds": seconds,
+            }  # fmt: skip
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """The table as it is stored."""
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a folder of ``score-heads``. Raises FileError where there are none."""
+    try:
+        with open(folder / CSV, newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        return [{k: v if k in COLUMNS[:4] else float(v) for k, v in row.items()} for row in rows]
+    except (OSError, ValueError, TypeError) as error:
+        raise FileError(f"{folder / CSV}: is no table of 'mambasynth score-heads'.") from error
