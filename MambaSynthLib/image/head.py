@@ -65,7 +65,9 @@ def _block_means(array: NDArray[np.float32], factors: list[int]) -> NDArray[np.f
         starts = np.arange(0, array.shape[axis], factor)
         sums = np.add.reduceat(array, starts, axis=axis)
         counts = np.diff(np.append(starts, array.shape[axis])).astype(np.float32)
-        array = sums / counts.reshape([-1 if a == axis else 1 for a in range(3)])
+        array = (sums / counts.reshape([-1 if a == axis else 1 for a in range(3)])).astype(
+            np.float32
+        )
     return array
 
 

@@ -74,10 +74,10 @@ def median_scaling(volume: Volume) -> Scaling:
     VolumeError: all voxels are (nearly) the same.
     """
     low, bright = _extent(volume.array, volume.name)
-    tissue = volume.array > low + 0.1 * (bright - low)
+    tissue: NDArray[np.bool_] = volume.array > low + 0.1 * (bright - low)
     turn = Reorientation.between(volume.affine, "LPS")
     middle = tuple(
-        _part(tissue.any(axis=tuple({0, 1, 2} - {axis})), share)
+        _part(np.asarray(tissue.any(axis=tuple({0, 1, 2} - {axis}))), share)
         for axis, share in zip(turn.order, _middle(turn), strict=True)
     )
     box = tuple(middle[turn.order.index(axis)] for axis in range(3))
@@ -164,9 +164,7 @@ def connected(passable: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[
     return found
 
 
-def connected_by_sweeps(
-    passable: NDArray[np.bool_], seeds: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def connected_by_sweeps(passable: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """``connected`` by sweeps along each axis, forth and back, until one adds nothing: three rounds
     for a head.
     """

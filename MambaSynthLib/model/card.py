@@ -118,7 +118,7 @@ class ContrastCard(ModelCard):
     @property
     def noisy(self) -> bool:
         """Whether the network has a noise channel, so that draws differ and steps refine."""
-        return self.network["input_channels"] > 1
+        return bool(self.network["input_channels"] > 1)
 
 
 @dataclass(frozen=True)

@@ -126,10 +126,11 @@ class TrainedRun:
         return content
 
 
-def open_run(folder: Path) -> TrainedRun:
-    """The finished run in ``folder``.
+def open_run(folder: Path, unfinished: bool = False) -> TrainedRun:
+    """The run in ``folder``.
 
-    Raises FileError when there is none, or when its last iteration is still to come.
+    Raises FileError when there is none, or when its last iteration is still to come and it may not
+    be ``unfinished``.
     """
     path = folder / RUN
     try:
@@ -143,7 +144,7 @@ def open_run(folder: Path) -> TrainedRun:
             f"{path}: is no record of a training run ({type(error).__name__}: {error}); name the "
             "folder that 'mambasynth train' wrote."
         ) from error
-    if not finished:
+    if not finished and not unfinished:
         raise FileError(
             f"{folder}: its training is not finished after {minutes:.1f} minutes; give the same "
             "'mambasynth train' again, it goes on."

@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> None:
     add("--list", type=Path, required=True, metavar="TSV")
     add("--persons", nargs="+", required=True, metavar="PERSON")
     add("--candidate", action="append", required=True, metavar="NAME=FOLDER",
-        help="a run of 'mambasynth train', a model package, or volumes ID-INPUT.nii.gz")  # fmt: skip
+        help="a run of 'train', a model package, or volumes ID-INPUT.nii.gz")  # fmt: skip
     add("--brain-teacher", type=Path, metavar="ONNX", help="brainchop's mindgrab.onnx")
     add("--source", choices=("T1w", "T2w"), default="T1w")
     add("--out", type=Path, required=True, metavar="FOLDER")
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         raise RequestError(f"{', '.join(sorted(missing))}: not in {options.list}; name others.")
     teacher = brain_teacher(options.brain_teacher) if options.brain_teacher else None
     candidates = dict(_candidate(text, options.out) for text in options.candidate)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for pair in pairs:
         for given in inputs_of(pair, options.data, options.source, teacher):
             rows += score(given, candidates, options.source, options.out / "volumes")

@@ -24,8 +24,8 @@ def add_parser(commands: Any) -> None:
     add("--labels", type=Path, metavar="FOLDER", help="label maps for the phantoms, with --pair")
     add("--cache", type=Path, metavar="FOLDER", help="for phantom slices (default: RUN)")
     add("--out", type=Path, required=True, metavar="RUN", help="folder of checkpoints and logs")
-    add("--start", type=Path, metavar="RUN", help="begin with the averaged weights of a finished "
-        "run of the same network")  # fmt: skip
+    add("--start", type=Path, metavar="RUN", help="begin with the averaged weights of another "
+        "run of the same network, as far as it has come")  # fmt: skip
     add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
     add("--devices", type=int, default=0, metavar="N", help="processes on each node")
     add("--nodes", type=int, default=0, metavar="N")
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         options.accelerator, options.devices, options.nodes, options.precision,
         options.gradient_checkpointing, sys.stderr.isatty(),
     )  # fmt: skip
-    start = open_run(options.start) if options.start else None
+    start = open_run(options.start, unfinished=True) if options.start else None
     state = fit(recipe, options.recipe, data, options.out, hardware, start)
     if is_first_process():
         print(f"{options.out}: {state.iteration} iterations done")

@@ -95,7 +95,7 @@ class Head:
         places = [n + (place - n) * k for place in places]
         layers = [self._slab(self.source, place, k, window, EMPTY) for place in places]
         layers.append(self._slab(self.target, n, k, window, EMPTY))
-        layers.append(self._slab(self.weight, n, k, window, 100) / 100)
+        layers.append(self._slab(self.weight, n, k, window, 100) / np.float32(100))
         return np.stack(layers), f"{self.entry.id}, slice {n} of {k * self.slice_mm:g} mm"
 
     def _slab(
@@ -111,9 +111,7 @@ class Head:
         found[r : r + part.shape[0], c : c + part.shape[1]] = part
         return found
 
-    def _window(
-        self, n: int, size: tuple[int, int], rng: np.random.Generator
-    ) -> NDArray[np.intp]:
+    def _window(self, n: int, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.intp]:
         """[[top, left], [height, width]] of a random crop that reaches little beyond the head."""
         holds = self.source[n] > EMPTY
         corner = []

@@ -65,11 +65,8 @@ def make_pair(
     entries = [_write(folder, pair, pair.id, source, target, lesions, brain_mask is not None)]
     if brain_mask is not None:
         mask = brain_mask(source)
-        bare = [
-            volume.with_array(np.where(mask, volume.array, volume.array.min()), volume.name)
-            for volume in (source, target)
-        ]
-        entries.append(_write(folder, pair, f"{pair.id}-brain", *bare, lesions, False))
+        a, b = (v.with_array(np.where(mask, v.array, v.array.min())) for v in (source, target))
+        entries.append(_write(folder, pair, f"{pair.id}-brain", a, b, lesions, False))
     return entries
 
 

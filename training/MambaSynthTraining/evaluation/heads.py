@@ -2,8 +2,8 @@
 
     pair of the list --onto the source's grid--> source, acquired --Engine--> synthetic --> measures
 
-A whole head is given twice, as it is and without its skull. What is given as it is, is scored in the
-head and in the brain. The trivial rival is the source itself, under the best linear map.
+A whole head is given twice, as it is, scored in the head and in the brain, and without its skull.
+The trivial rival is the source itself, under the best linear map.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ def score(
     elsewhere, named as those that this writes: ID-INPUT.nii.gz.
     """
     name = f"{given.id}-{given.input}.nii.gz"
+    for folder in ("source", "acquired", *candidates):
+        (volumes / folder).mkdir(parents=True, exist_ok=True)
     write_volume(given.source, volumes / "source" / name, overwrite=True)
     write_volume(given.acquired, volumes / "acquired" / name, overwrite=True)
     rows: list[tuple[str, NDArray[np.float32], float]] = [(TRIVIAL, given.source.array, 0.0)]
