@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from training.data.random_field import smooth_field
 
@@ -94,7 +93,7 @@ def head_around(
     rng: draws how uneven skull and scalp are; the same seed gives the same head.
     """
     voxel = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    places = _places(gray.shape, affine)
+    places = places_of(gray.shape, affine)
     painting = Painting(gray.shape, float(voxel.mean()))
     beyond = distance_beyond(gray + white > 0.5, voxel)
     table, marrow, scalp = (
@@ -137,6 +136,8 @@ def distance_beyond(brain: NDArray[np.bool_], voxel: NDArray[np.float64]) -> Fie
 
     Computed on voxels of about ``COARSE_MM`` and interpolated in between, which is much cheaper.
     """
+    from scipy import ndimage
+
     every = np.maximum(1, np.rint(COARSE_MM / voxel)).astype(int)
     step = every * voxel
     margin = int(np.ceil(CLOSING_MM / step.min())) + 1
@@ -153,7 +154,7 @@ def distance_beyond(brain: NDArray[np.bool_], voxel: NDArray[np.float64]) -> Fie
     return found
 
 
-def _places(shape: tuple[int, ...], affine: NDArray[np.float64]) -> Places:
+def places_of(shape: tuple[int, ...], affine: NDArray[np.float64]) -> Places:
     """Where each voxel lies, in mm: three arrays of ``shape``."""
     index = np.meshgrid(*map(np.arange, shape), indexing="ij", sparse=True)
     x, y, z = (

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from MambaSynthLib.io.files import write_volume
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("MambaSynthLib", "MambaSynth", "training", "Testing")
 FILES = sorted(
@@ -254,11 +256,10 @@ def test_help_loads_nothing_heavy(arguments):
     assert not loaded_after(COMMAND, *arguments) & set(HEAVY)
 
 
-@pytest.mark.parametrize(
-    "arguments", [["models", "list"], ["verify", "Testing/data/head/sub-19_T1w.nii.gz"]]
-)
-def test_listing_models_and_verifying_files_need_no_torch(arguments):
-    arguments = [str(ROOT / a) if "/" in a else a for a in arguments]
+@pytest.mark.parametrize("arguments", [["models", "list"], ["verify", "head_T1w.nii.gz"]])
+def test_listing_models_and_verifying_files_need_no_torch(arguments, head, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_volume(head, "head_T1w.nii.gz")
     without = "import sys; sys.modules['torch'] = None\n" + COMMAND
     assert "MambaSynthLib" in loaded_after(without, *arguments)
 
