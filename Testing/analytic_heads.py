@@ -11,9 +11,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.phantom.anatomy import Ellipsoid, Field, Painting, places_of
 from MambaSynthLib.phantom.head import computed_head
-from MambaSynthLib.volume import Volume
 
 EXTENT_MM = (176, 216, 180)
 BRAIN = Ellipsoid((0, -18, 10), (68, 86, 62))

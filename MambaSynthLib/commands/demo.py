@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _of_the_template(options: argparse.Namespace) -> int:
     """The template, for the eye; then the head computed around it, with scores."""
-    from MambaSynthLib import console
+    from MambaSynthLib.commands import console
     from MambaSynthLib.io.files import write_volume
     from MambaSynthLib.phantom.template import template_file, template_head
 
@@ -59,9 +59,9 @@ def _of_the_template(options: argparse.Namespace) -> int:
 
 def _of_a_person(options: argparse.Namespace) -> int:
     """A pair from a public data set, fetched where it is not here yet, with scores."""
-    from MambaSynthLib import console
+    from MambaSynthLib.commands import console
     from MambaSynthLib.install.public_pair import CITATION, PERSON, fetch_pair, pair_folder
-    from MambaSynthLib.registry import model_for
+    from MambaSynthLib.model.registry import model_for
 
     with console.slice_progress(f"fetching {PERSON}", "kB") as progress:
         files = fetch_pair(lambda here, whole: progress(here // 1000, whole // 1000))

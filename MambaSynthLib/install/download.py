@@ -118,9 +118,7 @@ def _complete(file: PinnedFile, part: Path, progress: Progress, silence_s: float
         raise _broken_off(file, have, "the server closed the connection")
 
 
-def _receive(
-    file: PinnedFile, response: Any, stream: Any, have: int, progress: Progress
-) -> int:
+def _receive(file: PinnedFile, response: Any, stream: Any, have: int, progress: Progress) -> int:
     """Append the answer to ``stream``; the bytes that are here then."""
     end = time.monotonic() + MOST_S
     while True:

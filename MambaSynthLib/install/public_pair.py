@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from MambaSynthLib.install.download import PinnedFile, Progress, fetch
-from MambaSynthLib.registry import user_models
+from MambaSynthLib.model.registry import user_models
 
 CITATION = (
     "Lesjak Z, Pernus F, Likar B, Spiclin Z. A Novel Public MR Image Dataset of Multiple Sclerosis "

@@ -14,13 +14,14 @@ the center of MNI space, where the brain is expected to lie.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.random_field import smooth_field
+from MambaSynthLib.phantom.random_field import smooth_field
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 Places = tuple[Field, Field, Field]
 
 CLOSING_MM = 14.0  # half the width of a fissure that the skull does not enter

@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.volume import Volume, spacing
+from MambaSynthLib.image.volume import Volume, spacing
 from MambaSynthLib.phantom.anatomy import Field, head_around
-from training.data.random_field import smooth_field
-from training.data.signal_equations import Protocol, mprage, spin_echo
-from training.data.tissues import INDEX, TISSUES, mean_properties
+from MambaSynthLib.phantom.random_field import smooth_field
+from MambaSynthLib.phantom.signal_equations import Protocol, mprage, spin_echo
+from MambaSynthLib.phantom.tissues import INDEX, TISSUES, mean_properties
 
 FIELD_TESLA = 3.0
 PROTOCOLS = {
@@ -69,4 +69,5 @@ def _signal(protocol: Protocol, fractions: dict[str, Field], content: Field) -> 
 def _rician(signal: Field, sigma: float, rng: np.random.Generator) -> Field:
     real = signal + np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
-    return np.hypot(real, imaginary)
+    noisy: Field = np.hypot(real, imaginary)
+    return noisy

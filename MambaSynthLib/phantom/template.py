@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.phantom.head import computed_head
-from MambaSynthLib.volume import Volume
 
 NILEARN = "0.14.1"
 INSTALL = f"pip install --no-deps nilearn=={NILEARN}"
@@ -61,5 +61,6 @@ def template_head() -> dict[str, Volume]:
     """
     gray, white = (read_volume(template_file(which)) for which in ("gm", "wm"))
     affine = gray.affine @ np.diag([1, 1, EVERY, 1])
-    maps = (np.ascontiguousarray(map_.array[:, :, ::EVERY]) / FULL for map_ in (gray, white))
-    return computed_head(*maps, affine)
+    return computed_head(
+        gray.array[:, :, ::EVERY] / FULL, white.array[:, :, ::EVERY] / FULL, affine
+    )

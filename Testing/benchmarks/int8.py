@@ -31,10 +31,10 @@ from skimage.metrics import structural_similarity
 
 from MambaSynthLib.backends import onnx_backend
 from MambaSynthLib.backends.onnx_backend import declared_weights
+from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.methods.cravim import graph
-from MambaSynthLib.package import ModelPackage, read_package, shipped_models
+from MambaSynthLib.model.package import ModelPackage, read_package, shipped_models
 from MambaSynthLib.phantom.template import template_head
-from MambaSynthLib.preparation import prepare
 from Testing.benchmarks.race import Row, arguments, race, report
 
 MODEL = "cravim-t1w-t2w-compact"
@@ -103,9 +103,7 @@ def quantized(package: ModelPackage, calibration: Images, folder: Path) -> dict[
 def stacks(package: ModelPackage) -> tuple[Images, Images]:
     """(N,H,W) the demo's computed head and its T2w target on the model's grid, in [-1,1]."""
     card, head = package.card, template_head()
-    source, target = (
-        prepare(head[c], card.grid, card.intensity).stack() for c in ("T1w", "T2w")
-    )
+    source, target = (prepare(head[c], card.grid, card.intensity).stack() for c in ("T1w", "T2w"))
     return source, target
 
 

@@ -12,10 +12,10 @@ import time
 import numpy as np
 
 from MambaSynthLib.engine import Engine
-from MambaSynthLib.evaluation import evaluate
 from MambaSynthLib.methods.cravim.inference import PRECISIONS
-from MambaSynthLib.package import read_package, shipped_models
+from MambaSynthLib.model.package import read_package, shipped_models
 from MambaSynthLib.phantom.template import template_head
+from MambaSynthLib.report.evaluation import evaluate
 from Testing.benchmarks.race import Row, arguments, report
 
 MODEL = "cravim-t1w-t2w-compact"

@@ -15,12 +15,12 @@ import time
 import numpy as np
 
 from MambaSynthLib.engine import Engine
-from MambaSynthLib.evaluation import evaluate
-from MambaSynthLib.io.files import read_volume
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.install.public_pair import PAIR, pair_file
-from MambaSynthLib.package import read_package, shipped_models
+from MambaSynthLib.io.files import read_volume
+from MambaSynthLib.model.package import read_package, shipped_models
 from MambaSynthLib.phantom.template import template_head
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.report.evaluation import evaluate
 from Testing.benchmarks.race import Row, arguments, report
 
 MODEL = "cravim-t1w-t2w-compact"

@@ -5,7 +5,6 @@ import sys
 import pytest
 from panel import MODULE, ROOT, head, run_python, sample_file
 
-
 # ------------------------------------------------------------------------------------- import
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from MambaSynthLib.backends import torch_backend
+from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.methods.cravim import inference, network
 from MambaSynthLib.methods.cravim.inference import GPU_STEPS, Steps
-from MambaSynthLib.package import read_package, shipped_models
-from MambaSynthLib.preparation import prepare
+from MambaSynthLib.model.package import read_package, shipped_models
 from Testing.analytic_heads import analytic_head
 
 CLOSE = 1e-4
@@ -99,7 +99,7 @@ def test_short_operands_change_little_and_norms_and_scan_stay_float32(
         scanned.append(u.dtype)
         return scan(u, *others)
 
-    from MambaSynthLib.layers import evss_inference
+    from MambaSynthLib.methods.cravim import evss_inference
 
     scan = evss_inference.selective_scan
     monkeypatch.setattr(evss_inference, "selective_scan", watched)

@@ -8,10 +8,10 @@ import torch
 
 from MambaSynthLib.backends import torch_backend
 from MambaSynthLib.engine import Engine
+from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.layers import selective_scan as scans
 from MambaSynthLib.layers.selective_scan import selective_scan, selective_scan_sequential
-from MambaSynthLib.package import read_package, shipped_models
-from MambaSynthLib.preparation import prepare
+from MambaSynthLib.model.package import read_package, shipped_models
 from Testing.analytic_heads import analytic_head
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

@@ -2,15 +2,15 @@
 
 Behaves as Modules/Scripted/SampleData/SampleData.py of Slicer/Slicer at commit 01c2def0e79b:
 
-| there                      | what it does, and is done here                                      |
-|----------------------------|---------------------------------------------------------------------|
-| l. 516 registerBuiltIn...  | MRHead is MR-head.nrrd, a volume, at a GitHub address, with SHA256   |
-| l. 646 downloadFromSource  | three attempts; a download that fails is logged, never raised        |
-| l. 725                     | nothing loaded: the *paths* of the files, and none of those: ``[]``  |
-| l. 786 downloadSamples     | ``[]`` for an unknown name, else what downloadFromSource returned    |
-| l. 858 downloadFile        | a cached file of the right checksum is not asked for again; a wrong  |
-|                            | one is fetched anew; a wrong download is removed, its path returned  |
-| l. 915 loadNode            | the node loses its storage node, as the file is in a cache           |
+| there                      | what it does, and is done here                                    |
+|----------------------------|--------------------------------------------------------------------|
+| l. 516 registerBuiltIn...  | MRHead is MR-head.nrrd, a volume, at a GitHub address, with SHA256 |
+| l. 646 downloadFromSource  | three attempts; a download that fails is logged, never raised      |
+| l. 725                     | nothing loaded: the *paths* of the files, and none of those: ``[]``|
+| l. 786 downloadSamples     | ``[]`` for an unknown name, else what downloadFromSource returned  |
+| l. 858 downloadFile        | a cached file of the right checksum is not asked for again; a wrong|
+|                            | one is fetched anew; a wrong download is removed, its path returned|
+| l. 915 loadNode            | the node loses its storage node, as the file is in a cache         |
 
 Only the address and the checksum are others: tests must not depend on the network, so the head is
 what ``serve`` was given, and until then the server does not answer.
@@ -36,7 +36,7 @@ SOURCES: dict[str, types.SimpleNamespace] = {}
 
 
 def serve(file: Path | None) -> types.SimpleNamespace:
-    """Let Slicer's server hold ``file`` as MRHead; None takes it off the net. The cache is empty."""
+    """Let Slicer's server hold ``file`` as MRHead, or be off the net; the cache is emptied."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest() if file else "0" * 64
     SOURCES["MRHead"] = types.SimpleNamespace(
         uri=file.as_uri() if file else UNREACHABLE,
