@@ -69,9 +69,9 @@ def write_report(
     """Write one PNG that shows a synthesis; an existing file is replaced.
 
     ``reference`` is the acquired or computed target, where there is one; it adds its own column
-    and that of the absolute difference, taken after each image is scaled by its own display window because
-    MR units are arbitrary. ``contrasts`` are the names of source and target contrast; ``title``
-    and the lines of ``caption`` are wrapped. Equal inputs give equal bytes.
+    and that of the absolute difference, taken after each image is scaled by its own display
+    window because MR units are arbitrary. ``contrasts`` are the names of source and target
+    contrast; ``title`` and the lines of ``caption`` are wrapped. Equal inputs give equal bytes.
 
     Raises
     ------

@@ -24,7 +24,7 @@ SILENCE_S = 0.3
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT as /file, in the manner that a test sets."""
+    """Serves CONTENT as /file, in the manner that a test sets; ``by_path`` holds further files."""
 
     daemon_threads = True
     content = CONTENT
@@ -34,6 +34,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.ranges: list[str | None] = []
+        self.by_path: dict[str, bytes] = {}
         self.address = f"http://127.0.0.1:{self.server_port}/file"
 
     def pinned(self, address: str | None = None) -> PinnedFile:
@@ -58,7 +59,7 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
 
     def answer_good(self, wanted: str | None) -> None:
-        content, start = self.server.content, 0
+        content, start = self.server.by_path.get(self.path, self.server.content), 0
         if wanted:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             span = f"bytes {start}-{len(content) - 1}/{len(content)}"
