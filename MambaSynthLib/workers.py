@@ -15,7 +15,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from queue import SimpleQueue
 
-from MambaSynthLib.cohort import Outcome, Settings, Task, outcome_of
+from MambaSynthLib.cohort import Outcome, outcome_of
+from MambaSynthLib.existing import Settings
+from MambaSynthLib.tree import Task
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.package import read_package
 
