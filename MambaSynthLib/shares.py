@@ -2,15 +2,15 @@
 
     6000 files > array task 2 of 4: files 1501-3000 > process 1 of 2: files 1501-2250
 
-| launcher            | what it sets                                | source                          |
-|---------------------|---------------------------------------------|---------------------------------|
-| torchrun            | RANK, WORLD_SIZE, LOCAL_RANK                | torch/distributed/run.py        |
-| srun                | SLURM_STEP_ID, _STEP_NUM_TASKS, _PROCID     | Slurm src/common/env.c,         |
-|                     |                                             | setup_env, env_array_for_step   |
-| sbatch alone        | SLURM_NTASKS and _PROCID=0, but no step ID  | env_array_for_batch_job there   |
-| sbatch --array      | SLURM_ARRAY_TASK_ID, _MIN, _COUNT, _STEP    | src/slurmctld/job_mgr.c,        |
-|                     |                                             | _create_job_array               |
-| qsub -J             | PBS_ARRAY_INDEX, and no count               | PBS Professional User's Guide   |
+| launcher       | what it sets                               | source                        |
+|----------------|--------------------------------------------|-------------------------------|
+| torchrun       | RANK, WORLD_SIZE, LOCAL_RANK               | torch/distributed/run.py      |
+| srun           | SLURM_STEP_ID, _STEP_NUM_TASKS, _PROCID    | Slurm src/common/env.c,       |
+|                |                                            | setup_env, env_array_for_step |
+| sbatch alone   | SLURM_NTASKS and _PROCID=0, but no step ID | env_array_for_batch_job there |
+| sbatch --array | SLURM_ARRAY_TASK_ID, _MIN, _COUNT, _STEP   | src/slurmctld/job_mgr.c,      |
+|                |                                            | _create_job_array             |
+| qsub -J        | PBS_ARRAY_INDEX, and no count              | PBS Professional User's Guide |
 
 The script of a batch job runs once, however many tasks the job asks for: its SLURM_PROCID is no
 rank, and one process does all files. The step of an array is 1 unless ``:STEP`` was written, so a

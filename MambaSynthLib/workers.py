@@ -16,10 +16,10 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from MambaSynthLib.cohort import Outcome, outcome_of
-from MambaSynthLib.existing import Settings
-from MambaSynthLib.tree import Task
 from MambaSynthLib.engine import Engine
+from MambaSynthLib.existing import Settings
 from MambaSynthLib.package import read_package
+from MambaSynthLib.tree import Task
 
 THREADS = "OMP_NUM_THREADS"
 

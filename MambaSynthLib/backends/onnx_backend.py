@@ -12,9 +12,9 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import count
 from importlib import metadata
 from importlib.util import find_spec
+from itertools import count
 from typing import Any
 
 import numpy as np

@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
     where.add_argument("-o", "--output", type=Path, metavar="OUT_DIR",
         help="finished outputs that are there already are kept")  # fmt: skip
     where.add_argument("--status", type=Path, metavar="OUT_DIR",
-        help="compute nothing: say which outputs are missing, damaged or made otherwise")  # fmt: skip
+        help="only say which outputs are missing, damaged or made otherwise")  # fmt: skip
     add("--to", required=True, metavar="CONTRAST", help="target contrast, for example T2w")
     add("--from", dest="source", metavar="CONTRAST", help="source contrast, for example T1w")
     add("--glob", metavar="PATTERN",

@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", type=Path, metavar="FILE",
-        help="a volume, a DICOM file or folder, a .json sidecar, or a PNG or GIF report")  # fmt: skip
+        help="a volume, DICOM file or folder, .json sidecar, PNG or GIF report")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.set_defaults(run=run)
 

@@ -15,7 +15,7 @@ from MambaSynthLib.io.payload import shown
 from MambaSynthLib.provenance import MARK
 
 MOST_FILES = 20_000
-MARKED_BY = ["SyntheticData", "ImageType", "ImageComments"]
+READ = ["SOPClassUID", "SyntheticData", "ImageType", "ImageComments"]
 
 
 def holds_dicom(folder: Path) -> bool:
@@ -36,7 +36,8 @@ def read_dicom_mark(path: Path) -> str:
     for file in files:
         try:
             with warnings.catch_warnings(action="ignore"):
-                dataset = pydicom.dcmread(file, specific_tags=MARKED_BY, stop_before_pixels=True)
+                dataset = pydicom.dcmread(file, specific_tags=READ, stop_before_pixels=True)
+                dataset.SOPClassUID  # noqa: B018 - every image has one; bytes that are none lack it
                 mark = mark_in_dataset(dataset)
         except Exception as error:  # pydicom raises many kinds for damaged files
             raise FileError(

@@ -1,18 +1,18 @@
 """Environments as clusters give them to a process, copied from what the launchers set.
 
-| here              | set by, in                                                                     |
-|-------------------|--------------------------------------------------------------------------------|
-| ``batch``         | Slurm ``src/common/env.c``: env_array_for_batch_job sets SLURM_NTASKS of the   |
-|                   | job; slurmstepd runs the script as task 0, and setup_env sets no SLURM_STEP_ID,|
-|                   | as the batch step's is negative there                                          |
-| ``srun``          | the same file: env_array_for_step and setup_env                                |
-| ``interactive``   | salloc with use_interactive_step: ``--preserve-env`` keeps SLURM_NTASKS, and   |
-|                   | SLURM_STEP_ID is SLURM_INTERACTIVE_STEP of ``slurm.h``                         |
-| ``slurm_array``   | ``src/slurmctld/job_mgr.c``: _create_job_array; the step is what stands after  |
-|                   | ``:``, else 1                                                                  |
-| ``torchrun``      | ``torch/distributed/elastic/agent/server/local_elastic_agent.py``: the worker  |
-|                   | environment in _start_workers                                                  |
-| ``pbs_array``     | PBS Professional User's Guide, "Environment Variables for Job Arrays"          |
+| here            | set by, in                                                                     |
+|-----------------|--------------------------------------------------------------------------------|
+| ``batch``       | Slurm ``src/common/env.c``: env_array_for_batch_job sets SLURM_NTASKS of the   |
+|                 | job; slurmstepd runs the script as task 0, setup_env sets no SLURM_STEP_ID,    |
+|                 | as the batch step's is negative there                                          |
+| ``srun``        | the same file: env_array_for_step and setup_env                                |
+| ``interactive`` | salloc with use_interactive_step: ``--preserve-env`` keeps SLURM_NTASKS, and   |
+|                 | SLURM_STEP_ID is SLURM_INTERACTIVE_STEP of ``slurm.h``                         |
+| ``slurm_array`` | ``src/slurmctld/job_mgr.c``: _create_job_array; the step is what stands after  |
+|                 | ``:``, else 1                                                                  |
+| ``torchrun``    | ``torch/distributed/elastic/agent/server/local_elastic_agent.py``: the worker  |
+|                 | environment in _start_workers                                                  |
+| ``pbs_array``   | PBS Professional User's Guide, "Environment Variables for Job Arrays"          |
 """
 
 from __future__ import annotations
