@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
-    from MambaSynthLib.cohort import Outcome
-    from MambaSynthLib.shares import Share
-    from MambaSynthLib.tree import Task
-    from MambaSynthLib.workers import Model
+    from MambaSynthLib.batch.shares import Share
+    from MambaSynthLib.batch.tree import Task
+    from MambaSynthLib.batch.volumes import Outcome
+    from MambaSynthLib.batch.workers import Model
 
 SUMMARY = "synthesis"
 EXIT_DONE, EXIT_SOME_UNDONE, EXIT_MISSING, EXIT_INTERRUPTED = 0, 2, 3, 130
@@ -67,11 +67,11 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do this process's share; 2 when a file was not done."""
-    from MambaSynthLib import console
-    from MambaSynthLib.cohort import UNDONE
-    from MambaSynthLib.shares import rank_of, share_of
-    from MambaSynthLib.summary import print_counts, write_summary
-    from MambaSynthLib.tree import describe_results, find_tasks
+    from MambaSynthLib.batch.shares import rank_of, share_of
+    from MambaSynthLib.batch.summary import print_counts, write_summary
+    from MambaSynthLib.batch.tree import describe_results, find_tasks
+    from MambaSynthLib.batch.volumes import UNDONE
+    from MambaSynthLib.commands import console
 
     if options.jobs < 1:
         raise RequestError(f"--jobs is {options.jobs}; give at least 1.")
@@ -108,12 +108,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _tell_status(options: argparse.Namespace) -> int:
     """Compare the whole tree, or the share asked for; 3 unless everything is finished."""
-    from MambaSynthLib import console
-    from MambaSynthLib.package import read_package
-    from MambaSynthLib.set_status import statuses
-    from MambaSynthLib.shares import share_of
-    from MambaSynthLib.summary import print_counts, print_unfinished
-    from MambaSynthLib.tree import find_tasks
+    from MambaSynthLib.batch.shares import share_of
+    from MambaSynthLib.batch.status import statuses
+    from MambaSynthLib.batch.summary import print_counts, print_unfinished
+    from MambaSynthLib.batch.tree import find_tasks
+    from MambaSynthLib.commands import console
+    from MambaSynthLib.model.package import read_package
 
     model, contrasts = _model(options)
     tasks = find_tasks(options.input, options.status, contrasts, options.glob)
@@ -139,11 +139,11 @@ def _summary_name(share: Share) -> str:
 
 def _model(options: argparse.Namespace) -> tuple[Model, tuple[str, str]]:
     """The model with checked settings, on the device asked for, and (source, target contrast)."""
-    from MambaSynthLib.diffusion import levels
+    from MambaSynthLib.batch.existing import Settings
+    from MambaSynthLib.batch.workers import Model
     from MambaSynthLib.engine import contrast_card
-    from MambaSynthLib.existing import Settings
-    from MambaSynthLib.registry import choose_model
-    from MambaSynthLib.workers import Model
+    from MambaSynthLib.methods.diffusion import levels
+    from MambaSynthLib.model.registry import choose_model
 
     package = choose_model(options.model, options.source, options.to)
     sampling = contrast_card(package).sampling
@@ -173,10 +173,10 @@ def _device(options: argparse.Namespace, local: int) -> str:
 
 
 def _outcomes(model: Model, tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
-    from MambaSynthLib.cohort import outcomes
+    from MambaSynthLib.batch.volumes import outcomes
+    from MambaSynthLib.batch.workers import outcomes_of_jobs
     from MambaSynthLib.engine import Engine
-    from MambaSynthLib.package import read_package
-    from MambaSynthLib.workers import outcomes_of_jobs
+    from MambaSynthLib.model.package import read_package
 
     if jobs > 1 and len(tasks) > 1:
         return outcomes_of_jobs(model, tasks, jobs)
@@ -188,8 +188,8 @@ def _with_progress(
     title: str, found: Iterator[Outcome], tasks: Sequence[Task]
 ) -> Iterator[Outcome]:
     """Pass outcomes on; a bar with time left, or a line per file where there is no terminal."""
-    from MambaSynthLib import console
-    from MambaSynthLib.cohort import UNDONE
+    from MambaSynthLib.batch.volumes import UNDONE
+    from MambaSynthLib.commands import console
 
     with console.slice_progress(title, "files") as progress:
         progress(0, len(tasks))

@@ -30,7 +30,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what is known of the file's origin."""
-    from MambaSynthLib import console
+    from MambaSynthLib.commands import console
     from MambaSynthLib.io.files import read_marks
     from MambaSynthLib.io.payload import printable
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pydicom.dataset import FileMetaDataset
 
-from MambaSynthLib.cine_report import Film
+from MambaSynthLib.report.film import Film
 from Testing.library.cli.command_line import called, refused
 
 
