@@ -62,6 +62,13 @@ def installedTorch() -> str | None:
         return None
 
 
+def torchIsUsable() -> bool:
+    from packaging.specifiers import SpecifierSet  # part of Slicer, which uses it for pip
+
+    version = installedTorch()
+    return version is not None and SpecifierSet(TORCH).contains(version, prereleases=True)
+
+
 def torchToInstall() -> str:
     return TORCH_FOR_WINDOWS if sys.platform == "win32" else TORCH
 
@@ -71,12 +78,10 @@ def ensureTorch() -> None:
 
     It is not replaced: its files may be in use, and the other extension may need it.
     """
-    from packaging.specifiers import SpecifierSet  # part of Slicer, which uses it for pip
-
+    if torchIsUsable():
+        return
     version = installedTorch()
     if version is not None:
-        if SpecifierSet(TORCH).contains(version, prereleases=True):
-            return
         message = _(
             "PyTorch {version} is installed, probably by another extension, but MambaSynth needs "
             "{wanted}: uninstall it in the module PyTorch Utils, restart Slicer and try again."

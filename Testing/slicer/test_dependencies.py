@@ -99,6 +99,16 @@ def test_another_version_of_torch_is_told_with_the_remedy_and_not_replaced(
     assert stand.torch.requests == []
 
 
+@pytest.mark.parametrize(("version", "asked"), [("2.2.2", False), (None, False), ("2.13.0", True)])
+def test_devices_are_asked_for_only_where_torch_is_usable(panel, installed, version, asked):
+    """The child process would import it to find out."""
+    with_torch(installed, version)
+    calls = []
+    installed.setattr(panel.logic, "askDevices", lambda: calls.append(1))
+    panel.ui.advancedSection.collapsed = False
+    assert bool(calls) == asked
+
+
 @pytest.mark.parametrize("version", ["2.10.0", "2.12.1+cu130", "2.13.0", "2.13.0a0+git123"])
 @pytest.mark.parametrize("system", ["linux", "win32"])
 def test_a_version_of_torch_that_fits_is_used_as_it_is(panel, stand, installed, version, system):

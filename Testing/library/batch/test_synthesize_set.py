@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from MambaSynthLib import engine as engine_module
-from MambaSynthLib.batch import volumes as cohort
-from MambaSynthLib.batch import workers
+from MambaSynthLib.batch import volumes, workers
 from MambaSynthLib.batch.existing import Settings
 from MambaSynthLib.batch.tree import Task, find_tasks, output_name
 from MambaSynthLib.batch.volumes import Outcome
@@ -278,7 +277,7 @@ def test_impossible_settings_are_refused_before_any_file(run, tmp_path, capsys):
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(run, tmp_path, monkeypatch):
-    honest, calls = cohort.outcome_of, []
+    honest, calls = volumes.outcome_of, []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -286,7 +285,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(run, tmp_path, monkeypa
             raise KeyboardInterrupt
         return honest(*arguments)
 
-    monkeypatch.setattr(cohort, "outcome_of", interrupted)
+    monkeypatch.setattr(volumes, "outcome_of", interrupted)
     code, _, err = run()
     assert code == 130 and "after 1 of 3 files" in err
     assert statuses(tmp_path / "out") == ["done"]
