@@ -26,7 +26,8 @@ from Testing.benchmarks.race import arguments, peak_memory, race, report
 from training.baselines.generators import ResNetGenerator
 from training.data.batches import Shard
 from training.data.slices import SliceBatch
-from training.engine.iteration import Machine, run_iteration
+from training.engine.iteration import run_iteration
+from training.engine.machine import Machine
 from training.engine.memory import recompute_activations
 from training.engine.state import State
 from training.recipe import Recipe, recipe_of

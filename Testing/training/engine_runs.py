@@ -25,7 +25,8 @@ from training.data.slices import SlicePairs
 from training.data.sources import ContrastData
 from training.engine.checkpoint import read_checkpoint
 from training.engine.fit import Hardware, fit
-from training.engine.iteration import Machine, run_iteration
+from training.engine.iteration import run_iteration
+from training.engine.machine import Machine
 from training.engine.logs import LOSSES
 from training.engine.state import State
 from training.recipe import Recipe, recipe_of

@@ -91,7 +91,7 @@ def shards(state, pairs, iteration):
 
 
 def machine():
-    from training.engine.iteration import Machine
+    from training.engine.machine import Machine
 
     return Machine()
 
