@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from training.method import Phase
+from MambaSynthTraining.method import Phase
 
 
 class SpoiledBackward(torch.autograd.Function):
