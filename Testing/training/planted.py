@@ -25,7 +25,7 @@ class SpoiledBackward(torch.autograd.Function):
 
 
 @contextmanager
-def spoiled_convolutions(kind: type[nn.Module], *dtypes: torch.dtype) -> Iterator[None]:
+def spoiled_layers(kind: type[nn.Module], *dtypes: torch.dtype) -> Iterator[None]:
     """The gradients of all layers of that kind are NaN in the dtypes, as those of a library whose
     kernel is wrong.
     """
@@ -41,7 +41,7 @@ def spoiled_convolutions(kind: type[nn.Module], *dtypes: torch.dtype) -> Iterato
 
 
 class ThreeLayers:
-    """A method of one phase; ``plant`` names a layer after which something is put."""
+    """A small method of one phase; ``plant`` names a layer after which something is put."""
 
     objectives, presets, exported, kind = ("all",), {}, "net", "contrast"
 
@@ -50,6 +50,13 @@ class ThreeLayers:
         layers = {name: nn.Conv2d(1, 1, 3, padding=1) for name in ("first", "second", "third")}
         self.networks = nn.ModuleDict({"net": nn.ModuleDict(layers)})
         self.plant, self.planted = plant, planted
+
+    @classmethod
+    def build(cls, recipe) -> ThreeLayers:
+        return cls()
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"net": torch.optim.Adam(self.networks.parameters(), 1e-3)}
 
     def begin(self, stage) -> None:
         self.stage = stage

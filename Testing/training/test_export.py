@@ -49,7 +49,8 @@ def place(tmp_path_factory):
 
 def export(place, out, *scores, run="run"):
     words = ["export", str(place / run), str(out), "--id", "tiny", "--title", "Tiny",
-             "--trained-on", "Nobody.", "--license", "CC-BY-4.0", "--attribution", "The generator of NumPy."]  # fmt: skip
+             "--trained-on", "Nobody.", "--license", "CC-BY-4.0",
+             "--attribution", "The generator of NumPy."]  # fmt: skip
     named = ["--scores", *(str(place / "scores" / name) for name in scores)] if scores else []
     return main([*words, *named])
 

@@ -19,8 +19,8 @@ def add_parser(commands: Any) -> None:
     add("--version", default="1.0.0")
     add("--title", required=True)
     add("--trained-on", required=True, help="the training data, for people")
-    add("--license", default="", metavar="SPDX", help="required: of the weights, e.g. Apache-2.0 or "
-        "CC-BY-SA-3.0; the training data may ask for one; NOASSERTION if you cannot say")  # fmt: skip
+    add("--license", default="", metavar="SPDX", help="required: of the weights, such as "
+        "Apache-2.0; the training data may ask for one; NOASSERTION: you cannot say")  # fmt: skip
     add("--attribution", action="append", default=[], help="whom the data ask to be named")
     add("--limits", default="", help="what the model cannot do: for a contrast in the place of "
         "the usual words, for a cine after them")  # fmt: skip

@@ -30,10 +30,11 @@ def add_parser(commands: Any) -> None:
     add("--iterations", type=int, default=0, metavar="N", help="altogether, the stages of the "
         "recipe in proportion (default: the recipe's)")  # fmt: skip
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
-        help="change a value of the recipe, e.g. optimization.ema=0.99 or stages.0.batch=2")  # fmt: skip
+        help="change a value of the recipe, e.g. stages.0.batch=2 or optimization.ema=0.99; it is "
+        "checked as the recipe is")  # fmt: skip
     add("--seed", type=int, metavar="N", help="default: the recipe's")
-    add("--precision", choices=("32", "bf16-mixed"), default="", help="default: the recipe's; on a "
-        "CPU bf16-mixed is used if its gradients are near float32's there")  # fmt: skip
+    add("--precision", choices=("32", "bf16-mixed"), default="", help="default: the recipe's; on "
+        "a CPU bf16-mixed is tested first, and float32 used where it fails")  # fmt: skip
     add("--gradient-checkpointing", action="store_true", help="less memory, a little slower")
     add("--threads", type=int, metavar="N", help="CPU threads of each process")
     add("--line-every", type=float, default=30.0, metavar="SECONDS", help="where stderr is no "

@@ -70,8 +70,9 @@ def fit(
                 return _finished(recipe, content)
         precision = Precision(hardware.precision or recipe.precision, record.pop(REASON, ""))
         module = Training(recipe, data, content, precision, hardware.gradient_checkpointing)
-        callbacks = [Bookkeeping(run, record, module), *_progress(module, hardware)]
-        trainer.callbacks += callbacks  # type: ignore[attr-defined]
+        trainer.callbacks.append(Bookkeeping(run, record, module))  # type: ignore[attr-defined]
+        if hardware.line_every and not hardware.progress:
+            trainer.callbacks.append(Lines(module, hardware.line_every))  # type: ignore[attr-defined]
         _fit(trainer, module)
         return module.state
 
@@ -99,12 +100,6 @@ def continued(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     return {**record, **{name: former[name] for name in (*SPENT, REASON) if name in former}}
 
 
-def _progress(module: Training, hardware: Hardware) -> list[pl.Callback]:
-    if hardware.progress:
-        return [RichProgressBar()]
-    return [Lines(module, hardware.line_every)] if hardware.line_every else []
-
-
 def _trainer(recipe: Recipe, run: Path, hardware: Hardware, devices: int, nodes: int) -> pl.Trainer:
     _quiet()
     return pl.Trainer(
@@ -115,6 +110,7 @@ def _trainer(recipe: Recipe, run: Path, hardware: Hardware, devices: int, nodes:
         plugins=plugins(),
         max_epochs=1,  # an epoch is the whole run; an iteration says which slices it needs
         deterministic=None if hardware.accelerator == "cpu" else "warn",
+        callbacks=[RichProgressBar()] if hardware.progress else [],
         enable_progress_bar=hardware.progress,
         enable_checkpointing=False,  # Bookkeeping writes ours, atomically
         enable_model_summary=False,

@@ -37,10 +37,10 @@ class Lines(pl.Callback):
         each = seconds / (state.iteration - self.first)
         losses = {k: float(share) * processes for k, share in self.training.terms.items()}
         rates = {k: o.param_groups[0]["lr"] for k, o in state.optimizers.items()}
+        left = span((total - state.iteration) * each)
         return (
             f"iteration {state.iteration} of {total}: {_listed(losses)}; learning rate "
-            f"{_listed(rates)}; {each:.2g} s an iteration, {span((total - state.iteration) * each)} "
-            "left"
+            f"{_listed(rates)}; {each:.2g} s an iteration, {left} left"
         )
 
 
