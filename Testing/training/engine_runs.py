@@ -26,8 +26,9 @@ from MambaSynthTraining.data.slices import SlicePairs
 from MambaSynthTraining.data.sources import ContrastData
 from MambaSynthTraining.engine.checkpoint import read_checkpoint
 from MambaSynthTraining.engine.fit import Hardware, fit
-from MambaSynthTraining.engine.iteration import Machine, run_iteration
+from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.logs import LOSSES
+from MambaSynthTraining.engine.machine import Machine
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.recipe import Recipe, recipe_of
 from MambaSynthTraining.run_folder import LAST
