@@ -17,7 +17,7 @@ from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError
 from MambaSynthLib.image.intensity import Scaling
 from MambaSynthLib.image.preparation import Preparation, prepare
-from MambaSynthLib.image.suitability import doubts
+from MambaSynthLib.image.suitability import doubts, taken_for
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
@@ -69,7 +69,8 @@ class Request:
 class Synthesis:
     """What ``Engine.synthesize`` returns: the volumes by contrast, and how they were made.
 
-    spread: the standard deviation over the noise draws in the target's units, with 2 or more.
+    spread: the standard deviation over the noise draws in the target's units, with 2 or more; its
+        record is ``provenance.of_spread()``.
     """
 
     volumes: dict[str, Volume]
@@ -165,7 +166,7 @@ class Engine:
             progress(done, len(wanted))
         return Synthesis(
             {target: source.with_array(mean, name)},
-            self._provenance(source, request, tuple(places) or self._network.places),
+            self._provenance(preparation, request, tuple(places) or self._network.places),
             None if deviation is None else source.with_array(deviation, f"{name} spread"),
         )
 
@@ -203,9 +204,10 @@ class Engine:
         return [self.method.synthesize(network, slices, n, schedule, around) for n in noise]
 
     def _provenance(
-        self, source: Volume, request: Request, places: tuple[Place, ...]
+        self, preparation: Preparation, request: Request, places: tuple[Place, ...]
     ) -> Provenance:
-        card = self.card
+        card, source = self.card, preparation.volume
+        taken = taken_for(source, ~preparation.empty) if card.intensity.rule == "median" else ()
         return Provenance(
             method=card.method,
             model_id=card.id,
@@ -223,7 +225,11 @@ class Engine:
             device=", ".join(place.device for place in places),
             precision=", ".join(place.precision for place in places),
             slices=request.slices,
-            warnings=(*self.warnings(source), *fallback_warnings(places, self.device)),
+            warnings=(
+                *self.warnings(source),
+                *taken,
+                *fallback_warnings(places, self.device),
+            ),
         )
 
 

@@ -9,13 +9,29 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 
+from MambaSynthLib.image.grid import Reorientation
 from MambaSynthLib.image.volume import Volume
 
 SUFFIXES = ("T1w", "T2w", "PDw", "FLAIR", "T2starw", "T1map", "T2map", "angio", "bold", "dwi",
             "asl", "ct", "pet")  # fmt: skip
 AIR_HU = (-1050.0, -950.0)  # of air in CT, whose scale is fixed
+LARGEST_BRAIN_CM2 = 225.0  # largest axial section from which on there is a skull around it
 CT_SHARE = 0.05  # of all voxels, from which on the air around a body is seen
+
+
+def taken_for(source: Volume, head: NDArray[np.bool_]) -> tuple[str, ...]:
+    """What a model of whole heads and brains took ``source`` for, by the size of what it shows.
+
+    ``head`` (I,J,K) is where it shows something. The largest axial section of a brain measures 145
+    to 207 cm2 in the volumes that were looked at, that of a head 231 to 283.
+    """
+    turn = Reorientation.between(source.affine, "LPS")
+    pixel = float(np.prod(source.spacing[list(turn.order)][1:]))
+    section = turn.view(head).sum(axis=(1, 2)).max() * pixel / 100
+    kind = "a whole head" if section > LARGEST_BRAIN_CM2 else "a brain without its skull"
+    return (f"input: taken for {kind}, {section:.0f} cm2 at its largest axial section",)
 
 
 def doubts(source: Volume, contrast: str) -> tuple[str, ...]:
