@@ -56,11 +56,8 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthTraining.engine.distributed import is_first_process
     from MambaSynthTraining.engine.fit import Hardware, fit
     from MambaSynthTraining.recipe import read_recipe
-<<<<<<< HEAD
     from MambaSynthTraining.runs import open_run
-=======
     from MambaSynthTraining.unused import unused_parts
->>>>>>> main
 
     if bool(options.data) == bool(options.pair):
         raise RequestError("train: name the data, either --data or --pair.")

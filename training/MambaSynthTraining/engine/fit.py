@@ -76,17 +76,13 @@ def fit(
             record = continued(run, record)
             if content["iteration"] == recipe.iterations:
                 return _finished(recipe, content)
-<<<<<<< HEAD
         elif start is not None:
             record["start"] = start.about()
-        if trainer.is_global_zero:
-            write_record(run, record)
         first = start.weights() if start is not None and content is None else None
-        module = Training(recipe, data, content, hardware.gradient_checkpointing, first)
-=======
         precision = Precision(hardware.precision or recipe.precision, record.pop(REASON, ""))
-        module = Training(recipe, data, content, precision, hardware.gradient_checkpointing)
->>>>>>> main
+        module = Training(
+            recipe, data, content, precision, hardware.gradient_checkpointing, first
+        )
         trainer.callbacks.append(Bookkeeping(run, record, module))  # type: ignore[attr-defined]
         if hardware.line_every and not hardware.progress:
             trainer.callbacks.append(Lines(module, hardware.line_every))  # type: ignore[attr-defined]
@@ -114,12 +110,8 @@ def continued(run: Path, record: dict[str, Any]) -> dict[str, Any]:
             f"{run / RUN}: the run in this folder has another {' and '.join(different)}; choose "
             "another folder for this recipe."
         )
-<<<<<<< HEAD
-    kept = [*SPENT, *(["start"] if "start" in former else [])]
+    kept = [name for name in (*SPENT, REASON, "start") if name in former]
     return {**record, **{name: former[name] for name in kept}}
-=======
-    return {**record, **{name: former[name] for name in (*SPENT, REASON) if name in former}}
->>>>>>> main
 
 
 def _trainer(recipe: Recipe, run: Path, hardware: Hardware, devices: int, nodes: int) -> pl.Trainer:

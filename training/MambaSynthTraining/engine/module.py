@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-import time
 from collections.abc import Mapping
-from pathlib import Path
-=======
->>>>>>> main
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from MambaSynthLib.commands.console import note
@@ -41,16 +37,7 @@ class Training(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-<<<<<<< HEAD
         self.recipe, self.data, self.content, self.start = recipe, data, content, start
-        self.gradient_checkpointing = gradient_checkpointing
-
-    def configure_model(self) -> None:
-        """Called on each process when its device is known."""
-        self.state = State(self.recipe, self.trainer.strategy.root_device)
-        if self.content is not None or self.start is not None:
-=======
-        self.recipe, self.data, self.content = recipe, data, content
         self.precision = precision
         self.gradient_checkpointing = gradient_checkpointing
 
@@ -63,8 +50,7 @@ class Training(pl.LightningModule):
         if self.precision.reason and self.trainer.is_global_zero:
             note(self.precision.reason)
         self.state = self._new_state(device)
-        if self.content is not None:
->>>>>>> main
+        if self.content is not None or self.start is not None:
             try:
                 if self.content is not None:
                     self.state.load(self.content)
