@@ -1,6 +1,6 @@
 """Where a head ends: the air around it, by its own brightness.
 
-    volume --means over about 2 mm--> bright --dilate--> --from the border--> outside --dilate-->
+    volume --means over some mm--> bright --dilate--> --from the border--> outside --dilate-->
 
 What is dark inside stays part of the head: ventricles, bone, and sinuses, too, whose air a network
 has to know. Gaps narrower than twice ``CLOSING_MM`` are closed, so that the outside does not leak
@@ -16,6 +16,7 @@ from MambaSynthLib.image.intensity import background, connected, connected_to_bo
 from MambaSynthLib.image.volume import Volume
 
 COARSE_MM = 2.0
+SMALL_MM = 3.0
 CLOSING_MM = 7.0
 THRESHOLD = 0.12  # of the median of the middle of the head
 NOISE_FACTOR = 1.6  # air up to so many times the brightness at the border is air
@@ -38,7 +39,7 @@ def air_around(volume: Volume) -> Mask:
 
 def _dark_around(volume: Volume) -> Mask:
     factors = [max(1, round(COARSE_MM / edge)) for edge in volume.spacing]
-    coarse = _block_means(volume.array, factors)
+    coarse = _smoothed(_block_means(volume.array, factors), volume.spacing * factors)
     scaling = median_scaling(volume)
     low = scaling.center - scaling.half_width
     median = scaling.half_width / 2  # above ``low``
@@ -50,7 +51,8 @@ def _dark_around(volume: Volume) -> Mask:
     padded = np.pad(bright, [(r + 1, r + 1) for r in radii])
     middle = np.zeros_like(padded)
     middle[tuple(slice(n // 3, n - n // 3) for n in padded.shape)] = True
-    head = connected(padded, middle)  # islands of noise are no head
+    brain = connected(padded, middle)  # islands of noise are no head,
+    head = connected(padded, dilated(brain, radii))  # but the scalp beyond the dark bone is
     outside = dilated(connected_to_border(~dilated(head, radii)), radii)
     bounds = zip(radii, padded.shape, strict=True)
     outside = outside[tuple(slice(r + 1, n - r - 1) for r, n in bounds)]
@@ -68,6 +70,15 @@ def _block_means(array: NDArray[np.float32], factors: list[int]) -> NDArray[np.f
         array = (sums / counts.reshape([-1 if a == axis else 1 for a in range(3)])).astype(
             np.float32
         )
+    return array
+
+
+def _smoothed(array: NDArray[np.float32], edges: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Means over three voxels along each axis whose voxels are small: noise is no maze then."""
+    for axis in np.flatnonzero(edges <= SMALL_MM):
+        wide = np.pad(array, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        moved = np.moveaxis(wide, axis, 0)
+        array = np.moveaxis((moved[:-2] + moved[1:-1] + moved[2:]) / np.float32(3), 0, axis)
     return array
 
 

@@ -80,9 +80,7 @@ def fit(
             record["start"] = start.about()
         first = start.weights() if start is not None and content is None else None
         precision = Precision(hardware.precision or recipe.precision, record.pop(REASON, ""))
-        module = Training(
-            recipe, data, content, precision, hardware.gradient_checkpointing, first
-        )
+        module = Training(recipe, data, content, precision, hardware.gradient_checkpointing, first)
         trainer.callbacks.append(Bookkeeping(run, record, module))  # type: ignore[attr-defined]
         if hardware.line_every and not hardware.progress:
             trainer.callbacks.append(Lines(module, hardware.line_every))  # type: ignore[attr-defined]

@@ -1,0 +1,259 @@
+"""Training on heads: what is drawn, what the losses forgive, and what becomes of a run."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from MambaSynthLib.engine import Engine
+from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.io.files import write_volume
+from MambaSynthTraining.contrast.cravim import head_losses
+from MambaSynthTraining.data.heads import prepared_data
+from MambaSynthTraining.data.heads_list import HeadPair, read_list
+from MambaSynthTraining.data.heads_set import make_pair, write_list
+from MambaSynthTraining.engine.fit import Hardware, fit
+from MambaSynthTraining.evaluation.head_measures import head_scores, share_in_air
+from MambaSynthTraining.evaluation.heads import TRIVIAL, inputs_of, read_rows, score, write_rows
+from MambaSynthTraining.export import Description, draft, export
+from MambaSynthTraining.recipe import recipe_of
+from MambaSynthTraining.runs import open_run
+from Testing.training.made_up_heads import INTENSITY, LAS, tissues
+
+RECIPE = {
+    "method": "cravim-heads",
+    "seed": 1,
+    "network": {
+        "ngf": 8, "n_blocks": 1, "n_attentions": 3, "input_channels": 1, "output_channels": 1,
+        "neighbors": 1, "skips": 1,
+    },
+    "optimization": {"learning_rates": {"generator": 3.0e-3}, "ema": 0.5},
+    "stages": [
+        {"iterations": 6, "batch": 2, "crop": [64, 64]},
+        {"iterations": 2, "batch": 2, "crop": [64, 64], "objective": "frozen"},
+    ],
+}  # fmt: skip
+COLUMNS = ("id", "person", "share", "source", "target", "source_to_common", "target_to_common",
+           "lesions", "license", "citation")  # fmt: skip
+
+
+def head(contrast, seed):
+    values = np.array(INTENSITY[contrast], np.float32)
+    return Volume(values[tissues(seed)], LAS, contrast)
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """(folder of the volumes, their list, the data set of two persons)."""
+    folder = tmp_path_factory.mktemp("heads")
+    lines = ["\t".join(COLUMNS)]
+    for n, person in enumerate(("anna", "bert")):
+        for contrast in ("T1w", "T2w"):
+            write_volume(head(contrast, n), folder / f"{person}_{contrast}.nii.gz")
+        row = (person, person, "1", f"{person}_T1w.nii.gz", f"{person}_T2w.nii.gz", "", "", "",
+               "CC0-1.0", "computed")  # fmt: skip
+        lines.append("\t".join(row))
+    (folder / "list.tsv").write_text("\n".join(lines) + "\n")
+    out = folder / "set"
+    entries = [e for p in read_list(folder / "list.tsv") for e in make_pair(out, folder, p, None)]
+    write_list(out, entries, ["bert"])
+    return folder, folder / "list.tsv", out
+
+
+@pytest.fixture(scope="module")
+def run(heads, tmp_path_factory):
+    """A finished run of eight iterations."""
+    out = tmp_path_factory.mktemp("run")
+    recipe = recipe_of(RECIPE)
+    path = out / "heads.yaml"
+    fit(recipe, path, prepared_data(heads[2], recipe), out / "run", Hardware("cpu"))
+    return out / "run"
+
+
+def test_a_list_without_a_column_is_refused(tmp_path):
+    path = tmp_path / "list.tsv"
+    path.write_text("id\tperson\nx\ty\n")
+    with pytest.raises(FileError, match="lacks share, source"):
+        read_list(path)
+
+
+def test_a_share_has_to_be_positive(tmp_path):
+    path = tmp_path / "list.tsv"
+    path.write_text("\t".join(COLUMNS) + "\n" + "\t".join(["x", "y", "0"] + ["z"] * 7) + "\n")
+    with pytest.raises(FileError, match="share of x is no positive number"):
+        read_list(path)
+
+
+def test_the_person_who_is_left_out_is_not_drawn(heads):
+    data = prepared_data(heads[2], recipe_of(RECIPE))
+    assert [h.entry.person for h in data.heads] == ["anna"]
+    assert [h.entry.person for h in data.left_out] == ["bert"]
+
+
+def test_to_leave_out_a_stranger_is_refused(heads):
+    with pytest.raises(FileError, match="carl: is no person of these heads"):
+        write_list(heads[2], [head.entry for head in prepared_data(
+            heads[2], recipe_of(RECIPE)).heads], ["carl"])  # fmt: skip
+
+
+def test_a_draw_is_a_function_of_seed_and_iteration(heads):
+    recipe = recipe_of(RECIPE)
+    data = prepared_data(heads[2], recipe)
+    first, again, other = (data.draw(recipe, n, 0, 1) for n in (3, 3, 4))
+    torch.testing.assert_close(first.batch, again.batch)
+    assert first.names == again.names and not torch.equal(first.batch.source, other.batch.source)
+    assert first.batch.source.shape == (2, 3, 64, 64) and first.batch.target.shape[1] == 1
+
+
+def test_source_and_target_of_a_draw_are_of_the_same_place(heads):
+    """The made-up fluid is the brightest tissue of T2w and nearly the darkest of T1w."""
+    recipe = recipe_of(RECIPE)
+    data = prepared_data(heads[2], recipe)
+    batch = torch.cat([torch.cat(data.draw(recipe, n, 0, 1).batch[:2], 1) for n in range(12)])
+    a, b = batch[:, 0], batch[:, -1]
+    fluid = b > -0.1
+    assert fluid.any() and a[fluid].mean() < a[(b > -0.9) & (b < -0.3)].mean()
+
+
+def test_augmentation_leaves_the_air_dark_and_the_target_clean(heads):
+    recipe = recipe_of(RECIPE | {"augmentation": {"gamma": 0.3, "bias": 0.2, "noise": 0.1}})
+    data = prepared_data(heads[2], recipe)
+    batch = data.draw(recipe, 0, 0, 1).batch
+    changed = batch.augmented(recipe, recipe.stages[0], torch.Generator().manual_seed(0))
+    torch.testing.assert_close(changed.target, batch.target)
+    assert (changed.source[batch.source <= -1] == -1).all()
+    assert not torch.equal(changed.source, batch.source)
+
+
+def test_a_shift_by_one_pixel_costs_nothing():
+    image = torch.rand((1, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    moved = image.roll((1, -1), (2, 3))
+    near = head_losses.nearest_target(image, moved)
+    assert head_losses.value_loss(image, near, torch.ones_like(image))[()] < 0.05
+    assert head_losses.value_loss(image, moved, torch.ones_like(image)) > 0.25
+
+
+def test_a_shift_by_three_pixels_is_an_error():
+    image = torch.rand((1, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    moved = image.roll((3, 3), (2, 3))
+    near = head_losses.nearest_target(image, moved)
+    assert head_losses.value_loss(image, near, torch.ones_like(image)) > 0.2
+
+
+@pytest.mark.parametrize("name", ["value", "gradient", "structure", "air"])
+def test_each_loss_is_zero_for_the_acquired_image_and_without_weight(name):
+    loss = getattr(head_losses, f"{name}_loss")
+    image = torch.rand((1, 1, 24, 24), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    other, ones = image.flip(2), torch.ones_like(image)
+    assert loss(image, image, ones) == pytest.approx(0, abs=1e-5)
+    assert loss(other, image, torch.zeros_like(image)) == 0
+    if name != "air":
+        assert loss(other, image, ones) > 0.1
+
+
+def test_light_in_air_costs_and_darkness_does_not():
+    air, ones = torch.full((1, 1, 8, 8), -1.0), torch.ones((1, 1, 8, 8))
+    assert head_losses.air_loss(air + 0.5, air, ones) == pytest.approx(0.5)
+    assert head_losses.air_loss(air, air + 0.5, ones) == 0
+
+
+def test_frozen_statistics_do_not_move(heads):
+    from MambaSynthTraining.engine.iteration import run_iteration
+    from MambaSynthTraining.engine.state import State
+
+    recipe = recipe_of(RECIPE)
+    data, state = prepared_data(heads[2], recipe), State(recipe)
+    mean = state.exported.conv1.norm.running_mean
+    before = mean.clone()
+    shard = data.draw(recipe, 7, 0, 1)
+    run_iteration(state.method, state.optimizers, [shard], recipe, 7)
+    assert torch.equal(mean, before)
+    run_iteration(state.method, state.optimizers, [shard], recipe, 0)
+    assert not torch.equal(mean, before)
+
+
+def test_a_run_learns_and_says_whom_it_left_out(run):
+    with open(run / "losses.csv", newline="") as stream:
+        values = [float(row["value"]) for row in csv.DictReader(stream)]
+    record = open_run(run).record
+    assert values and np.isfinite(values).all()
+    assert record["left_out"] == ["bert"] and record["heads"] == ["anna"]
+
+
+def test_a_run_can_begin_with_the_weights_of_another(run, heads, tmp_path):
+    recipe = recipe_of(RECIPE | {"optimization": {"learning_rates": {"generator": 0.0}}})
+    start = open_run(run)
+    fit(recipe, run / "x.yaml", prepared_data(heads[2], recipe), tmp_path / "on", Hardware("cpu"),
+        start)  # fmt: skip
+    ours, theirs = open_run(tmp_path / "on"), start.weights()
+    torch.testing.assert_close(ours.weights()["heads.weight"], theirs["heads.weight"])
+    assert ours.record["start"]["iterations"] == 8
+
+
+def test_a_run_becomes_a_package_by_its_scores_alone(run, heads, tmp_path):
+    description = Description("head", "1.0.0", "Heads", "computed", "CC0-1.0")
+    with pytest.raises(RequestError, match="has no scores"):
+        export(run, tmp_path / "head", description, [])
+    pair = read_list(heads[1])[1]
+    engine = Engine(draft(run, tmp_path / "draft"), device="cpu")
+    rows = [
+        row
+        for given in inputs_of(pair, heads[0], "T1w", None)
+        for row in score(given, {"twin": engine}, "T1w", tmp_path / "volumes")
+    ]
+    assert {row["candidate"] for row in rows} == {TRIVIAL, "twin"}
+    write_rows(tmp_path / "heads.csv", rows)
+    assert [row["psnr"] for row in read_rows(tmp_path)] == pytest.approx(
+        [row["psnr"] for row in rows], abs=1e-3
+    )
+    package = export(run, tmp_path / "head", description, [tmp_path])
+    assert package.card.network["skips"] == 1 and package.card.license == "CC-BY-SA-4.0"
+    assert "bert, given stripped" in (package.folder / "README.md").read_text()
+    made = Engine(package, device="cpu").synthesize({"T1w": head("T1w", 1)})
+    assert any("taken for" in warning for warning in made.provenance.warnings)
+    air = head("T1w", 1).array == 0
+    assert np.abs(made.volumes["T2w"].array[air]).max() == 0
+
+
+def test_a_head_with_a_skull_needs_the_brain_teacher(tmp_path, heads):
+    from dataclasses import replace
+
+    pair = read_list(heads[1])[0]
+    identity = tmp_path / "identity.txt"
+    identity.write_text(
+        "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
+        "Parameters: 1 0 0 0 1 0 0 0 1 0 0 0\nFixedParameters: 0 0 0\n"
+    )
+    whole = replace(pair, source_to_common=str(identity), target_to_common=str(identity))
+    with pytest.raises(RequestError, match="give --brain-teacher"):
+        list(inputs_of(whole, heads[0], "T1w", None))
+
+
+def test_the_acquired_volume_has_perfect_scores_whatever_its_unit():
+    acquired = np.random.default_rng(0).random((40, 40, 6)).astype(np.float32) + 1
+    region = np.ones(acquired.shape, bool)
+    found = head_scores(5 - 2 * acquired, acquired, region)
+    assert found["psnr"] > 50 and found["r"] == pytest.approx(1)
+    assert found["detail"] == pytest.approx(1, abs=0.02)
+
+
+def test_light_in_a_tenth_of_the_air_is_counted():
+    made = np.ones((10, 10, 10), np.float32)
+    air = np.zeros(made.shape, bool)
+    air[5:] = True
+    made[5:] = 0
+    made[5:, 0] = 0.5
+    assert share_in_air(made, air) == pytest.approx(0.1)
+
+
+def test_pairs_of_the_open_list_name_license_and_citation():
+    from pathlib import Path
+
+    path = Path(__file__).parents[3] / "training/recipes/heads/open-heads.tsv"
+    pairs = read_list(path)
+    assert all(isinstance(pair, HeadPair) and pair.license and pair.citation for pair in pairs)
+    assert not any("GPL" in pair.license or "NC" in pair.license for pair in pairs)
