@@ -163,6 +163,7 @@ def test_light_in_air_costs_and_darkness_does_not():
 
 def test_frozen_statistics_do_not_move(heads):
     from MambaSynthTraining.engine.iteration import run_iteration
+    from MambaSynthTraining.engine.machine import Machine
     from MambaSynthTraining.engine.state import State
 
     recipe = recipe_of(RECIPE)
@@ -170,9 +171,9 @@ def test_frozen_statistics_do_not_move(heads):
     mean = state.exported.conv1.norm.running_mean
     before = mean.clone()
     shard = data.draw(recipe, 7, 0, 1)
-    run_iteration(state.method, state.optimizers, [shard], recipe, 7)
+    run_iteration(state.method, state.optimizers, [shard], recipe, 7, Machine())
     assert torch.equal(mean, before)
-    run_iteration(state.method, state.optimizers, [shard], recipe, 0)
+    run_iteration(state.method, state.optimizers, [shard], recipe, 0, Machine())
     assert not torch.equal(mean, before)
 
 
@@ -219,7 +220,7 @@ def test_a_run_becomes_a_package_by_its_scores_alone(run, heads, tmp_path):
     assert np.abs(made.volumes["T2w"].array[air]).max() == 0
 
 
-def test_a_head_with_a_skull_needs_the_brain_teacher(tmp_path, heads):
+def test_a_head_with_a_skull_is_scored_as_a_brain_only_where_one_is_found(tmp_path, heads):
     from dataclasses import replace
 
     pair = read_list(heads[1])[0]
@@ -229,8 +230,12 @@ def test_a_head_with_a_skull_needs_the_brain_teacher(tmp_path, heads):
         "Parameters: 1 0 0 0 1 0 0 0 1 0 0 0\nFixedParameters: 0 0 0\n"
     )
     whole = replace(pair, source_to_common=str(identity), target_to_common=str(identity))
-    with pytest.raises(RequestError, match="give --brain-teacher"):
-        list(inputs_of(whole, heads[0], "T1w", None))
+    (alone,) = inputs_of(whole, heads[0], "T1w", None)
+    assert list(alone.regions) == ["head"]
+    both = list(inputs_of(whole, heads[0], "T1w", lambda volume: volume.array == 500))
+    assert [(given.input, list(given.regions)) for given in both] == [
+        ("whole", ["head", "brain"]), ("stripped", ["brain"])
+    ]  # fmt: skip
 
 
 def test_the_acquired_volume_has_perfect_scores_whatever_its_unit():

@@ -25,7 +25,8 @@ def add_parser(commands: Any) -> None:
     add("--persons", nargs="+", required=True, metavar="PERSON")
     add("--candidate", action="append", required=True, metavar="NAME=FOLDER",
         help="a run of 'train', a model package, or volumes ID-INPUT.nii.gz")  # fmt: skip
-    add("--brain-teacher", type=Path, metavar="ONNX", help="brainchop's mindgrab.onnx")
+    add("--brain-teacher", type=Path, metavar="ONNX", help="brainchop's mindgrab.onnx, to score "
+        "the brains of whole heads, too")  # fmt: skip
     add("--source", choices=("T1w", "T2w"), default="T1w")
     add("--out", type=Path, required=True, metavar="FOLDER")
     parser.set_defaults(run=run)

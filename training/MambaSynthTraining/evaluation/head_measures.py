@@ -23,7 +23,7 @@ from MambaSynthLib.image.metrics import skimage_metrics
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 RANGE_PERCENTILE = 99.9
-SMALLEST = 300  # voxels of a slice in the region, from which on it is scored
+SMALLEST = 300  # voxels of a slice in the region, from which on it is scored, unless it is flat
 NMI_BINS = 64
 BRIGHT = 0.1  # of the range: what counts as signal in air
 
@@ -36,17 +36,18 @@ def head_scores(
     top = float(np.percentile(acquired[region], RANGE_PERCENTILE))
     r = np.clip(np.where(region, acquired, 0), 0, top).astype(np.float64)
     x = np.clip(fitted(made, acquired, region), 0, top)
-    chosen = [k for k in range(r.shape[2]) if region[:, :, k].sum() > SMALLEST]
+    chosen = [
+        k
+        for k in range(r.shape[2])
+        if region[:, :, k].sum() > SMALLEST and np.ptp(r[:, :, k][region[:, :, k]]) > 0
+    ]
     similar, shared = [], []
     for k in chosen:
         inside = region[:, :, k]
         image = metrics.structural_similarity(x[:, :, k], r[:, :, k], data_range=top, full=True)[1]
         similar.append(image[inside])
-        shared.append(
-            metrics.normalized_mutual_information(
-                x[:, :, k][inside], r[:, :, k][inside], bins=NMI_BINS
-            )
-        )
+        a, b = x[:, :, k][inside], r[:, :, k][inside]
+        shared.append(metrics.normalized_mutual_information(a, b, bins=NMI_BINS))
     return {
         "psnr": float(10 * np.log10(top**2 / np.mean((x - r)[region] ** 2))),
         "ssim": float(np.concatenate(similar).mean()),

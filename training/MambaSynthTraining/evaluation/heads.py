@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.engine import Engine
-from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.head import air_around
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_volume, write_volume
@@ -55,8 +55,8 @@ def inputs_of(
 ) -> Iterator[Given]:
     """The inputs that a pair of the list makes; ``source`` is T1w or T2w.
 
-    ``brain_mask`` is needed for pairs with a skull, which are those with transforms in the list.
-    Raises RequestError where it is missing.
+    Pairs with transforms in the list have a skull: without ``brain_mask`` they are given and scored
+    as whole heads only.
     """
     t1 = read_volume(data / pair.source)
     t2 = onto_source(t1, read_volume(data / pair.target), data, pair)
@@ -65,10 +65,11 @@ def inputs_of(
     if not pair.source_to_common:
         yield Given(pair.id, "stripped", given, acquired, {"brain": ~air}, air)
         return
-    if brain_mask is None:
-        raise RequestError(f"{pair.id}: has a skull; give --brain-teacher, to score its brain.")
-    brain = brain_mask(oriented(t1, CODES))
     shown = acquired.array > 0  # where the acquired volume's own field of view ends
+    if brain_mask is None:
+        yield Given(pair.id, "whole", given, acquired, {"head": ~air & shown}, air)
+        return
+    brain = brain_mask(oriented(t1, CODES))
     yield Given(
         pair.id, "whole", given, acquired, {"head": ~air & shown, "brain": brain & shown}, air
     )
