@@ -36,7 +36,7 @@ GROUPS = (
     ("layers", "methods"),
     ("package", "registry", "unpacking"),
     ("backends",),
-    ("importing", "engine", "cine_engine"),
+    ("importing", "install", "engine", "cine_engine"),
     ("cine_upsampling", "cohort"),
     ("workers",),
     ("console", "commands", "answers", "serve"),
