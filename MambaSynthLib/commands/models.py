@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from MambaSynthLib.package import ModelPackage
+    from MambaSynthLib.model.package import ModelPackage
 
 
 def add_parser(commands: Any) -> None:
@@ -58,8 +58,8 @@ def add_parser(commands: Any) -> None:
 
 
 def run_list(options: argparse.Namespace) -> int:
-    from MambaSynthLib import console
-    from MambaSynthLib.registry import find_all
+    from MambaSynthLib.commands import console
+    from MambaSynthLib.model.registry import find_all
 
     found = find_all()
     packages = [item.package for item in found if item.package]
@@ -85,9 +85,9 @@ def run_list(options: argparse.Namespace) -> int:
 
 def _ids_of_defaults(packages: list[ModelPackage]) -> set[str]:
     """The ids that plain commands take, one for each direction; said aloud where one is missing."""
-    from MambaSynthLib import console
+    from MambaSynthLib.commands import console
     from MambaSynthLib.errors import ModelError
-    from MambaSynthLib.registry import default_of
+    from MambaSynthLib.model.registry import default_of
 
     directions: dict[str, list[ModelPackage]] = {}
     for package in packages:
@@ -102,8 +102,8 @@ def _ids_of_defaults(packages: list[ModelPackage]) -> set[str]:
 
 
 def run_show(options: argparse.Namespace) -> int:
-    from MambaSynthLib.card import ContrastCard
-    from MambaSynthLib.registry import find_model
+    from MambaSynthLib.model.card import ContrastCard
+    from MambaSynthLib.model.registry import find_model
 
     package = find_model(options.model)
     print(package.describe() or f"# {package.card.title}\n\n{package.card.trained_on}")
@@ -116,7 +116,7 @@ def run_show(options: argparse.Namespace) -> int:
 def run_verify(options: argparse.Namespace) -> int:
     """Check each package to the last byte; exit code 2 if one fails."""
     from MambaSynthLib.errors import ModelError
-    from MambaSynthLib.registry import find_all, find_model
+    from MambaSynthLib.model.registry import find_all, find_model
 
     checks = options.models or [item.folder for item in find_all()]
     failures = 0
@@ -140,7 +140,7 @@ def _check_package(package: ModelPackage) -> int:
 
 
 def run_import(options: argparse.Namespace) -> int:
-    from MambaSynthLib.importing import import_checkpoint, import_package
+    from MambaSynthLib.install.importing import import_checkpoint, import_package
 
     if options.path.is_dir() or options.path.suffix.lower() == ".zip":
         package = import_package(options.path, options.output)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.io.atomic import write_json
-from MambaSynthLib.package import ModelPackage
-from MambaSynthLib.registry import (
+from MambaSynthLib.model.package import ModelPackage
+from MambaSynthLib.model.registry import (
     CHOICES,
     MOST_SHOWN,
     chosen_models,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from MambaSynthLib.diffusion import Schedule
+from MambaSynthLib.methods.diffusion import Schedule
 
 PLACE = Path(__file__).resolve().parent / "parity" / "cravim_parity.npz.xz"
 KEPT = ("generator_out_40x56", "discriminator_", "schedule_", "posterior_", "train_loss_",
