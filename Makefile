@@ -80,7 +80,7 @@ $(VENV)/demo.done: pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo 'Python lacks the venv module; on Debian and Ubuntu: apt install python3-venv'; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e '.[onnx,report]'
+	$(INSTALL) -e '.[synthesize,report]'
 	touch $@
 
 $(VENV)/test.done: $(VENV)/demo.done
@@ -90,7 +90,7 @@ $(VENV)/test.done: $(VENV)/demo.done
 $(SLICER_VENV)/done: pyproject.toml Testing/constraints.txt Testing/slicer/requirements.txt
 	$(PYTHON) -m venv $(SLICER_VENV)
 	. $(SLICER_VENV)/bin/activate && python -m pip install --quiet --disable-pip-version-check \
-	  -c Testing/constraints.txt -r Testing/slicer/requirements.txt -e '.[torch]'
+	  -c Testing/constraints.txt -r Testing/slicer/requirements.txt -e '.[cine]'
 	@[ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || $(SLICER_CHECK) 2>/dev/null || \
 	  { apt-get update -qq && apt-get install -y -qq $(SLICER_LIBRARIES); }
 	@$(SLICER_CHECK) || \

@@ -21,7 +21,7 @@ LIBRARY = [name for name in FILES if name.startswith("MambaSynthLib/")]
 
 # Imports at file scope point to the same room or to one above it.
 GROUPS = (
-    ("__init__", "errors", "provenance"),
+    ("__init__", "errors", "installation", "provenance"),
     ("image", "model"),
     ("io",),
     ("layers",),
