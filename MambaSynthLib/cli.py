@@ -56,9 +56,9 @@ class Parser(argparse.ArgumentParser):
         message = printable(message)[:MOST_SHOWN]
         if "argument COMMAND: invalid choice" in message:
             for plug_in, reason in self.without.items():
-                known = isinstance(reason, EXPECTED)
-                why = sentence(reason) if known else f"{type(reason).__name__}: {reason}"
-                message += printable(f"; the commands of {plug_in} did not load: {why}")
+                expected = isinstance(reason, EXPECTED)
+                why = sentence(reason) if expected else f"{type(reason).__name__}: {reason}"
+                message += printable(f"; the commands of {plug_in} did not load: {why.rstrip('.')}")
         self.exit(EXIT_USER, f"{self.prog}: {message}; see {self.prog} --help\n")
 
     def all_parsers(self) -> list[argparse.ArgumentParser]:

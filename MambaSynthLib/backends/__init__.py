@@ -110,13 +110,14 @@ def choose_backend(wanted: str = "auto", device: str = "auto") -> Backend:
             f"no backend is installed; {how_to_install('synthesize')}, or with [cine] instead for "
             "hearts and GPUs."
         )
-    backends = map(load_backend, installed)  # torch, the slow one to import, only if it comes first
     kind = device.partition(":")[0]
     if kind not in GPUS or len(installed) == 1:
-        return next(backends)
-    asked = list(backends)
-    for backend in asked:
+        return load_backend(installed[0])  # torch, the slow one to import, only if it comes first
+    asked = []
+    for name in installed:
+        backend = load_backend(name)
         if kind in backend.available_devices():
             return backend
+        asked.append(backend)
     reasons = "; ".join(backend.why_not(device) for backend in asked)
     raise RequestError(f"device {device}: {reasons}. Use --device auto.")
