@@ -66,6 +66,9 @@ class Backend(Protocol):
     def why_not(self, wanted: str) -> str:
         """What is missing here for a device that cannot be chosen."""
 
+    def gpu_count(self) -> int:
+        """How many CUDA devices this process sees."""
+
     def default_batch(self, device: str) -> int:
         """Slices per network call."""
 
