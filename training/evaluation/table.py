@@ -11,13 +11,13 @@ import numpy as np
 
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.evaluation import markdown
+from MambaSynthLib.trivial import SHIFTED
 from training.evaluation.lpips import NOT_COMPUTED
 from training.evaluation.measures import BY_NAME, MEASURES, PAPER, Measure
 from training.evaluation.results import Result, write_csv
 from training.evaluation.statistics import NO_TEST, Test, holm, paired_t_test
 
 SHOWN = (*PAPER, "psnr")
-SHIFTED = "target shifted"  # rows that are no answers, but what registration errors cost
 
 
 @dataclass(frozen=True)
