@@ -46,7 +46,8 @@ bench: $(VENV)/test.done
 	$(IN_VENV) python -m Testing.benchmarks.volume --slices 10 --pixels 128 256 512
 	$(IN_VENV) for what in training cine int8 steps startup; do \
 	  python -m Testing.benchmarks.$$what || exit; done
-	$(IN_VENV) python -m Testing.benchmarks.summary out/bench --readme README.md
+	$(IN_VENV) python -m Testing.benchmarks.summary out/bench --readme Testing/benchmarks/README.md
+	$(IN_VENV) python -m Testing.benchmarks.summary --headline --readme README.md
 
 # Folders of label maps and of two patients with T1_MNI.nii.gz and T2_MNI.nii.gz (the second is tested on)
 LABELS ?= ../shared/data/brain_labels/training_label_maps

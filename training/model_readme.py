@@ -16,6 +16,7 @@ def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
     attribution = "\n".join(f"* {line}" for line in card["attribution"])
     return f"""# {card["title"]}
 
+<!-- made by: mambasynth card models/{card["id"]} -->
 **SYNTHETIC IMAGES - NOT FOR DIAGNOSIS.** {card["intended_use"]}
 
 | | |
@@ -43,14 +44,15 @@ draws {card["sampling"]["default_samples"]} |
 
 Means over subjects, each the mean over its axial slices that hold anatomy and over the sampling
 seeds; slices are z-scored by their own mean and standard deviation, background included, as
-`mambasynth evaluate` does it. The source rows are the source clipped as the network sees it: itself,
-with its brightness upside down, and times the gain plus the offset that bring it nearest to the
+`mambasynth evaluate` does it. The source rows are the source clipped as the network sees it: as it
+is, with its brightness upside down, and times the gain plus the offset that bring it nearest to the
 acquired target, which it must have seen for that. A shifted target is the acquired image itself,
 moved by so many pixels: what registration errors of that size cost.
 
 ## Limits
 
 {card["limits"]}
+<!-- /made -->
 """
 
 
