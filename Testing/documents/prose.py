@@ -10,11 +10,12 @@ from training.marked_text import without_blocks
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<code>.*?)^(?P=indent)```", re.M | re.S)
 NOT_PROSE = (FENCE, re.compile(r"^    .*$", re.M), re.compile(r"`[^`]*`"),
-             re.compile(r"\]\([^)]*\)"), re.compile(r"<!--.*?-->", re.S))  # fmt: skip
+             re.compile(r"\]\([^)]*\)"), re.compile(r"doi:\S+"), re.compile(r"<!--.*?-->", re.S))  # fmt: skip
 UNIT = r"(?:dB|ms|[kMG]B|GFLOPS?|%|s|sec(?:onds?)?|min(?:utes?)?|hours?|x(?!\s*\d)|times)"
 SCORE = r"(?:SSIM|PSNR|NMI|MSE|NMSE|LPIPS|Dice|AUC)"
 MEASURED = re.compile(
-    rf"(?<![\w.,-])\d[\d.,]*(?:\s?(?:to|-)\s?\d[\d.,]*)?\s?{UNIT}(?!\w)|{SCORE}\D{{0,12}}\d[\d.]*"
+    rf"(?<![\w.,-])\d[\d.,]*(?:\s?(?:to|-)\s?\d[\d.,]*)?\s?{UNIT}(?!\w)"
+    rf"|\b{SCORE}(?:\s+(?:of|about|at|is))?\s+\(?\d[\d.]*|(?<![\w.])\d*\.\d{{3,}}"
 )
 
 
