@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from MambaSynthLib.errors import VolumeError
-from MambaSynthLib.metrics import (
-    Array,
+from MambaSynthLib.image.metrics import (
     Mask,
     Scores,
     foreground,
@@ -25,10 +25,11 @@ from MambaSynthLib.metrics import (
     slice_scores,
     volume_scores,
 )
-from MambaSynthLib.trivial import answered
-from MambaSynthLib.volume import Volume, array_axis, check_finite, check_same_grid
+from MambaSynthLib.image.trivial import answered
+from MambaSynthLib.image.volume import Volume, array_axis, check_finite, check_same_grid
 
 T = TypeVar("T")
+Floats = NDArray[np.floating[Any]]
 MIN_MASK_FRACTION = 0.01  # of a slice's pixels; emptier slices say little and score high
 
 
@@ -123,7 +124,7 @@ def evaluate(
 
 
 def compared_slices(
-    images: Array, references: Array, masks: Mask, compare: Callable[[Array, Array], T | None]
+    images: Floats, references: Floats, masks: Mask, compare: Callable[[Floats, Floats], T | None]
 ) -> dict[int, T | None]:
     """Number of each slice that counts -> ``compare`` of that slice of two (N,H,W) stacks.
 
@@ -134,15 +135,15 @@ def compared_slices(
 
 
 def _row(name: str, image: Volume, reference: Volume, inside: Mask, axis: int) -> Row:
-    stacks = (np.moveaxis(array, axis, 0) for array in (image.array, reference.array, inside))
-    compared = compared_slices(*stacks, slice_scores)
+    images, references = (np.moveaxis(v.array, axis, 0) for v in (image, reference))
+    compared = compared_slices(images, references, np.moveaxis(inside, axis, 0), slice_scores)
     scores = [s for s in compared.values() if s is not None]
     n_slices = inside.shape[axis]
     if not scores:
         raise VolumeError(
             f"{image.name}: none of {n_slices} slices can be scored against {reference.name} "
-            f"({len(compared)} of them meet the mask, and all of those are constant); check that both "
-            "volumes show the anatomy inside the mask."
+            f"({len(compared)} of them meet the mask, and all of those are constant); check that "
+            "both volumes show the anatomy inside the mask."
         )
     return Row(
         name,

@@ -22,11 +22,16 @@ from pathlib import Path
 import torch
 
 from MambaSynthLib.errors import FileError
-from training.marked_text import blocks_of, check_block, put_into_block
+from MambaSynthTraining.evaluation.marked_text import blocks_of, check_block, put_into_block
 
 TABLES_README = Path(__file__).with_name("README.md")
 HEADLINE = "python -m Testing.benchmarks.summary --headline"
-SCAN, NETWORK, VOLUME, CINE = "scan CRAViM", "network ngf 64 256x256", "volume ngf 16 steps 1", "cine"
+SCAN, NETWORK, VOLUME, CINE = (
+    "scan CRAViM",
+    "network ngf 64 256x256",
+    "volume ngf 16 steps 1",
+    "cine",
+)
 HEAD_SLICES = 150  # of 1 mm that hold a head
 
 
@@ -119,9 +124,13 @@ def headline(readme: Path = TABLES_README) -> str:
     plain = cells[f"{NETWORK} threads 1", "plain", "times ours"]
     textbook = cells[f"{SCAN} threads 1", "textbook", "times ours"]
     mambapy = cells[f"{SCAN} threads 1", "mambapy", "times ours"]
-    unet = cells[f"{NETWORK} threads 1", "U-Net of the size of NCSN++ (MONAI), 34.4 M", "times ours"]
+    unet = cells[
+        f"{NETWORK} threads 1", "U-Net of the size of NCSN++ (MONAI), 34.4 M", "times ours"
+    ]
     memory = cells[f"{VOLUME} threads 2", "100 x 128 x 128", "less source and result"]
-    cine_s, frames = (cells[f"{CINE} threads 1", "128 x 128 x 32", name] for name in ("s", "frames"))
+    cine_s, frames = (
+        cells[f"{CINE} threads 1", "128 x 128 x 32", name] for name in ("s", "frames")
+    )
     return "\n".join(
         [
             f"* a slice of 128 x 128 pixels in {float(slice_ms):.0f} ms on one CPU core, a head of "

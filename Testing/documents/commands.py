@@ -10,7 +10,8 @@ from pathlib import Path
 
 from Testing.documents.prose import FENCE, ROOT
 
-READMES = ("README.md", "MambaSynth/README.md", "training/README.md", "training/cine/README.md")
+CINE_README = "training/MambaSynthTraining/cine/README.md"
+READMES = ("README.md", "MambaSynth/README.md", "training/README.md", CINE_README)
 PROGRAMS = {
     "mambasynth": "-m MambaSynthLib",
     "python": "",

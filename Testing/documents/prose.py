@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from training.marked_text import without_blocks
+from MambaSynthTraining.evaluation.marked_text import without_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
-FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<code>.*?)^(?P=indent)```", re.M | re.S)
-NOT_PROSE = (FENCE, re.compile(r"^    .*$", re.M), re.compile(r"`[^`]*`"),
-             re.compile(r"\]\([^)]*\)"), re.compile(r"doi:\S+"), re.compile(r"<!--.*?-->", re.S))  # fmt: skip
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)\n(?P<code>.*?)^(?P=indent)```", re.M | re.S
+)
+INDENTED, INLINE = re.compile(r"^    .*$", re.M), re.compile(r"`[^`]*`")
+ADDRESS, DOI = re.compile(r"\]\([^)]*\)"), re.compile(r"doi:\S+")
+COMMENT = re.compile(r"<!--.*?-->", re.S)
+NOT_PROSE = (FENCE, INDENTED, INLINE, ADDRESS, DOI, COMMENT)
 UNIT = r"(?:dB|ms|[kMG]B|GFLOPS?|%|s|sec(?:onds?)?|min(?:utes?)?|hours?|x(?!\s*\d)|times)"
 SCORE = r"(?:SSIM|PSNR|NMI|MSE|NMSE|LPIPS|Dice|AUC)"
 MEASURED = re.compile(

@@ -1,4 +1,4 @@
-"""Every fenced command of the READMEs is run by somebody; most of them here, as they are printed."""
+"""Every fenced command of the READMEs is run by somebody; most of them here, as printed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from MambaSynthLib.volume import Volume
-from Testing.documents.commands import READMES, Shell, commands, fences
+from Testing.documents.commands import CINE_README, READMES, Shell, commands, fences
 from Testing.documents.prose import ROOT
 
 USE, OWN, TABLES, CINE = "use", "train your own", "full size", "cine steps"  # scenes of this file
@@ -44,12 +43,12 @@ RUN_BY = {
         "mambasynth report": TABLES,
         "python -m Testing.benchmarks.neighbors": "make bench-neighbors",
     },
-    "training/cine/README.md": {
+    CINE_README: {
         "make tables-cine": "make tables-cine",
         "mambasynth beating-heart": CINE,
         "mambasynth train": CINE,
-        "python -m training.cine.score": CINE,
-        "python -m training.cine.tables": CINE,
+        "python -m MambaSynthTraining.evaluation.cine.score": CINE,
+        "python -m MambaSynthTraining.evaluation.cine.tables": CINE,
         "mambasynth export": CINE,
     },
 }  # the beginning of a command -> a scene of this file, a make target, or another test
@@ -68,8 +67,14 @@ def of_scene(scene: str) -> list[str]:
 @pytest.mark.parametrize("name", READMES)
 def test_every_fenced_command_is_run_by_somebody(name):
     assert [command for command in commands(name) if not runner_of(name, command)] == []
-    unused = [start for start in RUN_BY[name] if not any(
-        runner_of(name, c) == RUN_BY[name][start] and c.startswith(start) for c in commands(name))]
+    unused = [
+        start
+        for start in RUN_BY[name]
+        if not any(
+            runner_of(name, c) == RUN_BY[name][start] and c.startswith(start)
+            for c in commands(name)
+        )
+    ]
     assert unused == []
 
 
@@ -205,7 +210,9 @@ def write_stacks(path):
             wall = (distance >= radius) & (distance < radius + 6)
             noise = np.random.default_rng([patient, len(images)]).random((64, 64))
             pool = 400.0 * (distance < radius)
-            images.append(np.maximum(300 * ndimage.gaussian_filter(noise, 2) + pool - 100 * wall, 0))
+            images.append(
+                np.maximum(300 * ndimage.gaussian_filter(noise, 2) + pool - 100 * wall, 0)
+            )
             walls.append(wall)
         ranges.append((first, len(images)))
     np.savez(path, images=np.float32(images), segs=np.uint8(walls), caseIndices=ranges,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from MambaSynthTraining.evaluation.marked_text import blocks_of
 from Testing.benchmarks import summary
-from training.marked_text import blocks_of
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -44,9 +44,7 @@ def run_summary(monkeypatch, *words):
     return summary.main()
 
 
-def test_the_summary_writes_the_measured_table_and_leaves_the_others(
-    tmp_path, capsys, monkeypatch
-):
+def test_the_summary_writes_the_measured_table_and_leaves_the_others(tmp_path, capsys, monkeypatch):
     former = summary.TABLES_README.read_text(encoding="utf-8")
     readme = tmp_path / "README.md"
     readme.write_text(former)

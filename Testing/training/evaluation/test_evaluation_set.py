@@ -14,18 +14,18 @@ from tiny_data import GRID, INTENSITY, head, write_tiny_data
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.evaluation import evaluate
-from MambaSynthLib.metrics import foreground, z_score
-from MambaSynthLib.preparation import prepare, scaling_of
-from MambaSynthLib.trivial import shifted, trivial_answers
-from training.evaluation import lpips as lpips_module
-from training.evaluation.candidates import Pair, Wrapped
-from training.evaluation.measures import MEASURES, slice_measures
-from training.evaluation.results import read_result, read_results
-from training.evaluation.scoring import score, subject_means, write_scores
-from training.evaluation.statistics import holm, paired_t_test
-from training.evaluation.table import comparisons, main_row, to_markdown
-from training.evaluation.trivial import MeanTarget, Trivial, centered, trivial_candidates
+from MambaSynthLib.image.metrics import foreground, z_score
+from MambaSynthLib.image.preparation import prepare, scaling_of
+from MambaSynthLib.image.trivial import shifted, trivial_answers
+from MambaSynthLib.report.evaluation import evaluate
+from MambaSynthTraining.evaluation import lpips as lpips_module
+from MambaSynthTraining.evaluation.candidates import Pair, Wrapped
+from MambaSynthTraining.evaluation.measures import MEASURES, slice_measures
+from MambaSynthTraining.evaluation.results import read_result, read_results
+from MambaSynthTraining.evaluation.scoring import score, subject_means, write_scores
+from MambaSynthTraining.evaluation.statistics import holm, paired_t_test
+from MambaSynthTraining.evaluation.table import comparisons, main_row, to_markdown
+from MambaSynthTraining.evaluation.trivial import MeanTarget, Trivial, centered, trivial_candidates
 
 
 @pytest.fixture(scope="module")

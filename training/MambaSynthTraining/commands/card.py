@@ -1,4 +1,4 @@
-"""``mambasynth card``: new scores into a package's card, its README anew, and what models are worth.
+"""``mambasynth card``: new scores into a card, its README anew, and what models are worth.
 
 Weights and id stay what they are; nothing but ``model.json``'s scores and the README changes.
 """
@@ -31,9 +31,9 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.errors import RequestError
-    from MambaSynthLib.package import read_package
-    from training.package_card import MADE_BY, rescore, worth, write_readme
-    from training.marked_text import check_block, put_into_block
+    from MambaSynthLib.model.package import read_package
+    from MambaSynthTraining.evaluation.marked_text import check_block, put_into_block
+    from MambaSynthTraining.package_card import MADE_BY, rescore, worth, write_readme
 
     packages = [read_package(folder) for folder in options.packages]
     if options.scores and (len(packages) > 1 or len(options.of) not in (0, len(options.scores))):

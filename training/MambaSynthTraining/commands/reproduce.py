@@ -44,8 +44,8 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     import torch
 
-    from training.marked_text import check_block, put_into_block
-    from training.reproduction import Settings, find_rows, reproduce
+    from MambaSynthTraining.evaluation.marked_text import check_block, put_into_block
+    from MambaSynthTraining.evaluation.reproduction import Settings, find_rows, reproduce
 
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -18,16 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.evaluation import compared_slices
-from MambaSynthLib.grid import Reorientation
-from MambaSynthLib.metrics import foreground
-from MambaSynthLib.preparation import scaling_of
-from MambaSynthLib.volume import Volume, check_finite, check_same_grid
-from training.data.prepared import PreparedData
-from training.evaluation.candidates import Candidate, Pair
-from training.evaluation.lpips import NOT_COMPUTED, find_lpips
-from training.evaluation.measures import MEASURES, PAPER, Lpips, slice_measures
-from training.evaluation.results import write_csv
+from MambaSynthLib.image.grid import Reorientation
+from MambaSynthLib.image.metrics import foreground
+from MambaSynthLib.image.preparation import scaling_of
+from MambaSynthLib.image.volume import Volume, check_finite, check_same_grid
+from MambaSynthLib.report.evaluation import compared_slices
+from MambaSynthTraining.data.prepared import PreparedData
+from MambaSynthTraining.evaluation.candidates import Candidate, Pair
+from MambaSynthTraining.evaluation.lpips import NOT_COMPUTED, find_lpips
+from MambaSynthTraining.evaluation.measures import MEASURES, PAPER, Lpips, slice_measures
+from MambaSynthTraining.evaluation.results import write_csv
 
 FORMAT = 1
 Progress = Callable[[int, int], None]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.evaluation import markdown
-from MambaSynthLib.trivial import SHIFTED
-from training.evaluation.lpips import NOT_COMPUTED
-from training.evaluation.measures import BY_NAME, MEASURES, PAPER, Measure
-from training.evaluation.results import Result, write_csv
-from training.evaluation.statistics import NO_TEST, Test, holm, paired_t_test
+from MambaSynthLib.image.trivial import SHIFTED
+from MambaSynthLib.report.evaluation import markdown
+from MambaSynthTraining.evaluation.lpips import NOT_COMPUTED
+from MambaSynthTraining.evaluation.measures import BY_NAME, MEASURES, PAPER, Measure
+from MambaSynthTraining.evaluation.results import Result, write_csv
+from MambaSynthTraining.evaluation.statistics import NO_TEST, Test, holm, paired_t_test
 
 SHOWN = (*PAPER, "psnr")
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.metrics import foreground
-from MambaSynthLib.preparation import EMPTY, prepare, scaling_of
-from MambaSynthLib.trivial import SHIFTED, Answer, trivial_answers
-from MambaSynthLib.volume import Volume
-from training.data.prepared import PreparedData
-from training.evaluation.candidates import NETWORK_RANGE, Candidate, Pair
+from MambaSynthLib.image.metrics import foreground
+from MambaSynthLib.image.preparation import EMPTY, prepare, scaling_of
+from MambaSynthLib.image.trivial import SHIFTED, Answer, trivial_answers
+from MambaSynthLib.image.volume import Volume
+from MambaSynthTraining.data.prepared import PreparedData
+from MambaSynthTraining.evaluation.candidates import NETWORK_RANGE, Candidate, Pair
 
 
 @dataclass

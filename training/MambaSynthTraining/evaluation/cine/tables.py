@@ -24,16 +24,17 @@ from pathlib import Path
 
 from MambaSynthLib.errors import MambaSynthError, RequestError
 from MambaSynthLib.io.atomic import write_json, write_whole
-from training.cine.comparison import RowScores, row_scores
-from training.cine.score import score_run, score_trivial
-from training.cine.table_picture import draw_table_picture
-from training.cine.table_text import card_entry, comma_separated, markdown
-from training.cine.trainings import run_folder, train_all
-from training.cine.trivial import TRIVIAL
-from training.data.heart_cine import SPLITS_FILE, read_split, read_subject
-from training.kinds import kind_of
-from training.marked_text import check_block, put_into_block
-from training.reproduction import Row, find_rows
+from MambaSynthTraining.cine.rivals.trivial import TRIVIAL
+from MambaSynthTraining.data.heart_cine import SPLITS_FILE, read_split, read_subject
+from MambaSynthTraining.data.kinds import kind_of
+from MambaSynthTraining.evaluation.cine.comparison import RowScores, row_scores
+from MambaSynthTraining.evaluation.cine.score import score_run, score_trivial
+from MambaSynthTraining.evaluation.cine.table_picture import draw_table_picture
+from MambaSynthTraining.evaluation.cine.table_text import card_entry, comma_separated, markdown
+from MambaSynthTraining.evaluation.cine.trainings import run_folder, train_all
+from MambaSynthTraining.evaluation.marked_text import check_block, put_into_block
+from MambaSynthTraining.evaluation.reproduction import Row, find_rows
+from MambaSynthTraining.recipe_folder import recipes_folder
 
 RECIPES = recipes_folder() / "cine"
 CARD = "card.json"

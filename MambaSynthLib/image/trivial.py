@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from MambaSynthLib.intensity import Scaling, background, percentile_scaling
-from MambaSynthLib.metrics import Array, Mask, foreground
-from MambaSynthLib.volume import Volume, array_axis
+from MambaSynthLib.image.intensity import Scaling, background, percentile_scaling
+from MambaSynthLib.image.metrics import Array, Mask, foreground
+from MambaSynthLib.image.volume import Volume, array_axis
 
 CLIPPED_AT = 99.5  # percentile of the tissue that becomes +1, as in the cards
 SHIFTS = (1, 2)  # pixels

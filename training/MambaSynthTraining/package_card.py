@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.evaluation import markdown
 from MambaSynthLib.io.atomic import write_whole
-from MambaSynthLib.package import CARD, README, ModelPackage, parse_card, read_package, schema
-from training.runs import CARDS
+from MambaSynthLib.model.card import parse_card
+from MambaSynthLib.model.package import CARD, README, ModelPackage, read_package, schema
+from MambaSynthLib.report.evaluation import markdown
+from MambaSynthTraining.runs import CARDS
 
 MADE_BY = "mambasynth card models/* --worth README.md"
 WITHOUT_MODEL = ("source itself", "source inverted", "best linear map of source", "no motion",
@@ -34,8 +35,8 @@ def rescore(package: ModelPackage, folders: Sequence[Path], of: Sequence[str]) -
         holds scores of these weights.
     FileError: a folder holds no complete scores.
     """
-    from training.cravim.card import card_scores
-    from training.evaluation.results import results_in
+    from MambaSynthTraining.contrast.cravim.card import card_scores
+    from MambaSynthTraining.evaluation.results import results_in
 
     if package.card.task != "contrast":
         raise RequestError(f"{package.folder}: is a cine; export its run again for new scores.")
@@ -115,4 +116,3 @@ def _of_the_model(package: ModelPackage, rows: Sequence[Card]) -> Card | None:
 
 def _pair(row: Card) -> str:
     return f"{row['ssim']:.3f}, {row['psnr']:.1f} dB"
-
