@@ -66,7 +66,8 @@ def test_the_speed_in_the_readme_is_that_of_the_benchmarks_tables():
 @pytest.mark.parametrize(
     "text",
     ["It reaches 36.2 dB.", "in 7 minutes", "3 to 7 minutes", "SSIM of 0.936", "Dice 0.79",
-     "1.3 MB", "34.8 ms", "35.3 times faster", "20x", "12 % of it", "a table | 0.1934 |", "3 s a head"],
+     "1.3 MB", "34.8 ms", "35.3 times faster", "20x", "12 % of it",
+     "a table | 0.1934 |", "3 s a head"],
 )  # fmt: skip
 def test_a_measured_number_is_seen(text):
     assert stray_numbers(text)
