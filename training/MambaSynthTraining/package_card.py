@@ -19,7 +19,7 @@ from MambaSynthLib.model.package import CARD, README, ModelPackage, read_package
 from MambaSynthLib.report.evaluation import markdown
 from MambaSynthTraining.runs import CARDS
 
-MADE_BY = "mambasynth card models/* --worth README.md"
+MADE_BY = "mambasynth card models/*/ --worth README.md"
 WITHOUT_MODEL = ("source itself", "source inverted", "best linear map of source", "no motion",
                  "linear blend", "mean target of the training set")  # fmt: skip
 
@@ -69,6 +69,8 @@ def replaced(entries: Sequence[Card], new: Card) -> list[Card]:
     names = {row["name"] for row in new["rows"]}
     kept = [row for row in former["rows"] if row["name"] not in names]
     merged = {**former, **new, "rows": [*new["rows"], *kept]}
+    if kept and "command" in former:
+        merged["command"] = former["command"]  # it made the rows that stay, too
     return [merged if entry is former else entry for entry in entries]
 
 
