@@ -305,6 +305,6 @@ class MambaSynthTest(ScriptedLoadableModuleTest):
     def test_theLibraryAndItsModelCardsAreInstalledBesideTheModule(self) -> None:
         from MambaSynthSlicer.worker import libraryFolder
 
-        self.assertTrue((libraryFolder() / "MambaSynthLib" / "serve.py").exists())
+        self.assertTrue((libraryFolder() / "MambaSynthLib" / "cli.py").exists())
         for entry in models.available():
             self.assertTrue(models.cardHtml(entry))

@@ -1,7 +1,9 @@
 """The command ``mambasynth``: parse, dispatch, and turn errors into one sentence.
 
-Exit codes: 0 done, 2 something the user can put right (nothing was written), 130 interrupted,
-1 a bug of ours. Each failure is one line on stderr; --debug shows the traceback.
+Exit codes: 0 done, 2 something the user can put right (nothing was written, but by synthesize-set
+the files that went well), 3 the answer is no (verify: no mark of synthesis; synthesize-set
+--status: something is missing), 130 interrupted, 1 a bug of ours. Each failure is one line on
+stderr; --debug shows the traceback.
 Only the chosen command's modules are imported, so ``--help`` answers at once.
 """
 
@@ -75,6 +77,9 @@ def build_parser() -> Parser:
         prog="mambasynth",
         description="Synthesize MR contrasts and cine frames that were not acquired. Research use, "
         "not for diagnosis.",
+        epilog="Exit codes: 0 done; 2 something you can put right; 3 the answer is no (verify: no "
+        "mark of synthesis; synthesize-set --status: something is missing); 130 interrupted; 1 a "
+        "bug of ours.",
     )
     parser.add_argument("--version", action="version", version=f"mambasynth {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

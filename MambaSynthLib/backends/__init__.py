@@ -62,6 +62,9 @@ class Backend(Protocol):
     def choose_device(self, wanted: str = "auto") -> str:
         """The device to run on. Raises RequestError when the wanted one is not here."""
 
+    def gpu_count(self) -> int:
+        """How many CUDA devices this process sees."""
+
     def default_batch(self, device: str) -> int:
         """Slices per network call."""
 

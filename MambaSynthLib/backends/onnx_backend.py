@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -46,13 +47,27 @@ def available_devices() -> dict[str, str]:
     """
     warn_of_two_packages()
     offered = onnxruntime.get_available_providers()
-    g = Graph("probe")
-    probe = g.model(g.op("Relu", g.input("x", [1]))).SerializeToString()
     return {
         device: provider
         for device, provider in PROVIDERS.items()
-        if provider in offered and _open_session(probe, {}, device).get_providers()[0] == provider
+        if provider in offered and _runs_on(device)
     }
+
+
+def _runs_on(device: str) -> bool:
+    g = Graph("probe")
+    probe = g.model(g.op("Relu", g.input("x", [1]))).SerializeToString()
+    try:
+        provider: str = _open_session(probe, {}, device).get_providers()[0]
+    except Exception:  # ONNX Runtime has kinds of its own; whichever it is, the device is no use
+        return False
+    return provider == PROVIDERS[device.partition(":")[0]]
+
+
+@cache
+def gpu_count() -> int:
+    """How many CUDA devices this process sees. ONNX Runtime has no such question: each is tried."""
+    return next(index for index in count() if not _runs_on(f"cuda:{index}"))
 
 
 def choose_device(wanted: str = "auto") -> str:

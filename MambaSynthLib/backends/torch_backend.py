@@ -45,7 +45,7 @@ def available_devices() -> dict[str, str]:
 def describe_devices() -> dict[str, str]:
     """Device name -> a line for people: every GPU by name with its free memory, then the CPU."""
     lines = {}
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+    for index in range(gpu_count()):
         free, total = (size / 1024**3 for size in torch.cuda.mem_get_info(index))
         name = torch.cuda.get_device_name(index)
         lines[f"cuda:{index}"] = f"{name}, {free:.1f} of {total:.1f} GB free"
@@ -71,8 +71,13 @@ def choose_device(wanted: str = "auto") -> str:
 def _exists(name: str) -> bool:
     """Whether a name such as ``cuda:1`` is one of the devices of its kind."""
     kind, colon, index = name.partition(":")
-    count = torch.cuda.device_count() if kind == "cuda" else 1
+    count = gpu_count() if kind == "cuda" else 1
     return not colon or index in map(str, range(count))
+
+
+def gpu_count() -> int:
+    """How many CUDA devices this process sees; CUDA_VISIBLE_DEVICES hides others."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def default_batch(device: str) -> int:

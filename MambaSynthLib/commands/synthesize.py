@@ -41,7 +41,12 @@ def add_parser(commands: Any) -> None:
     add("--overwrite", action="store_true", help="replace OUT if it exists")
     add("--report", type=Path, metavar="PNG", help="picture of source and synthetic volume")
     add("--reference", type=Path, metavar="FILE", help="acquired target to show in the report")
-    add("--uncertainty", type=Path, metavar="OUT", help="spread over the noise draws as a volume")
+    add(
+        "--uncertainty",
+        type=Path,
+        metavar="OUT",
+        help="uncertainty map: spread over the noise draws",
+    )
     add("--prefer", choices=("sform", "qform"), help="which of two disagreeing NIfTI forms counts")
     add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")
     add("--allow-synthetic-input", action="store_true", help="accept a synthetic INPUT")
@@ -172,15 +177,14 @@ def _write(
     """All files that were asked for, or none of them."""
     from MambaSynthLib.io.files import write_volume
 
-    volumes = [(synthesis.volumes[options.to], options.output)]
+    made = synthesis.provenance
+    volumes = [(synthesis.volumes[options.to], options.output, made)]
     if options.uncertainty and synthesis.spread:
-        volumes.append((synthesis.spread, options.uncertainty))
+        volumes.append((synthesis.spread, options.uncertainty, made.of_spread()))
     files: list[Path] = []
     try:
-        for volume, path in volumes:
-            files += write_volume(
-                volume, path, provenance=synthesis.provenance, overwrite=options.overwrite
-            )
+        for volume, path, provenance in volumes:
+            files += write_volume(volume, path, provenance=provenance, overwrite=options.overwrite)
         if options.report:
             _write_report(options.report, source, volumes[0][0], reference, synthesis)
             files.append(options.report)

@@ -186,9 +186,13 @@ def test_the_uncertainty_map_comes_as_a_second_marked_volume(panel):
     panel.ui.spreadCheckBox.checked = True
     assert panel.ui.samplesSpinBox.value == 4
     output = panel.synthesize()
-    spread = slicer.util.getNode(output.GetName() + " spread")
+    spread = slicer.util.getNode(output.GetName() + " uncertainty map")
     assert (slicer.util.arrayFromVolume(spread) == 0.5).all()
-    assert spread.GetAttribute("MambaSynth.mark") and spread.GetAttribute("MambaSynth.spread")
+    assert spread.GetAttribute("MambaSynth.mark")
+    assert "standard deviation over 4 noise draws" in spread.GetAttribute("MambaSynth.quantity")
+    assert spread.GetAttribute("MambaSynth.units") == "those of the synthetic T2w image"
+    assert "uncertainty map: standard deviation" in spread.GetDescription()
+    assert "uncertainty" not in output.GetDescription()
     assert np.allclose(matrix_of(spread), matrix_of(source))
 
 

@@ -16,7 +16,6 @@ from MambaSynthLib.errors import RequestError
 from MambaSynthLib.io.atomic import write_whole
 from MambaSynthLib.model.card import parse_card
 from MambaSynthLib.model.package import CARD, README, ModelPackage, read_package, schema
-from MambaSynthLib.report.evaluation import markdown
 from MambaSynthTraining.runs import CARDS
 
 MADE_BY = "mambasynth card models/*/ --worth README.md"
@@ -101,11 +100,11 @@ def worth(packages: Sequence[ModelPackage]) -> str:
             rivals = [row for row in entry["rows"] if row["name"] in WITHOUT_MODEL]
             if model is None or not rivals:
                 continue
-            best = max(rivals, key=lambda row: row["psnr"])
             slices = f", {entry['slices']} slices" if "slices" in entry else ""
             people = f"{entry['data'].partition(';')[0]}{slices}"
-            table.append([name, people, _pair(model), f"{_pair(best)} ({best['name']})"])
-    return "\n".join(markdown(table))
+            table.append([name, people, _pair(model), _best(rivals)])
+    lines = [table[0], ["---"] * 4, *table[1:]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _of_the_model(package: ModelPackage, rows: Sequence[Card]) -> Card | None:
@@ -114,6 +113,14 @@ def _of_the_model(package: ModelPackage, rows: Sequence[Card]) -> Card | None:
     steps = card["sampling"].get("default_steps")
     names = ("(ours)", f"synthetic, {steps} step")
     return next((row for row in rows if any(name in row["name"] for name in names)), None)
+
+
+def _best(rows: Sequence[Card]) -> str:
+    """The highest SSIM and the highest PSNR, each with whose it is."""
+    ssim, psnr = (max(rows, key=lambda row: row[name]) for name in ("ssim", "psnr"))
+    if ssim is psnr:
+        return f"{_pair(ssim)} ({ssim['name']})"
+    return f"{ssim['ssim']:.3f} ({ssim['name']}), {psnr['psnr']:.1f} dB ({psnr['name']})"
 
 
 def _pair(row: Card) -> str:
