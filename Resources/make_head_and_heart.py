@@ -54,7 +54,9 @@ def heart(pool_mm: float, name: str) -> Volume:
         cx, cy = (0.6 * inner * f(angle) for f in (np.cos, np.sin))
         image = blend(image, 95, inside(np.hypot(x - cx, y - cy) - 3.2 * taper, 0.8))
     texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE), (1, 1, 0))
-    return Volume(np.float32(image + 10 * texture / texture.std()), np.diag([-1.5, -1.5, 8, 1]), name)
+    return Volume(
+        np.float32(image + 10 * texture / texture.std()), np.diag([-1.5, -1.5, 8, 1]), name
+    )
 
 
 def inside(distance: Image, softness: float) -> Image:
