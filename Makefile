@@ -1,4 +1,4 @@
-# make demo   a real T1w head -> its synthetic T2w volume, picture and scores in out/demo
+# make demo   a T1w head -> its synthetic T2w volume, pictures and scores in out/demo
 # make test   all tests, lint and types; needs nothing but Python 3.11 or newer
 # make slicer the tests of the 3D Slicer module, on Slicer's MRML library; part of make test
 # make tables Tables 1 and 2 of CRAViM in miniature, into out/tables and training/README.md; it goes on
@@ -82,6 +82,7 @@ $(VENV)/demo.done: pyproject.toml Testing/constraints.txt
 	  { echo 'Python lacks the venv module; on Debian and Ubuntu: apt install python3-venv'; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e '.[onnx,report]'
+	$(INSTALL) --no-deps nilearn  # only for the images in it
 	touch $@
 
 $(VENV)/test.done: $(VENV)/demo.done

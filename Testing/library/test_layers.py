@@ -27,6 +27,7 @@ GROUPS = (
     ("__init__", "errors", "provenance"),
     ("image", "model"),
     ("io",),
+    ("phantom",),
     ("layers",),
     ("methods",),
     ("backends",),

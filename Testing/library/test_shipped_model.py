@@ -1,4 +1,4 @@
-"""The model that comes with MambaSynth, on the head that comes with it and on all heads at hand."""
+"""The model that comes with MambaSynth, on a head from formulas and on all real heads at hand."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.model.package import read_package, shipped_models
 from MambaSynthLib.report.evaluation import evaluate
+from Testing.analytic_heads import analytic_head
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAD = ROOT / "Testing/data/head"
 HEADS = ROOT / "../shared/data/brain_t1_t2"
 FILES = sorted(path.relative_to(HEADS).as_posix() for path in HEADS.rglob("*.nii.gz"))
 
@@ -27,10 +27,10 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def head(engine) -> dict[str, Volume]:
-    """The demo's head: source, acquired reference and, in one step, the synthetic volume."""
-    source, reference = (read_volume(HEAD / f"sub-19_{c}.nii.gz") for c in ("T1w", "T2w"))
-    synthetic = engine.synthesize({"T1w": source}, steps=1).volumes["T2w"]
-    return {"source": source, "reference": reference, "synthetic": synthetic}
+    """A whole head: source, exactly known reference and, in one step, the synthetic volume."""
+    computed = analytic_head()
+    synthetic = engine.synthesize({"T1w": computed["T1w"]}, steps=1).volumes["T2w"]
+    return {"source": computed["T1w"], "reference": computed["T2w"], "synthetic": synthetic}
 
 
 def test_the_synthetic_head_beats_both_trivial_baselines(head):
@@ -46,11 +46,12 @@ def test_the_synthetic_head_beats_both_trivial_baselines(head):
         assert synthetic.mse < baseline.mse
 
 
-def test_the_synthetic_head_looks_t2_weighted_fluid_bright_white_matter_dark(head):
-    source, synthetic = head["source"].array, head["synthetic"].array
-    brain = source != 0
-    dark, bright = np.percentile(source[brain], [5, 80])
-    fluid, white = brain & (source <= dark), brain & (source >= bright)
+def test_a_synthetic_brain_looks_t2_weighted_fluid_bright_white_matter_dark(engine):
+    source = analytic_head(skull=False)["T1w"]
+    synthetic = engine.synthesize({"T1w": source}, steps=1).volumes["T2w"].array
+    brain = source.array != 0
+    dark, bright = np.percentile(source.array[brain], [5, 80])
+    fluid, white = brain & (source.array <= dark), brain & (source.array >= bright)
     assert np.median(synthetic[fluid]) > 1.5 * np.median(synthetic[white])
     assert synthetic[~brain].mean() < 0.01 * np.median(synthetic[fluid])
 

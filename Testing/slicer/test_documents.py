@@ -11,10 +11,11 @@ README = Path(__file__).resolve().parents[2] / "MambaSynth/README.md"
 
 
 def test_the_program_of_the_tutorial_runs(panel, models, monkeypatch, capsys):
-    """With the panel's logic, whose child is a fake, and fake models named like the shipped ones."""
-    import MambaSynth
+    """With the panel's logic, whose child is a fake, and fake models of the shipped ones' names."""
     import slicer
     from panel import head, write_model
+
+    import MambaSynth
 
     write_model(models, "cravim-t1w-t2w-compact")
     write_model(models, "mstg-cine-compact", "cine")

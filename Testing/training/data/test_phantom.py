@@ -11,11 +11,8 @@ import pytest
 from scipy import ndimage
 
 from MambaSynthLib.errors import FileError, RequestError, VolumeError
-from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
-from MambaSynthTraining.data.phantom_anatomy import add_fat, add_lesions
-from MambaSynthTraining.data.phantom_config import PhantomConfig
-from MambaSynthTraining.data.random_field import smooth_field
-from MambaSynthTraining.data.signal_equations import (
+from MambaSynthLib.phantom.random_field import smooth_field
+from MambaSynthLib.phantom.signal_equations import (
     CONTRASTS,
     draw_protocol,
     inversion_recovery,
@@ -24,7 +21,7 @@ from MambaSynthTraining.data.signal_equations import (
     spin_echo,
     spoiled_gradient_echo,
 )
-from MambaSynthTraining.data.tissues import (
+from MambaSynthLib.phantom.tissues import (
     FIELDS_TESLA,
     INDEX,
     LESION_LABEL,
@@ -33,6 +30,9 @@ from MambaSynthTraining.data.tissues import (
     mean_properties,
     tissue_indices,
 )
+from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
+from MambaSynthTraining.data.phantom_anatomy import add_fat, add_lesions
+from MambaSynthTraining.data.phantom_config import PhantomConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 LABEL_MAPS = ROOT / "../shared/data/brain_labels/training_label_maps"

@@ -201,7 +201,7 @@ def test_reggan_arrays_keep_their_range(tmp_path):
 
 
 def shells():
-    """(48,56,52) label map of 2 mm voxels, see tissues.py."""
+    """(48,56,52) label map of 2 mm voxels, see phantom/tissues.py."""
     i, j, k = np.indices((48, 56, 52))
     radius = np.sqrt((i - 24) ** 2 + ((j - 28) / 1.15) ** 2 + (k - 26) ** 2)
     labels = np.zeros(radius.shape, dtype=np.int16)

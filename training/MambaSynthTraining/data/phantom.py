@@ -5,7 +5,7 @@
 
 | symbol  | code          | shape   | meaning                                                   |
 |---------|---------------|---------|-----------------------------------------------------------|
-| L       | ``labels``    | (I,J,K) | FreeSurfer-like labels, see tissues.py                    |
+| L       | ``labels``    | (I,J,K) | FreeSurfer-like labels, see phantom/tissues.py            |
 | -       | ``tissues``   | (I,J,K) | row of the tissue table per voxel                         |
 | T1..rho | ``maps``      | 3 x (I,J,K) | T1, T2 in ms and proton density, shared by all contrasts |
 | b       | bias          | (I,J,K) | exp of a smooth field, its own for each contrast          |
@@ -30,11 +30,9 @@ from scipy import ndimage
 
 from MambaSynthLib.errors import FileError, RequestError, VolumeError
 from MambaSynthLib.image.volume import Volume, spacing
-from MambaSynthTraining.data.phantom_anatomy import add_fat, add_lesions, brain_mask, warp
-from MambaSynthTraining.data.phantom_config import PhantomConfig
-from MambaSynthTraining.data.random_field import smooth_field
-from MambaSynthTraining.data.signal_equations import CONTRASTS, Protocol, draw_protocol
-from MambaSynthTraining.data.tissues import (
+from MambaSynthLib.phantom.random_field import smooth_field
+from MambaSynthLib.phantom.signal_equations import CONTRASTS, Protocol, draw_protocol
+from MambaSynthLib.phantom.tissues import (
     BRAIN_LABELS,
     FIELDS_TESLA,
     INDEX,
@@ -42,6 +40,8 @@ from MambaSynthTraining.data.tissues import (
     draw_properties,
     tissue_indices,
 )
+from MambaSynthTraining.data.phantom_anatomy import add_fat, add_lesions, brain_mask, warp
+from MambaSynthTraining.data.phantom_config import PhantomConfig
 
 Labels = NDArray[np.integer]
 Maps = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -61,7 +61,7 @@ def phantom_subject(
 
     Parameters
     ----------
-    labels: (I,J,K) integers, see tissues.py; ``affine`` (4,4) voxel -> RAS mm.
+    labels: (I,J,K) integers, see ``tissues.py``; ``affine`` (4,4) maps voxels to RAS mm.
     rng: a generator made from a seed; the same seed gives the same person.
     contrasts: among T1w, T2w, PDw, FLAIR.
 
