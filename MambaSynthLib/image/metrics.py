@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from MambaSynthLib.errors import RequestError
+from MambaSynthLib.installation import how_to_install
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -164,6 +165,6 @@ def skimage_metrics() -> ModuleType:
         import skimage.metrics
     except ImportError as error:
         raise RequestError(
-            "Scores need scikit-image, which is not installed; run: pip install scikit-image"
+            f"Scores need scikit-image, which is not installed; {how_to_install('report')}."
         ) from error
     return skimage.metrics

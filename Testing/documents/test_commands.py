@@ -19,9 +19,9 @@ RUN_BY = {
     "README.md": {
         "make demo": "make demo",
         "make test": "make test",
-        "pip install '.[onnx,report]'": "make demo",
+        "pip install '.[synthesize,report]'": "make demo",
         "mambasynth synthesize T1.nii.gz": USE,
-        "python: from MambaSynthLib.engine import Engine": USE,
+        "python: from mambasynth import Engine, model_for, read_volume, write_volume": USE,
     },
     "MambaSynth/README.md": {"python: from MambaSynth import MambaSynthLogic": SLICER},
     "training/README.md": {
