@@ -63,11 +63,11 @@ class Backend(Protocol):
     def choose_device(self, wanted: str = "auto") -> str:
         """The device to run on. Raises RequestError when the wanted one is not here."""
 
-    def gpu_count(self) -> int:
-        """How many CUDA devices this process sees."""
-
     def why_not(self, wanted: str) -> str:
         """What is missing here for a device that cannot be chosen."""
+
+    def gpu_count(self) -> int:
+        """How many CUDA devices this process sees."""
 
     def default_batch(self, device: str) -> int:
         """Slices per network call."""

@@ -310,7 +310,9 @@ def test_onnx_runtime_says_what_cuda_lacks(monkeypatch):
         ([cpu], f"has no {cuda}, which onnxruntime-gpu in its place has"),
         ([cuda, cpu], f"has the {cuda}, but it finds no GPU, driver or library"),
     ):
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda here=offered: here)
+        monkeypatch.setattr(
+            onnx_backend.onnxruntime, "get_available_providers", lambda here=offered: here
+        )
         said = refusal(onnx_backend, "cuda")
         assert message in said and "PyTorch" not in said
     assert "installed here has no such device" in refusal(onnx_backend, "mps")
