@@ -29,7 +29,7 @@ SLICER_LIBRARIES := cmake make libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libgl
 SLICER_CHECK := $(IN_SLICER_VENV) python -c 'import PySide6.QtWidgets, slicer, shutil; \
   assert shutil.which("cmake"), "cmake is missing"'
 
-.PHONY: demo test test-slow lint slicer bench sizes tables tables-cine clean
+.PHONY: demo test test-slow lint slicer bench bench-neighbors sizes tables tables-cine clean
 
 demo: $(VENV)/demo.done
 	$(IN_VENV) mambasynth demo
@@ -52,7 +52,14 @@ bench: $(VENV)/test.done
 	$(IN_VENV) python -m Testing.benchmarks.volume --slices 10 --pixels 128 256 512
 	$(IN_VENV) for what in training cine int8 steps startup; do \
 	  python -m Testing.benchmarks.$$what || exit; done
-	$(IN_VENV) python -m Testing.benchmarks.summary out/bench --readme README.md
+	$(IN_VENV) python -m Testing.benchmarks.summary out/bench --readme Testing/benchmarks/README.md
+	$(IN_VENV) python -m Testing.benchmarks.summary --headline --readme README.md
+
+# Needs the data of make tables
+bench-neighbors: $(VENV)/test.done
+	$(IN_VENV) python -m Testing.benchmarks.neighbors --data out/tables/data --seeds 1 2
+	$(IN_VENV) python -m Testing.benchmarks.neighbors --data out/tables/data --seeds 1 2 \
+	  --objective paired --iterations 500
 
 # Folders of label maps and of two patients with T1_MNI.nii.gz and T2_MNI.nii.gz (the second is tested on)
 LABELS ?= ../shared/data/brain_labels/training_label_maps
