@@ -58,7 +58,7 @@ def test_a_synthetic_brain_looks_t2_weighted_fluid_bright_white_matter_dark(engi
 
 
 def test_the_card_scores_beat_source_inversion_and_mean_target_for_both_patients(engine):
-    """The best linear map of the source, which has seen the target, is nearer; the card shows it."""
+    """The best linear map of the source has seen the target and is nearer; the card shows it."""
     both = [s for s in engine.package.card.scores if s["data"].startswith("patient")]
     assert len(both) == 2
     for score in both:
