@@ -62,10 +62,25 @@ def choose_device(wanted: str = "auto") -> str:
         return next(iter(devices))
     if wanted.partition(":")[0] not in devices or not _exists(wanted):
         raise RequestError(
-            f"device {wanted}: is not available on this machine; available: "
-            f"{', '.join(devices)}. Use --device auto."
+            f"device {wanted}: {why_not(wanted)}; available: {', '.join(devices)}. Use --device "
+            "auto."
         )
     return wanted
+
+
+def why_not(wanted: str) -> str:
+    """What is missing where PyTorch does not see a device: its build, the driver or the device."""
+    kind = wanted.partition(":")[0]
+    here = f"the PyTorch {torch.__version__} installed here"
+    if kind == "cuda" and torch.cuda.is_available():
+        return f"PyTorch sees {torch.cuda.device_count()} CUDA devices on this machine, from cuda:0"
+    if kind == "cuda" and not torch.backends.cuda.is_built():
+        return f"{here} has no CUDA; install a build that has it, see pytorch.org"
+    if kind == "cuda":
+        return f"{here} has CUDA, but finds no NVIDIA GPU or driver"
+    if kind == "mps" and torch.backends.mps.is_built():
+        return f"{here} has MPS, but finds no Apple GPU"
+    return f"{here} has no such device"
 
 
 def _exists(name: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.installation import how_to_install
 
 if TYPE_CHECKING:
     from MambaSynthLib.engine import Synthesis
@@ -136,7 +137,7 @@ def _check_report(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise FileError(f"{path}: is a folder; choose another name for the report.")
     if find_spec("matplotlib") is None:
-        raise RequestError("--report needs matplotlib; run: pip install 'mambasynth[report]'.")
+        raise RequestError(f"--report needs matplotlib; {how_to_install('report')}.")
     if path.exists() and not overwrite:
         raise FileError(f"{path}: exists already; add --overwrite to replace it.")
 

@@ -27,10 +27,10 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from skimage.metrics import structural_similarity
 
 from MambaSynthLib.backends import onnx_backend
 from MambaSynthLib.backends.onnx_backend import declared_weights
+from MambaSynthLib.image.metrics import slice_scores
 from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.methods.cravim import graph
 from MambaSynthLib.model.package import ModelPackage, read_package, shipped_models
@@ -142,7 +142,8 @@ def main() -> None:
 
 def _ssim(found: Images, target: Images) -> float:
     pairs = zip(found, target, strict=True)
-    return float(np.mean([structural_similarity(f, a, data_range=2.0) for f, a in pairs]))
+    scores = [slice_scores(f, t) for f, t in pairs]
+    return float(np.mean([score.ssim for score in scores if score is not None]))
 
 
 if __name__ == "__main__":

@@ -328,10 +328,15 @@ def test_a_missing_label_map_and_an_image_are_refused(tmp_path):
     (tmp_path / "text.nii").write_text("no image")
     with pytest.raises(FileError, match="text.nii"):
         read_label_map(tmp_path / "text.nii")
-    for array in (np.full((4, 4, 4), 0.5, np.float32), np.zeros((4, 4, 4, 2), np.int16)):
-        nib.save(nib.Nifti1Image(array, LIA), tmp_path / "image.nii")
+    for value in (0.5, 2.0**15):
+        nib.save(
+            nib.Nifti1Image(np.full((4, 4, 4), value, np.float32), LIA), tmp_path / "image.nii"
+        )
         with pytest.raises(VolumeError, match="image.nii: holds"):
             read_label_map(tmp_path / "image.nii")
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), LIA), tmp_path / "image.nii")
+    with pytest.raises(FileError, match="image.nii"):
+        read_label_map(tmp_path / "image.nii")
 
 
 @pytest.mark.skipif(not LABEL_MAPS.exists(), reason="needs the label maps in ../shared")
