@@ -1,0 +1,264 @@
+"""The motion between two acquired frames, found on these frames, and the frames it makes.
+
+    network's field --start--> velocity --refined on the pair--> both frames moved, then blended
+
+| symbol | code            | shape     | meaning                                                   |
+|--------|-----------------|-----------|-----------------------------------------------------------|
+| A, B   | ``first, last`` | (N,R,C)   | the frames as slices, rows, columns, scaled: 1 is bright  |
+| v      | ``fit``         | see there | stationary velocity; A exp(v) is B, B exp(-v) is A        |
+| s      | ``share``       | -         | share of the motion done                                  |
+| a, b   | ``a``, ``b``    | (N,R,C)   | A exp(s v) and B exp((s - 1) v)                           |
+| sigma2 | ``noise``       | -         | variance of the noise of one frame                        |
+| w      | ``weight``      | (N,R,C)   | of b in the frame a + w (b - a)                           |
+
+Where a and b agree but for noise, their mean is the better frame; where they differ, because blood
+flows or a wall comes from outside the slice, the difference passes with the motion. With d2 the
+local mean of (a - b)^2 less 2 sigma2, the weight of least expected error is
+w = (s d2 + sigma2) / (d2 + 2 sigma2).
+
+Between the frames of a coarse cine the neighboring intervals tell how fast the heart passes its
+acquired frames: d(tau) is the cubic Hermite curve of displacements through 0 and v, with the mean
+velocities of both sides as slopes (Catmull and Rom 1974), drawn halfway to the straight line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.cine_preparation import short_axis
+from MambaSynthLib.grid import Reorientation
+from MambaSynthLib.volume import Volume
+
+if TYPE_CHECKING:
+    from MambaSynthLib.layers.velocity_fit import Fit
+
+Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+BRIGHT_PERCENTILE = 99.9
+SMOOTHED, MOVING_SHARE = 1.0, 0.25  # pixels; of the largest change, above which the heart moves
+WIDENED_MM, MARGIN_MM = 6.0, 34.0  # around that for the share explained, and for the motion
+NEARBY = 3.0  # pixels, standard deviation of the local mean
+MEDIAN_OF_ABSOLUTE = 0.6745  # of a normal variable with standard deviation 1
+NEIGHBORS = 0.5  # how far the neighbors' velocities bend the course in a coarse cine
+
+Progress = Callable[[int, int], None]
+Box = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """Frames on one grid as the motion sees them: oriented, scaled, and where the heart moves."""
+
+    view: Reorientation
+    scale: np.float32  # intensity of 1
+    spacing: tuple[float, float, float]  # mm: slices, rows, columns
+    box: Box  # rows and columns that the motion covers
+
+    @classmethod
+    def of(cls, frames: Sequence[Volume]) -> Stacks:
+        view = short_axis(frames[0].affine, "LPS")
+        bright = max(float(np.percentile(frame.array, BRIGHT_PERCENTILE)) for frame in frames)
+        top = max(float(np.abs(frame.array).max()) for frame in frames)
+        scale = np.float32(bright if bright > 0 else top or 1.0)
+        n, r, c = (float(frames[0].spacing[axis]) for axis in view.order)
+        low, high = frames[0].array, frames[0].array
+        for frame in frames[1:]:
+            low, high = np.minimum(low, frame.array), np.maximum(high, frame.array)
+        moving = moving_region(view.apply(high - low))
+        return cls(view, scale, (n, r, c), _box_around(moving, (r, c)))
+
+    def stack(self, volume: Volume) -> Array:
+        """(N,R,C), 1 is bright."""
+        scaled: Array = self.view.apply(volume.array) / self.scale
+        return scaled
+
+    def volume(self, stack: Array) -> Array:
+        """(I,J,K) in the source's units."""
+        return self.view.undo(stack) * self.scale
+
+    def cut(self, stack: Array) -> Array:
+        """What lies in the box, of the last two axes."""
+        return np.ascontiguousarray(stack[(..., *self.box)])
+
+    def field_of_volume(self, field: Array) -> Array:
+        """(3,N,R,C) voxels of slices, rows, columns -> (3,I,J,K) along the volume's axes."""
+        parts: list[Array] = [np.zeros(0, np.float32)] * 3
+        for axis, source in enumerate(self.view.order):
+            sign = np.float32(-1 if self.view.flipped[axis] else 1)
+            parts[source] = self.view.undo(sign * field[axis])
+        return np.stack(parts)
+
+
+def moving_region(change: Array) -> Mask:
+    """(N,R,C) where a change (N,R,C) is large, smoothed by a pixel."""
+    from scipy.ndimage import gaussian_filter
+
+    smooth = gaussian_filter(change, (0, SMOOTHED, SMOOTHED))
+    found: Mask = smooth > MOVING_SHARE * smooth.max()
+    return found
+
+
+def _box_around(moving: Mask, spacing: tuple[float, float]) -> Box:
+    """Rows and columns of the moving region and a margin; all where nothing moves."""
+    sides = []
+    for axis, mm in enumerate(spacing):
+        seen = np.flatnonzero(moving.any(axis=(0, 2 - axis)))
+        margin = round(MARGIN_MM / mm)
+        if not len(seen):
+            sides.append(slice(None))
+            continue
+        sides.append(slice(max(0, int(seen[0]) - margin), int(seen[-1]) + margin + 1))
+    return sides[0], sides[1]
+
+
+@dataclass(frozen=True)
+class PairMotion:
+    """Two frames and the motion between them.
+
+    ``before`` and ``after``: velocities at the two frames less that of the interval, from the
+    neighbors in a coarse cine; None where there are none.
+    """
+
+    stacks: Stacks
+    first: Array  # (N,R,C)
+    last: Array
+    fit: Fit
+    noise: float
+    before: Fit | None = None
+    after: Fit | None = None
+
+    def frame(self, share: float, tau: float | None = None) -> Array:
+        """(I,J,K) after a ``share`` of the motion, in the source's units.
+
+        ``tau``: the time between the two, which bends the course in a coarse cine.
+        """
+        done, to_come = self._parts(share, tau)
+        a = done.pulled(self.stacks.cut(self.first), 1.0)
+        b = to_come.pulled(self.stacks.cut(self.last), -1.0)
+        blend = self.first + np.float32(0)
+        n = len(blend)
+        outside = self._blend(self.first, self.last, share)
+        blend[...] = outside
+        blend[(slice(0, n), *self.stacks.box)] = self._blend(a, b, share)
+        return self.stacks.volume(blend)
+
+    def field(self, share: float, tau: float | None = None) -> Array:
+        """(3,I,J,K) how the frame looks into the first one, in voxels along the volume's axes."""
+        whole = np.zeros((3, *self.first.shape), np.float32)
+        whole[(slice(None), slice(None), *self.stacks.box)] = self._parts(share, tau)[0].field(1.0)
+        return self.stacks.field_of_volume(whole)
+
+    def _parts(self, share: float, tau: float | None) -> tuple[Fit, Fit]:
+        """The velocity from the first frame to this one, and from this one to the last."""
+        done, to_come = self.fit.times(share), self.fit.times(1 - share)
+        if tau is None or self.before is None or self.after is None:
+            return done, to_come
+        early, late = NEIGHBORS * tau * (1 - tau) ** 2, NEIGHBORS * tau**2 * (tau - 1)
+        for velocity, weight in ((self.before, early), (self.after, late)):
+            done, to_come = done.plus(velocity, weight), to_come.plus(velocity, -weight)
+        return done, to_come
+
+    def _blend(self, a: Array, b: Array, share: float) -> Array:
+        from scipy.ndimage import gaussian_filter
+
+        local = gaussian_filter((a - b) ** 2, (0, NEARBY, NEARBY))
+        apart = np.maximum(local - 2 * self.noise, 0)
+        weight = (share * apart + self.noise) / (apart + 2 * self.noise)
+        blend: Array = (a + weight * (b - a)).astype(np.float32)
+        return blend
+
+    def unexplained(self) -> float:
+        """Which part of the squared difference of the two frames, where it is large, is left
+        between the moved first and the last; 0 where they do not differ.
+        """
+        first, last = (self.stacks.cut(stack) for stack in (self.first, self.last))
+        region = self.region()
+        change = float(np.sum((first - last)[region] ** 2, dtype=np.float64))
+        rest = float(np.sum((self.fit.pulled(first, 1.0) - last)[region] ** 2, dtype=np.float64))
+        return rest / change if change > 0 else 0.0
+
+    def region(self) -> Mask:
+        """(N,r,c) of the box, where the two frames differ much, and nearby."""
+        from scipy.ndimage import binary_dilation
+
+        first, last = (self.stacks.cut(stack) for stack in (self.first, self.last))
+        wide = max(1, round(WIDENED_MM / max(self.stacks.spacing[1:])))
+        moving = moving_region(np.abs(first - last))
+        return np.stack([binary_dilation(slice_, iterations=wide) for slice_ in moving])
+
+
+def fit_pair(
+    first: Volume,
+    last: Volume,
+    stacks: Stacks,
+    *,
+    start: Array | None = None,
+    steps: int,
+    progress: Progress = lambda done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> PairMotion:
+    """The motion between two frames. ``start``: (3,I,J,K) the field of the first one at the last,
+    in voxels along the volume's axes, to begin with.
+
+    Raises Cancelled.
+    """
+    from MambaSynthLib.layers.velocity_fit import FitSettings, fit_velocity
+
+    a, b = stacks.stack(first), stacks.stack(last)
+    begun = None if start is None else _oriented(start, stacks)
+    fit = fit_velocity(
+        stacks.cut(a), stacks.cut(b), stacks.spacing, begun, FitSettings(steps), progress, cancelled
+    )
+    return PairMotion(stacks, a, b, fit, noise_of(a, b))
+
+
+def _oriented(field: Array, stacks: Stacks) -> Array:
+    """(3,I,J,K) -> (3,N,r,c) in the box: the undoing of ``field_of_volume``."""
+    parts = []
+    for axis, source in enumerate(stacks.view.order):
+        sign = np.float32(-1 if stacks.view.flipped[axis] else 1)
+        parts.append(sign * stacks.view.apply(field[source]))
+    return stacks.cut(np.stack(parts))
+
+
+def noise_of(a: Array, b: Array) -> float:
+    """Variance of the noise of one frame, from the median difference: most of a chest stands
+    still. A tiny number where most voxels are equal.
+    """
+    difference = np.abs(a - b)
+    seen = difference[difference > 0]
+    spread = float(np.median(seen)) / MEDIAN_OF_ABSOLUTE if len(seen) else 0.0
+    return max(spread**2 / 2, 1e-8)
+
+
+def with_neighbors(
+    motions: Sequence[PairMotion | None], lengths_ms: Sequence[float], periodic: bool
+) -> list[PairMotion | None]:
+    """The motions of consecutive intervals, each with what its neighbors say about its ends.
+
+    With ``periodic`` the last interval is followed by the first one.
+    """
+    bent: list[PairMotion | None] = []
+    count = len(motions)
+    for number, motion in enumerate(motions):
+        if motion is None:
+            bent.append(None)
+            continue
+        sides = []
+        for step in (-1, 1):
+            beside = number + step
+            inside = 0 <= beside < count or (periodic and count > 1)
+            other = motions[beside % count] if inside else None
+            if other is None:
+                sides.append(motion.fit.times(0.0))
+                continue
+            per_length = lengths_ms[number] / lengths_ms[beside % count]
+            sides.append(other.fit.times(per_length / 2).plus(motion.fit, -0.5))
+        bent.append(replace(motion, before=sides[0], after=sides[1]))
+    return bent
