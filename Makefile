@@ -8,7 +8,7 @@
 #
 # make tables-cine  train every recipe of training/recipes/cine five times, score and compare: table,
 #             CSV, picture in OUT; STACKS=scd_lvsegs.npz; on a CPU the small twins, DEVICE=cuda the
-#             full recipes; training/cine/README.md
+#             full recipes; training/MambaSynthTraining/cine/README.md
 #
 # All make their own environments in .venv and .venv-slicer and install what they need into them: the
 # demo ONNX Runtime, the tests PyTorch besides.
@@ -62,11 +62,11 @@ tables: $(VENV)/test.done
 
 STACKS ?= $(firstword $(wildcard ../shared/data/heart_sax/scd_lvsegs.npz) scd_lvsegs.npz)
 DEVICE ?= cpu
-CINE ?= $(if $(filter cpu,$(DEVICE)),--small --jobs 2 --readme training/cine/README.md)
+CINE ?= $(if $(filter cpu,$(DEVICE)),--small --jobs 2 --readme training/MambaSynthTraining/cine/README.md)
 OUT ?= out/tables-cine
 
 tables-cine: $(VENV)/test.done
-	$(IN_VENV) python -m training.cine.tables --out $(OUT) --stacks $(STACKS) --device $(DEVICE) $(CINE)
+	$(IN_VENV) python -m MambaSynthTraining.evaluation.cine.tables --out $(OUT) --stacks $(STACKS) --device $(DEVICE) $(CINE)
 
 lint: $(VENV)/test.done
 	$(IN_VENV) ruff check . && ruff format --check . && mypy

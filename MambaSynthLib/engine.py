@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.backends import choose_backend
-from MambaSynthLib.card import ContrastCard
-from MambaSynthLib.diffusion import levels
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError
-from MambaSynthLib.intensity import Scaling
+from MambaSynthLib.image.intensity import Scaling
+from MambaSynthLib.image.preparation import Preparation, prepare
+from MambaSynthLib.image.suitability import doubts
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
-from MambaSynthLib.package import ModelPackage
-from MambaSynthLib.preparation import Preparation, prepare
+from MambaSynthLib.methods.diffusion import levels
+from MambaSynthLib.model.card import ContrastCard
+from MambaSynthLib.model.package import ModelPackage
 from MambaSynthLib.provenance import Place, Provenance, fallback_warnings
-from MambaSynthLib.suitability import doubts
-from MambaSynthLib.volume import Volume
 
 NOISES = ("per-slice", "shared")
 LARGEST_SEED = 2**63 - 1

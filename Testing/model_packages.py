@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from MambaSynthLib.methods import METHODS
-from MambaSynthLib.package import ModelPackage, write_package
+from MambaSynthLib.model.package import ModelPackage, write_package
 
 SIZES = {
     "ngf": 4, "n_blocks": 1, "n_attentions": 2, "input_channels": 2, "output_channels": 2

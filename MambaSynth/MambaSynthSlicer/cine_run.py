@@ -11,8 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.io.exchange import load_volume, save_volume
 from MambaSynthLib.provenance import Provenance
+from MambaSynthLib.server.exchange import load_volume, save_volume
 
 from . import annotation, sequences
 from .worker import Event

@@ -10,8 +10,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.io.exchange import load_volume, save_volume
 from MambaSynthLib.provenance import Provenance
+from MambaSynthLib.server.exchange import load_volume, save_volume
 
 from . import annotation, mrml
 from .worker import Event

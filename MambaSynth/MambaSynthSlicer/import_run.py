@@ -8,7 +8,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.package import CARD
+from MambaSynthLib.model.package import CARD
 
 from . import models
 from .worker import Event

@@ -15,8 +15,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MambaSynthLib.package import CARD
-from MambaSynthLib.registry import model_folders, user_models
+from MambaSynthLib.model.package import CARD
+from MambaSynthLib.model.registry import model_folders, user_models
 
 NEEDED = ("id", "title", "version", "source_contrasts", "target_contrasts", "grid")
 MEASURES = {"ssim": "SSIM", "psnr": "PSNR"}  # of those in a card; the rest is in its README

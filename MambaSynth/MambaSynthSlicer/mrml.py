@@ -22,10 +22,10 @@ import vtk
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import VolumeError
-from MambaSynthLib.grid import Reorientation
+from MambaSynthLib.image.grid import Reorientation
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.marks import mark_in_sidecar
 from MambaSynthLib.provenance import MARK, TAG_PREFIX, Provenance
-from MambaSynthLib.volume import Volume
 
 SHEAR_LIMIT = 1e-4  # cosine between two voxel axes that still counts as a right angle
 WINDOW_PERCENTILES = (1.0, 99.0)  # of the voxels that are not background

@@ -21,10 +21,10 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MambaSynthLib.cine import check_times
 from MambaSynthLib.errors import VolumeError
+from MambaSynthLib.image.cine import check_times
+from MambaSynthLib.image.volume import SAME_PLACE, Volume, displacement
 from MambaSynthLib.provenance import Provenance
-from MambaSynthLib.volume import SAME_PLACE, Volume, displacement
 
 from . import mrml
 

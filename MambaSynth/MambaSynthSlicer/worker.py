@@ -76,8 +76,8 @@ def isAlive(pid: int) -> bool:
 class Worker:
     """One child process at a time, and its private folder for volumes.
 
-    Events are those of ``MambaSynthLib.serve`` plus two made here: ``log`` (a line of the child's
-    stderr) and ``crashed`` (the child has ended by itself; ``message`` says why).
+    Events are those of ``MambaSynthLib.server.serve`` plus two made here: ``log`` (a line of the
+    child's stderr) and ``crashed`` (the child has ended by itself; ``message`` says why).
     """
 
     def __init__(self, command: list[str] | None = None, temporaryFolder: Path | None = None):

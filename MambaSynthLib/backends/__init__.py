@@ -21,7 +21,7 @@ from MambaSynthLib.errors import RequestError
 from MambaSynthLib.provenance import Place
 
 if TYPE_CHECKING:
-    from MambaSynthLib.package import ModelPackage
+    from MambaSynthLib.model.package import ModelPackage
 
 Compute = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 GPUS = ("cuda", "mps", "coreml")

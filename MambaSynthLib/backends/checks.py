@@ -9,7 +9,7 @@ from pathlib import Path
 from MambaSynthLib.backends.memory import is_exhausted
 from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.methods import METHODS
-from MambaSynthLib.package import ModelPackage, Weights
+from MambaSynthLib.model.package import ModelPackage, Weights
 
 COUNTER = ".num_batches_tracked"  # batch normalization's, the only integers; used in training
 

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from MambaSynthLib.backends import Compute, Network, PlacedNetwork
 from MambaSynthLib.backends.checks import COUNTER, check_keys, method_folder, telling_memory
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.layers.graph import Graph
-from MambaSynthLib.package import ModelPackage, Weights
+from MambaSynthLib.layers.onnx_graph import Graph
+from MambaSynthLib.model.package import ModelPackage, Weights
 from MambaSynthLib.provenance import Place
 
 LOG = logging.getLogger(__name__)

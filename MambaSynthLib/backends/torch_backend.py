@@ -20,7 +20,7 @@ from MambaSynthLib.backends.checks import check_keys, method_folder, telling_mem
 from MambaSynthLib.backends.memory import FittingNetwork
 from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.methods import METHODS
-from MambaSynthLib.package import ModelPackage, Weights
+from MambaSynthLib.model.package import ModelPackage, Weights
 from MambaSynthLib.provenance import Place
 
 NAME = "torch"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
-    from MambaSynthLib.cine import Cine
-    from MambaSynthLib.cine_timeline import Timeline
-    from MambaSynthLib.package import ModelPackage
+    from MambaSynthLib.cine.timeline import Timeline
+    from MambaSynthLib.image.cine import Cine
+    from MambaSynthLib.model.package import ModelPackage
 
 
 def add_parser(commands: Any) -> None:
@@ -45,9 +45,9 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check everything that can be checked, then compute and write frame by frame."""
-    from MambaSynthLib import console
-    from MambaSynthLib.cine_engine import CineEngine
-    from MambaSynthLib.cine_upsampling import plan, provenance_of, upsample
+    from MambaSynthLib.cine.engine import CineEngine
+    from MambaSynthLib.cine.upsampling import plan, provenance_of, upsample
+    from MambaSynthLib.commands import console
     from MambaSynthLib.io.cine_writing import write_cine
 
     _check_request(options)
@@ -97,19 +97,19 @@ def _check_request(options: argparse.Namespace) -> None:
     if options.seed < 0:
         raise RequestError(f"seed is {options.seed}; give 0 or more.")
     if options.report:
-        from MambaSynthLib.cine_report import check_report
+        from MambaSynthLib.report.film import check_report
 
         check_report(options.report, options.overwrite)
 
 
 def _choose_model(name: str | None) -> ModelPackage:
-    from MambaSynthLib.registry import cine_model, find_model
+    from MambaSynthLib.model.registry import cine_model, find_model
 
     return find_model(name) if name else cine_model()
 
 
 def _read(options: argparse.Namespace) -> Cine:
-    from MambaSynthLib.cine import of_frames
+    from MambaSynthLib.image.cine import of_frames
     from MambaSynthLib.io.cine_files import read_cine
     from MambaSynthLib.io.files import read_volume
 
@@ -134,7 +134,7 @@ def _check_outputs(options: argparse.Namespace, cine: Cine) -> None:
 def _film(options: argparse.Namespace, timeline: Timeline) -> Any:
     if not options.report:
         return None
-    from MambaSynthLib.cine_report import Film
+    from MambaSynthLib.report.film import Film
 
     return Film(timeline.times_ms, tuple(frame is not None for frame in timeline.acquired))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from MambaSynthLib.errors import FileError
 
 if TYPE_CHECKING:
-    from MambaSynthLib.volume import Volume
+    from MambaSynthLib.image.volume import Volume
 
 
 def add_parser(commands: Any) -> None:
@@ -26,9 +26,9 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from MambaSynthLib import console
-    from MambaSynthLib.evaluation import evaluate
+    from MambaSynthLib.commands import console
     from MambaSynthLib.io.files import read_volume
+    from MambaSynthLib.report.evaluation import evaluate
 
     synthetic = read_volume(options.synthetic)
     source = read_volume(options.source) if options.source else _find_source(options)

@@ -23,8 +23,8 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from MambaSynthLib import console
-    from MambaSynthLib.registry import find_all, model_folders
+    from MambaSynthLib.commands import console
+    from MambaSynthLib.model.registry import find_all, model_folders
 
     found = find_all()
     devices = _devices()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from MambaSynthLib.package import ModelPackage
+    from MambaSynthLib.model.package import ModelPackage
 
 
 def add_parser(commands: Any) -> None:
@@ -46,8 +46,8 @@ def add_parser(commands: Any) -> None:
 
 
 def run_list(options: argparse.Namespace) -> int:
-    from MambaSynthLib import console
-    from MambaSynthLib.registry import find_all
+    from MambaSynthLib.commands import console
+    from MambaSynthLib.model.registry import find_all
 
     found = find_all()
     packages = [item.package for item in found if item.package]
@@ -70,8 +70,8 @@ def run_list(options: argparse.Namespace) -> int:
 
 
 def run_show(options: argparse.Namespace) -> int:
-    from MambaSynthLib.card import ContrastCard
-    from MambaSynthLib.registry import find_model
+    from MambaSynthLib.model.card import ContrastCard
+    from MambaSynthLib.model.registry import find_model
 
     package = find_model(options.model)
     print(package.describe() or f"# {package.card.title}\n\n{package.card.trained_on}")
@@ -84,7 +84,7 @@ def run_show(options: argparse.Namespace) -> int:
 def run_verify(options: argparse.Namespace) -> int:
     """Check each package to the last byte; exit code 2 if one fails."""
     from MambaSynthLib.errors import ModelError
-    from MambaSynthLib.registry import find_all, find_model
+    from MambaSynthLib.model.registry import find_all, find_model
 
     checks = options.models or [item.folder for item in find_all()]
     failures = 0
@@ -108,7 +108,7 @@ def _check_package(package: ModelPackage) -> int:
 
 
 def run_import(options: argparse.Namespace) -> int:
-    from MambaSynthLib.importing import import_checkpoint, import_package
+    from MambaSynthLib.install.importing import import_checkpoint, import_package
 
     if options.path.is_dir() or options.path.suffix.lower() == ".zip":
         package = import_package(options.path, options.output)

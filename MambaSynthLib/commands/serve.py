@@ -9,7 +9,8 @@ from typing import Any
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
-        "serve", help="for programs: JSON lines on stdin and stdout (see MambaSynthLib/serve.py)"
+        "serve",
+        help="for programs: JSON lines on stdin and stdout (see MambaSynthLib/server/serve.py)",
     )
     parser.add_argument(
         "--folder", type=Path, metavar="DIR", help="folder of exchanged volumes, removed at the end"
@@ -18,7 +19,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from MambaSynthLib.serve import serve
+    from MambaSynthLib.server.serve import serve
 
     serve(options.folder)
     return 0

@@ -13,8 +13,8 @@ from MambaSynthLib.errors import FileError, RequestError
 
 if TYPE_CHECKING:
     from MambaSynthLib.engine import Synthesis
-    from MambaSynthLib.package import ModelPackage
-    from MambaSynthLib.volume import Volume
+    from MambaSynthLib.image.volume import Volume
+    from MambaSynthLib.model.package import ModelPackage
 
 
 def add_parser(commands: Any) -> None:
@@ -59,9 +59,9 @@ def slice_range(text: str) -> tuple[int, int]:
 
 def run(options: argparse.Namespace) -> int:
     """Check everything that can be checked, compute, then write."""
-    from MambaSynthLib import console
+    from MambaSynthLib.commands import console
     from MambaSynthLib.engine import Engine
-    from MambaSynthLib.registry import choose_model
+    from MambaSynthLib.model.registry import choose_model
 
     _check_outputs(options)
     package = choose_model(options.model, options.source, options.to)
@@ -137,7 +137,7 @@ def _check_report(path: Path, overwrite: bool) -> None:
 
 
 def _check_uncertainty(options: argparse.Namespace, package: ModelPackage) -> None:
-    from MambaSynthLib.card import ContrastCard
+    from MambaSynthLib.model.card import ContrastCard
 
     samples = options.samples
     if samples is None and isinstance(package.card, ContrastCard):
@@ -150,8 +150,8 @@ def _check_uncertainty(options: argparse.Namespace, package: ModelPackage) -> No
 
 def _read(options: argparse.Namespace) -> tuple[Volume, Volume | None]:
     """The source, and the reference if there is one, on the same grid."""
+    from MambaSynthLib.image.volume import check_same_grid
     from MambaSynthLib.io.files import read_volume
-    from MambaSynthLib.volume import check_same_grid
 
     source = read_volume(
         options.input,
@@ -194,7 +194,7 @@ def _write(
 def _write_report(
     path: Path, source: Volume, synthetic: Volume, reference: Volume | None, synthesis: Synthesis
 ) -> None:
-    from MambaSynthLib.report import write_report
+    from MambaSynthLib.report.head import write_report
 
     made = synthesis.provenance
     write_report(

@@ -16,8 +16,8 @@ from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.io.atomic import write_json, write_whole
 
 if TYPE_CHECKING:
-    from MambaSynthLib.cohort import Outcome, Task
-    from MambaSynthLib.workers import Model
+    from MambaSynthLib.batch.volumes import Outcome, Task
+    from MambaSynthLib.batch.workers import Model
 
 SUMMARY = "synthesis"
 COLUMNS = ("source", "output", "status", "seconds", "message")
@@ -55,7 +55,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do this process's share; 2 when a file failed."""
-    from MambaSynthLib.cohort import find_tasks, place_of, share_of
+    from MambaSynthLib.batch.volumes import find_tasks, place_of, share_of
 
     rank, processes, local = place_of(os.environ)
     if options.jobs < 1:
@@ -85,11 +85,11 @@ def run(options: argparse.Namespace) -> int:
 def _model(options: argparse.Namespace, local: int | None) -> tuple[Model, tuple[str, str]]:
     """The model with checked settings and device, and (source, target contrast)."""
     from MambaSynthLib.backends import choose_backend
-    from MambaSynthLib.cohort import Settings
-    from MambaSynthLib.diffusion import levels
+    from MambaSynthLib.batch.volumes import Settings
+    from MambaSynthLib.batch.workers import Model
     from MambaSynthLib.engine import contrast_card
-    from MambaSynthLib.registry import choose_model
-    from MambaSynthLib.workers import Model
+    from MambaSynthLib.methods.diffusion import levels
+    from MambaSynthLib.model.registry import choose_model
 
     package = choose_model(options.model, options.source, options.to)
     sampling = contrast_card(package).sampling
@@ -109,10 +109,10 @@ def _model(options: argparse.Namespace, local: int | None) -> tuple[Model, tuple
 
 
 def _outcomes(model: Model, tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
-    from MambaSynthLib.cohort import outcomes
+    from MambaSynthLib.batch.volumes import outcomes
+    from MambaSynthLib.batch.workers import outcomes_of_jobs
     from MambaSynthLib.engine import Engine
-    from MambaSynthLib.package import read_package
-    from MambaSynthLib.workers import outcomes_of_jobs
+    from MambaSynthLib.model.package import read_package
 
     if jobs > 1 and len(tasks) > 1:
         return outcomes_of_jobs(model, tasks, jobs)
@@ -122,7 +122,7 @@ def _outcomes(model: Model, tasks: Sequence[Task], jobs: int) -> Iterator[Outcom
 
 def _with_progress(found: Iterator[Outcome], total: int) -> Iterator[Outcome]:
     """Pass outcomes on; a bar with time left, or a line per file where there is no terminal."""
-    from MambaSynthLib import console
+    from MambaSynthLib.commands import console
 
     with console.slice_progress("synthesizing", "files") as progress:
         progress(0, total)
@@ -164,7 +164,7 @@ def _write_summary(path: Path, found: Sequence[Outcome]) -> None:
 
 
 def _say_how_many(found: Sequence[Outcome], total: int) -> None:
-    from MambaSynthLib import console
+    from MambaSynthLib.commands import console
 
     console.note(
         f"mambasynth: interrupted after {len(found)} of {total} files; the same command goes on"

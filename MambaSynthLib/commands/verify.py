@@ -15,7 +15,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from MambaSynthLib import console
+    from MambaSynthLib.commands import console
     from MambaSynthLib.io.files import read_marks
     from MambaSynthLib.io.payload import printable
 

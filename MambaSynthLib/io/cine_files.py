@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from MambaSynthLib.cine import Cine, of_frames
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.cine import Cine, of_frames
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io import nifti, nrrd
-from MambaSynthLib.io.acdc import phases_beside
+from MambaSynthLib.io.cine_acdc import phases_beside
 from MambaSynthLib.io.dicom_series import holds_dicom, read_series
 from MambaSynthLib.io.files import as_float32, read_marks, read_volume
 from MambaSynthLib.io.geometry import check_affine, flipped
@@ -24,7 +25,6 @@ from MambaSynthLib.io.marks import suffix_of
 from MambaSynthLib.io.modality import check_sidecar
 from MambaSynthLib.io.nifti_geometry import Prefer
 from MambaSynthLib.io.payload import check_file, shown
-from MambaSynthLib.volume import Volume
 
 READABLE = (".nii", ".nii.gz", ".nrrd")
 TABLE = "frames.tsv"  # in a folder of frames: file, time_ms, acquired

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io import nifti, nrrd_header
 from MambaSynthLib.io.atomic import commit_pair, staged, staged_from, telling
 from MambaSynthLib.io.cine_files import READABLE, TABLE
@@ -32,7 +33,6 @@ from MambaSynthLib.io.marks import sidecar_of, suffix_of
 from MambaSynthLib.io.output import check_output
 from MambaSynthLib.io.payload import printable, shown
 from MambaSynthLib.provenance import Provenance
-from MambaSynthLib.volume import Volume
 
 CHUNK = 2**20  # bytes handled at once
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.cine import Cine, of_frames
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.cine import Cine, of_frames
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.dicom_stack import SAME_TIME_MS, Slice, affine_of, by_place, by_time
 from MambaSynthLib.io.modality import check_modality
 from MambaSynthLib.io.payload import check_size, shown
 from MambaSynthLib.provenance import MARK
-from MambaSynthLib.volume import Volume
 
 MOST_FILES = 20_000
 SAME_DIRECTION = 1e-4  # between direction cosines

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io import mha, nifti, nrrd
 from MambaSynthLib.io.atomic import commit, commit_pair, staged
 from MambaSynthLib.io.decoded import Decoded
@@ -37,7 +38,6 @@ from MambaSynthLib.io.output import check_output
 from MambaSynthLib.io.payload import check_file, opened, shown
 from MambaSynthLib.io.rawdata import packed
 from MambaSynthLib.provenance import Provenance
-from MambaSynthLib.volume import Volume
 
 __all__ = [
     "SyntheticMark",

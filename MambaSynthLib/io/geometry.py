@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.volume import Affine, affine_problem, spacing
 from MambaSynthLib.io.decoded import Frame
-from MambaSynthLib.volume import Affine, affine_problem, spacing
 
 ROUNDING_SHEAR = 1e-5  # |cosine| between axes that rounded headers show
 TOLERABLE_SHEAR = 1e-4  # 0.025 mm across a head

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.volume import Affine, spacing
 from MambaSynthLib.io.decoded import Decoded
 from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY
 from MambaSynthLib.io.payload import (
@@ -26,7 +27,6 @@ from MambaSynthLib.io.payload import (
     shown,
 )
 from MambaSynthLib.io.rawdata import image_data, numbers, text_lines, whole_numbers
-from MambaSynthLib.volume import Affine, spacing
 
 TYPES = {
     "MET_CHAR": "int8",

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.volume import SAME_PLACE, Affine, displacement
 from MambaSynthLib.io.decoded import Decoded
 from MambaSynthLib.io.nifti_geometry import Header, Prefer, patient_affine
 from MambaSynthLib.io.payload import (
@@ -30,7 +31,6 @@ from MambaSynthLib.io.payload import (
     shown,
 )
 from MambaSynthLib.provenance import MARK, Provenance
-from MambaSynthLib.volume import SAME_PLACE, Affine, displacement
 
 MAGIC = {348: (344, b"n+1\0", 352), 540: (4, b"n+2\0\r\n\x1a\n", 544)}  # place, magic, min offset
 REAL_TYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}  # NIfTI datatype codes

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.volume import SAME_PLACE, Affine, displacement, spacing
 from MambaSynthLib.io.geometry import (
     NO_PATIENT_GEOMETRY,
     in_millimeters,
     unit_note,
 )
-from MambaSynthLib.volume import SAME_PLACE, Affine, displacement, spacing
 
 Header = Any  # a nibabel Nifti1Header or Nifti2Header; nibabel declares no types for them
 Prefer = Literal["sform", "qform"] | None

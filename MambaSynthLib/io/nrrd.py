@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.volume import Affine
 from MambaSynthLib.io.decoded import Decoded, Frame
 from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, in_millimeters, unit_note
 from MambaSynthLib.io.nrrd_header import Header, head, read_header
@@ -26,7 +27,6 @@ from MambaSynthLib.io.payload import (
     shown,
 )
 from MambaSynthLib.io.rawdata import image_data, numbers, packed, whole_numbers
-from MambaSynthLib.volume import Affine
 
 TYPES = {
     "int8": "signed char, int8, int8_t",

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.volume import Affine
 from MambaSynthLib.io.payload import looks_like
 from MambaSynthLib.io.rawdata import text_lines
-from MambaSynthLib.volume import Affine
 
 OTHER_NAMES = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}
 

@@ -1,7 +1,8 @@
 """The catalogue of synthesis methods: one entry per paper. Imports nothing heavy.
 
 To add a paper: a folder here with ``network.py`` and ``synthesis.py``, and one line below. The
-sizes of its network go into ``models/model.schema.json``; ``training/methods.py`` trains it.
+sizes of its network go into ``models/model.schema.json``; ``MambaSynthTraining/methods.py`` trains
+it.
 """
 
 from __future__ import annotations

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from MambaSynthLib.cine_engine import CineEngine
-from MambaSynthLib.cine_phases import choose_phases
+from MambaSynthLib.cine.engine import CineEngine
+from MambaSynthLib.cine.phases import choose_phases
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.cine_files import read_cine
 from MambaSynthLib.io.files import read_volume
-from MambaSynthLib.layers.volume_unets import DeformationUNet
-from MambaSynthLib.layers.warp import jacobian_determinant
-from MambaSynthLib.registry import cine_model, find_model
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.methods.mstg.unets import DeformationUNet
+from MambaSynthLib.methods.mstg.warp import jacobian_determinant
+from MambaSynthLib.model.registry import cine_model, find_model
 from Testing.benchmarks.race import arguments, report
 from Testing.benchmarks.volume import process_peak
 

@@ -31,10 +31,10 @@ from skimage.metrics import structural_similarity
 
 from MambaSynthLib.backends import onnx_backend
 from MambaSynthLib.backends.onnx_backend import declared_weights
+from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.methods.cravim import graph
-from MambaSynthLib.package import ModelPackage, read_package, shipped_models
-from MambaSynthLib.preparation import prepare
+from MambaSynthLib.model.package import ModelPackage, read_package, shipped_models
 from Testing.benchmarks.race import Row, arguments, race, report
 
 HEAD = Path(__file__).resolve().parents[1] / "data/head"

@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from MambaSynthLib.grid import Reorientation
-from MambaSynthLib.metrics import foreground
-from MambaSynthLib.preparation import scaling_of
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.image.grid import Reorientation
+from MambaSynthLib.image.metrics import foreground
+from MambaSynthLib.image.preparation import scaling_of
+from MambaSynthLib.image.volume import Volume
+from MambaSynthTraining.data.prepared import PreparedData, open_prepared
+from MambaSynthTraining.data.sources import prepared_data
+from MambaSynthTraining.engine.fit import Hardware, fit
+from MambaSynthTraining.evaluation.candidates import Candidate, Pair, opened
+from MambaSynthTraining.evaluation.scoring import score
+from MambaSynthTraining.recipe import Recipe, read_recipe
 from Testing.benchmarks.race import Row, arguments, report
-from training.data.prepared import PreparedData, open_prepared
-from training.data.sources import prepared_data
-from training.engine.fit import Hardware, fit
-from training.evaluation.candidates import Candidate, Pair, opened
-from training.evaluation.scoring import score
-from training.recipe import Recipe, read_recipe
 
 RECIPE = Path(__file__).parents[2] / "training/recipes/table1/cravim-plus-small.yaml"
 MEASURES = {"ssim": "SSIM", "psnr": "PSNR", "nmi": "NMI", "error": "error", "flicker": "flicker"}

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from MambaSynthLib.engine import Engine
-from MambaSynthLib.evaluation import evaluate
 from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.methods.cravim.inference import PRECISIONS
-from MambaSynthLib.package import read_package, shipped_models
+from MambaSynthLib.model.package import read_package, shipped_models
+from MambaSynthLib.report.evaluation import evaluate
 from Testing.benchmarks.race import Row, arguments, report
 
 HEAD = Path(__file__).resolve().parents[1] / "data/head"

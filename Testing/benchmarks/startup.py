@@ -25,7 +25,7 @@ start = time.perf_counter()
 from MambaSynthLib.backends import PlacedNetwork
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.io.files import read_volume
-from MambaSynthLib.package import read_package, shipped_models
+from MambaSynthLib.model.package import read_package, shipped_models
 seconds = {{"import of the engine": time.perf_counter() - start}}
 source = read_volume({str(HEAD)!r})
 middle = source.shape[2] // 2

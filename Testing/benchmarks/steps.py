@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from MambaSynthLib.engine import Engine
-from MambaSynthLib.evaluation import evaluate
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_volume
-from MambaSynthLib.package import read_package, shipped_models
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.model.package import read_package, shipped_models
+from MambaSynthLib.report.evaluation import evaluate
 from Testing.benchmarks.race import Row, arguments, report
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from MambaSynthLib.errors import FileError
-from training.marked_text import put_between_marks
+from MambaSynthTraining.evaluation.marked_text import put_between_marks
 
 MARK = "bench"  # in a README, <!-- bench --> and <!-- /bench -->
 RATIOS = ("times F1", "times plain", "times ours")

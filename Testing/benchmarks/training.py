@@ -19,17 +19,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from MambaSynthLib.layers import evss
 from MambaSynthLib.layers.selective_scan import backends_for, selective_scan
+from MambaSynthLib.methods.cravim import evss
 from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
+from MambaSynthTraining.contrast.rivals.generators import ResNetGenerator
+from MambaSynthTraining.data.batches import Shard
+from MambaSynthTraining.data.slices import SliceBatch
+from MambaSynthTraining.engine.iteration import Machine, run_iteration
+from MambaSynthTraining.engine.memory import recompute_activations
+from MambaSynthTraining.engine.state import State
+from MambaSynthTraining.recipe import Recipe, recipe_of
 from Testing.benchmarks.race import arguments, peak_memory, race, report
-from training.baselines.generators import ResNetGenerator
-from training.data.batches import Shard
-from training.data.slices import SliceBatch
-from training.engine.iteration import Machine, run_iteration
-from training.engine.memory import recompute_activations
-from training.engine.state import State
-from training.recipe import Recipe, recipe_of
 
 PRECISIONS = {"fp32": False, "bf16": True}
 

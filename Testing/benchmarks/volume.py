@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from MambaSynthLib.engine import Engine
-from MambaSynthLib.importing import import_checkpoint
+from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.install.importing import import_checkpoint
 from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
-from MambaSynthLib.volume import Volume
 from Testing.benchmarks.race import arguments, report
 
 Size = tuple[int, int]

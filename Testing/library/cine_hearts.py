@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.methods.mstg.config import MSTGConfig
 from MambaSynthLib.methods.mstg.synthesis import Frame
-from MambaSynthLib.package import ModelPackage, write_package
+from MambaSynthLib.model.package import ModelPackage, write_package
 from MambaSynthLib.provenance import Place
-from MambaSynthLib.volume import Volume
 from Testing.model_packages import CINE_SIZES, cine_card, random_weights
 
 NETWORK = CINE_SIZES | {"bidirectional": True}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from MambaSynthLib.package import ModelPackage, write_package
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.model.package import ModelPackage, write_package
 from Testing.model_packages import contrast_card, random_weights
 
 

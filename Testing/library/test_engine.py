@@ -7,10 +7,10 @@ import torch
 from MambaSynthLib.backends import PlacedNetwork, torch_backend
 from MambaSynthLib.engine import Engine, Request, slice_noise
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError, VolumeError
-from MambaSynthLib.intensity import Scaling
+from MambaSynthLib.image.intensity import Scaling
+from MambaSynthLib.image.preparation import prepare
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import sha256_of
-from MambaSynthLib.preparation import prepare
-from MambaSynthLib.volume import Volume
 
 
 @pytest.fixture(scope="module")

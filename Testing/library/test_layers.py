@@ -19,38 +19,31 @@ FILES = sorted(
 )
 LIBRARY = [name for name in FILES if name.startswith("MambaSynthLib/")]
 
-# Imports at file scope point to the same group or to one above it.
+# Imports at file scope point to the same room or to one above it.
 GROUPS = (
-    ("__init__", "errors", "volume", "provenance", "diffusion", "card"),
-    ("grid", "intensity", "metrics", "neighbors", "suitability", "cine", "cine_metrics"),
-    ("cine_phases", "cine_timeline"),
-    (
-        "preparation",
-        "cine_preparation",
-        "evaluation",
-        "report_sheet",
-        "report",
-        "cine_report",
-        "io",
-    ),
-    ("layers", "methods"),
-    ("package", "registry", "unpacking"),
+    ("__init__", "errors", "provenance"),
+    ("image", "model"),
+    ("io",),
+    ("layers",),
+    ("methods",),
     ("backends",),
-    ("importing", "engine", "cine_engine"),
-    ("cine_upsampling", "cohort"),
-    ("workers",),
-    ("console", "commands", "answers", "serve"),
+    ("install",),
+    ("engine",),
+    ("cine", "batch"),
+    ("report",),
+    ("server", "commands"),
     ("cli", "__main__"),
 )
+# The one seam still open: the card parses the sampling of a method that diffuses.
+OPEN_SEAMS = {"MambaSynthLib/model/card.py": "MambaSynthLib.methods.diffusion.Schedule"}
 RANK = {part: rank for rank, group in enumerate(GROUPS) for part in group}
 
 TORCH_FILES = (
-    "MambaSynthLib/layers/*", "MambaSynthLib/methods/*/network.py",
-    "MambaSynthLib/methods/*/inference.py", "MambaSynthLib/backends/torch_backend.py",
-    "training/*", "Testing/*",
+    "MambaSynthLib/layers/*", "MambaSynthLib/methods/cravim/*", "MambaSynthLib/methods/mstg/*",
+    "MambaSynthLib/backends/torch_backend.py", "training/*", "Testing/*",
 )  # fmt: skip
 ONNX_FILES = (
-    "MambaSynthLib/layers/*graph.py", "MambaSynthLib/methods/*/graph.py",
+    "MambaSynthLib/layers/onnx_graph.py", "MambaSynthLib/methods/cravim/*graph.py",
     "MambaSynthLib/backends/onnx_backend.py",
 )  # fmt: skip
 SLICER_FILES = ("MambaSynth/*", "Testing/*")
@@ -127,7 +120,7 @@ def test_slicer_is_imported_only_in_its_module(name):
 
 @pytest.mark.parametrize("name", [n for n in FILES if n.startswith("MambaSynth")])
 def test_the_product_imports_neither_training_nor_tests(name):
-    assert not top(imports(name)) & {"training", "Testing"}
+    assert not top(imports(name)) & {"MambaSynthTraining", "Testing"}
 
 
 @pytest.mark.parametrize("name", LIBRARY)
@@ -146,7 +139,7 @@ def test_every_part_of_the_library_has_its_place_in_the_order():
 def test_imports_at_file_scope_point_only_left(name):
     own = Path(name).relative_to("MambaSynthLib").parts[0].removesuffix(".py")
     for module in at_file_scope(name):
-        if module.partition(".")[0] == "MambaSynthLib":
+        if module.partition(".")[0] == "MambaSynthLib" and module != OPEN_SEAMS.get(name):
             assert RANK[part(module)] <= RANK[own], f"{name} imports {module}"
 
 
@@ -235,7 +228,7 @@ def loaded_after(code, *arguments):
 
 
 def test_importing_the_library_loads_nothing_heavy():
-    assert not loaded_after("import MambaSynthLib, MambaSynthLib.volume") & set(HEAVY)
+    assert not loaded_after("import MambaSynthLib, MambaSynthLib.image.volume") & set(HEAVY)
 
 
 COMMAND = """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from MambaSynthLib.engine import Engine
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.image.volume import Volume
 
 ORIENTATIONS = [(o, s) for o in permutations(range(3)) for s in product((1, -1), repeat=3)]
 

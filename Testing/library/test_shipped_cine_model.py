@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from MambaSynthLib.cine_engine import CineEngine
+from MambaSynthLib.cine.engine import CineEngine
 from MambaSynthLib.cli import main
 from MambaSynthLib.io.cine_files import read_cine
-from MambaSynthLib.layers.warp import jacobian_determinant
-from MambaSynthLib.package import read_package, shipped_models
-from MambaSynthLib.registry import cine_model
+from MambaSynthLib.methods.mstg.warp import jacobian_determinant
+from MambaSynthLib.model.package import read_package, shipped_models
+from MambaSynthLib.model.registry import cine_model
 
 ROOT = Path(__file__).resolve().parents[2]
 ID = "mstg-cine-compact"
@@ -47,7 +47,7 @@ def test_its_weights_are_small_and_in_half_precision(package):
 
 
 def test_its_table_has_every_method_and_is_that_of_the_training_folder(rows):
-    readme = (ROOT / "training/cine/README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "MambaSynthTraining/cine/README.md").read_text(encoding="utf-8")
     lines = {line.split("|")[1].strip(): line for line in readme.splitlines() if _is_row(line)}
     assert set(rows) == set(lines) and len(rows) == 9
     for name, row in rows.items():

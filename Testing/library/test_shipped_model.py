@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from MambaSynthLib.engine import Engine
-from MambaSynthLib.evaluation import evaluate
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_volume
-from MambaSynthLib.package import read_package, shipped_models
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.model.package import read_package, shipped_models
+from MambaSynthLib.report.evaluation import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = ROOT / "Testing/data/head"

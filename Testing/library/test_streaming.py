@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from MambaSynthLib.backends import PlacedNetwork, torch_backend
-from MambaSynthLib.card import GridSpec, IntensitySpec
 from MambaSynthLib.engine import Engine
-from MambaSynthLib.preparation import prepare
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.image.preparation import prepare
+from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.model.card import GridSpec, IntensitySpec
 
 INTENSITY = IntensitySpec("percentile", 99.5, (0.0, 1000.0))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.image.volume import Volume
 
 AXES = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
 

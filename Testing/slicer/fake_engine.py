@@ -19,9 +19,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from MambaSynthLib.errors import Cancelled, RequestError  # noqa: E402
+from MambaSynthLib.image.volume import Volume  # noqa: E402
 from MambaSynthLib.provenance import Provenance  # noqa: E402
-from MambaSynthLib.serve import serve  # noqa: E402
-from MambaSynthLib.volume import Volume  # noqa: E402
+from MambaSynthLib.server.serve import serve  # noqa: E402
 from Testing.provenance_records import CINE_RECORD, RECORD  # noqa: E402
 
 WEIGHTS = "5" * 64

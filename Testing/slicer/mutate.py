@@ -148,14 +148,14 @@ MISTAKES = (
     ),
     Mistake(
         "cancel waits for the computation",
-        "MambaSynthLib/serve.py",
+        "MambaSynthLib/server/serve.py",
         "        timer.start()\n",
         "",
         "test_worker.py",
     ),
     Mistake(
         "the child outlives Slicer",
-        "MambaSynthLib/serve.py",
+        "MambaSynthLib/server/serve.py",
         "        self._idle.wait(STOP_GRACE_S)\n        leave()\n",
         "        self._idle.wait()\n        leave()\n",
         "test_worker.py",
@@ -227,7 +227,7 @@ MISTAKES = (
         "a model is checked inside Slicer's process",
         f"{PARTS}/import_run.py",
         '        return {"path": str(self.path)}\n',
-        "        from MambaSynthLib.importing import read_package\n\n"
+        "        from MambaSynthLib.install.importing import read_package\n\n"
         "        if self.path.is_dir():\n            read_package(self.path).read_weights()\n"
         '        return {"path": str(self.path)}\n',
         "test_panel_models.py",
@@ -241,7 +241,7 @@ MISTAKES = (
     ),
     Mistake(
         "a model is installed before its network was built",
-        "MambaSynthLib/importing.py",
+        "MambaSynthLib/install/importing.py",
         '    choose_backend(device="cpu").load_network(package, "cpu")\n',
         '    write_package(target.with_name(f"{target.name}-unchecked"), {**json.loads(\n'
         '        (folder / CARD).read_text(encoding="utf-8"))}, weights, "")\n'

@@ -316,7 +316,7 @@ def test_models_of_one_tab_are_not_offered_in_the_other(panel):
 def test_without_a_cine_model_one_sentence_says_what_to_do(panel, models, monkeypatch):
     import shutil
 
-    from MambaSynthLib import registry
+    from MambaSynthLib.model import registry
 
     monkeypatch.setattr(registry, "shipped_models", lambda: models / "none are shipped")
     for folder in models.glob("*blender"):

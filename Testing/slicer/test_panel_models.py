@@ -25,7 +25,7 @@ def test_the_button_follows_the_target(panel, models):
 def test_without_models_the_panel_says_what_to_do(panel, models, monkeypatch):
     import shutil
 
-    from MambaSynthLib import registry
+    from MambaSynthLib.model import registry
 
     monkeypatch.setattr(registry, "shipped_models", lambda: models)
     shutil.rmtree(models)
@@ -84,7 +84,7 @@ def refused_import(panel, path):
 
 
 def installed():
-    from MambaSynthLib.registry import user_models
+    from MambaSynthLib.model.registry import user_models
 
     return sorted(path.name for path in user_models().glob("*"))
 

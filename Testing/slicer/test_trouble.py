@@ -145,7 +145,7 @@ def test_a_child_that_cannot_start_is_told(panel):
 def test_a_full_disk_is_told(panel, monkeypatch):
     import errno
 
-    from MambaSynthLib.io import exchange
+    from MambaSynthLib.server import exchange
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")

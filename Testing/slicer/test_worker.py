@@ -17,8 +17,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "MambaSynth")]
 from MambaSynthSlicer import worker as worker_module  # noqa: E402
 from MambaSynthSlicer.worker import Worker  # noqa: E402
 
-from MambaSynthLib.io.exchange import load_volume, save_volume  # noqa: E402
-from MambaSynthLib.volume import Volume  # noqa: E402
+from MambaSynthLib.image.volume import Volume  # noqa: E402
+from MambaSynthLib.server.exchange import load_volume, save_volume  # noqa: E402
 
 FAKE = [sys.executable, str(HERE / "fake_engine.py")]
 

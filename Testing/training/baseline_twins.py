@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.method import TrainingMethod
-from training.methods import method_class
-from training.recipe import recipe_of
+from MambaSynthTraining.method import TrainingMethod
+from MambaSynthTraining.methods import method_class
+from MambaSynthTraining.recipe import recipe_of
 
 NCSNPP = dict(width=8, multipliers=[1, 2], blocks=1, attention_levels=[1], latent=4, style=8)
 TWINS = {

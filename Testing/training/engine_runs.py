@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from MambaSynthLib.card import GridSpec, IntensitySpec
-from training.data.batches import Batches
-from training.data.slices import SlicePairs
-from training.data.sources import ContrastData
-from training.engine.checkpoint import read_checkpoint
-from training.engine.fit import Hardware, fit
-from training.engine.iteration import Machine, run_iteration
-from training.engine.logs import LOSSES
-from training.engine.state import State
-from training.recipe import Recipe, recipe_of
-from training.run_folder import LAST
+from MambaSynthLib.model.card import GridSpec, IntensitySpec
+from MambaSynthTraining.data.batches import Batches
+from MambaSynthTraining.data.slices import SlicePairs
+from MambaSynthTraining.data.sources import ContrastData
+from MambaSynthTraining.engine.checkpoint import read_checkpoint
+from MambaSynthTraining.engine.fit import Hardware, fit
+from MambaSynthTraining.engine.iteration import Machine, run_iteration
+from MambaSynthTraining.engine.logs import LOSSES
+from MambaSynthTraining.engine.state import State
+from MambaSynthTraining.recipe import Recipe, recipe_of
+from MambaSynthTraining.run_folder import LAST
 
 TINY: dict[str, Any] = {
     "method": "cravim",

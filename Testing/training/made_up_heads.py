@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.image.volume import Volume
 
 SHAPE = (48, 40, 32)
 SPACING = 4.0

@@ -14,13 +14,13 @@ from tiny_data import CRAVIM, head, train, write_tiny_data
 from MambaSynthLib.cli import main
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.evaluation import evaluate
-from MambaSynthLib.package import read_package
-from training.cravim.card import card_scores, parity
-from training.engine.checkpoint import read_checkpoint, write_checkpoint
-from training.evaluation.results import results_in
-from training.export import draft, half_weights
-from training.runs import open_run
+from MambaSynthLib.model.package import read_package
+from MambaSynthLib.report.evaluation import evaluate
+from MambaSynthTraining.contrast.cravim.card import card_scores, parity
+from MambaSynthTraining.engine.checkpoint import read_checkpoint, write_checkpoint
+from MambaSynthTraining.evaluation.results import results_in
+from MambaSynthTraining.export import draft, half_weights
+from MambaSynthTraining.runs import open_run
 
 PIX2PIX = """
 method: pix2pix

@@ -13,13 +13,13 @@ import yaml
 from engine_runs import TINY
 
 from MambaSynthLib.errors import FileError, MambaSynthError
-from MambaSynthLib.package import read_package, shipped_models
-from training import recipe as recipe_module
-from training.cravim.losses import Weights
-from training.cravim.presets import PRESETS
-from training.recipe import read_recipe, recipe_of
+from MambaSynthLib.model.package import read_package, shipped_models
+from MambaSynthTraining.contrast.cravim.losses import Weights
+from MambaSynthTraining.contrast.cravim.presets import PRESETS
+from MambaSynthTraining.recipe import read_recipe, recipe_of
+from MambaSynthTraining.recipe_folder import recipes_folder
 
-RECIPES = sorted((Path(recipe_module.__file__).parent / "recipes").rglob("*.yaml"))
+RECIPES = sorted(recipes_folder().rglob("*.yaml"))
 COMPACT = next(path for path in RECIPES if path.stem == "cravim-compact")
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.data.slices import SlicePairs
-from training.engine.iteration import run_iteration
-from training.engine.state import State
-from training.recipe import read_recipe
-from training.reproduction import SMALL, Row, find_rows
+from MambaSynthTraining.data.slices import SlicePairs
+from MambaSynthTraining.engine.iteration import run_iteration
+from MambaSynthTraining.engine.state import State
+from MambaSynthTraining.evaluation.reproduction import SMALL, Row, find_rows
+from MambaSynthTraining.recipe import read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "training/recipes"
 TABLES = ("table1", "table2")
@@ -80,9 +80,9 @@ def test_a_small_twin_trains_and_synthesizes(path):
 
 
 def shards(state, pairs, iteration):
-    from MambaSynthLib.card import GridSpec, IntensitySpec
-    from training.data.batches import Batches
-    from training.data.sources import ContrastData
+    from MambaSynthLib.model.card import GridSpec, IntensitySpec
+    from MambaSynthTraining.data.batches import Batches
+    from MambaSynthTraining.data.sources import ContrastData
 
     data = ContrastData(
         [pairs], [1.0], GridSpec("LPS", None, (64, 64)), IntensitySpec("percentile", 99.5, (0, 1))
@@ -91,7 +91,7 @@ def shards(state, pairs, iteration):
 
 
 def machine():
-    from training.engine.iteration import Machine
+    from MambaSynthTraining.engine.iteration import Machine
 
     return Machine()
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from MambaSynthLib.io.atomic import write_json
-from training.data.heart_cine import HeartCine, write_subject
-from training.kinds import open_data
-from training.recipe import Recipe, recipe_of
+from MambaSynthTraining.data.heart_cine import HeartCine, write_subject
+from MambaSynthTraining.data.kinds import open_data
+from MambaSynthTraining.recipe import Recipe, recipe_of
 
 TINY: dict[str, Any] = {
     "method": "mstg",

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from MambaSynthLib.card import GridSpec, IntensitySpec
-from MambaSynthLib.preparation import prepare
-from MambaSynthLib.volume import Volume
-from training.data.prepared import PreparedData, write_dataset, write_subject
+from MambaSynthLib.image.preparation import prepare
+from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.model.card import GridSpec, IntensitySpec
+from MambaSynthTraining.data.prepared import PreparedData, write_dataset, write_subject
 
 GRID = GridSpec("LPS", None, (32, 32))
 INTENSITY = IntensitySpec("percentile", 99.5, (0.0, 1000.0))

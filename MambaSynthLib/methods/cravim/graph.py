@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from MambaSynthLib.layers.evss_graph import evss_block
-from MambaSynthLib.layers.graph import Graph, Value
-from MambaSynthLib.layers.winograd_graph import reflecting_conv
+from MambaSynthLib.layers.onnx_graph import Graph, Value
+from MambaSynthLib.methods.cravim.evss_graph import evss_block
+from MambaSynthLib.methods.cravim.winograd_graph import reflecting_conv
 
 WINOGRAD_FROM = 128  # channels; with fewer, moving the tiles costs what the products save
 

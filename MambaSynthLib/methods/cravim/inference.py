@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from MambaSynthLib.layers.evss import EVSSBlock
-from MambaSynthLib.layers.evss_inference import PreparedEVSS
-from MambaSynthLib.layers.winograd import WinogradConv
+from MambaSynthLib.methods.cravim.evss import EVSSBlock
+from MambaSynthLib.methods.cravim.evss_inference import PreparedEVSS
 from MambaSynthLib.methods.cravim.network import CRAViM, ResidualBlock, reflect
+from MambaSynthLib.methods.cravim.winograd import WinogradConv
 
 Layer = Callable[[Tensor], Tensor]
 WINOGRAD_CHANNELS = 64  # from which the tile transforms cost less than the products they save

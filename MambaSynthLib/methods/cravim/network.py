@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from MambaSynthLib.errors import ModelError
-from MambaSynthLib.layers.evss import EVSSBlock
-from MambaSynthLib.neighbors import MOST
+from MambaSynthLib.image.neighbors import MOST
+from MambaSynthLib.methods.cravim.evss import EVSSBlock
 
 SIZE_MULTIPLE = 4  # two stride-2 convolutions; other sizes do not come back
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.diffusion import Schedule, levels, posterior
+from MambaSynthLib.methods.diffusion import Schedule, levels, posterior
 
 Images = NDArray[np.float32]
 Network = Callable[[Images], Images]

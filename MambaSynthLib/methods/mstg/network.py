@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from MambaSynthLib.layers.refinement import Refinement, TimeCurve
-from MambaSynthLib.layers.volume_unets import DeformationUNet, DiffusionUNet
-from MambaSynthLib.layers.warp import exponential, warp
 from MambaSynthLib.methods.mstg.config import MSTGConfig, config_of_card
+from MambaSynthLib.methods.mstg.refinement import Refinement, TimeCurve
 from MambaSynthLib.methods.mstg.schedule import LinearSchedule
+from MambaSynthLib.methods.mstg.unets import DeformationUNet, DiffusionUNet
+from MambaSynthLib.methods.mstg.warp import exponential, warp
 
 DENOISING_STEPS = 25  # of mode "image"
 

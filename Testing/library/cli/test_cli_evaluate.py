@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import write_volume
-from MambaSynthLib.volume import Volume
 from Testing.library.cli.command_line import called, refused
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from MambaSynthLib.cli import COMMANDS
-from MambaSynthLib.registry import user_models
+from MambaSynthLib.model.registry import user_models
 from Testing.library.cli.command_line import called, refused
 
 

@@ -5,11 +5,11 @@ import os
 import pytest
 
 from MambaSynthLib import engine as engine_module
-from MambaSynthLib import report as report_module
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io import files as files_module
 from MambaSynthLib.io.files import read_marks, write_volume
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.report import head as report_module
 from Testing.library.cli.command_line import refused, unchanged
 
 

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from MambaSynthLib.registry import user_models
+from MambaSynthLib.model.registry import user_models
 from Testing.library.cli.command_line import called, refused, unchanged
 
 

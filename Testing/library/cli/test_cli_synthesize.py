@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_marks, read_volume, write_volume
-from MambaSynthLib.volume import Volume
 from Testing.library.cli.command_line import called, contents, refused, unchanged
 
 

@@ -1,0 +1,1 @@
+"""Many volumes: which there are, and who computes which."""

@@ -1,0 +1,1 @@
+"""The heart's own path on the same nouns: phases, timeline, preparation, engine."""

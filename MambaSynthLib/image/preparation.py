@@ -1,0 +1,148 @@
+"""A volume becomes a stack of network slices, and a synthesized stack becomes a volume again.
+
+    Volume --reorient--> (N,H,W) --resample in plane--> --canvas--> --scale--> [-1,1]
+    Volume <--reorient-- (N,H,W) <--resample in plane-- <--canvas-- <--scale-- [-1,1]
+
+The synthetic volume has the source's grid to the bit: the affine is never recomputed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.errors import VolumeError
+from MambaSynthLib.image.grid import Canvas, InPlaneResampling, Reorientation
+from MambaSynthLib.image.intensity import Scaling, background, percentile_scaling, zscore_scaling
+from MambaSynthLib.image.neighbors import neighbors_of
+from MambaSynthLib.image.volume import Volume, check_finite, check_same_grid
+from MambaSynthLib.model.card import GridSpec, IntensitySpec
+
+EMPTY = -1.0  # what the network sees, and answers, where there is no tissue
+SIZE_MULTIPLE = 4  # the networks halve the canvas twice
+SMALLEST = 4  # pixels per row or column that a slice must have
+LARGEST = 4096  # pixels per row or column that a network can be given
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A volume's way to the network and back. Make it with ``prepare``."""
+
+    volume: Volume
+    intensity: IntensitySpec
+    empty: NDArray[np.bool_]  # (I,J,K) background, see intensity.background
+    reorientation: Reorientation
+    resampling: InPlaneResampling
+    canvas: Canvas
+    scaling: Scaling
+
+    def stack(self) -> Floats:
+        """(N,H,W) in [-1,1]: the source as the network sees it."""
+        return self.slices(np.arange(self.count))
+
+    def slices(self, chosen: Indices) -> Floats:
+        """(n,H,W) in [-1,1]: the n chosen slices of ``stack``, made without the others."""
+        return self._to_network(self.volume.array, self.scaling, chosen)
+
+    def neighbors(self, chosen: Indices, r: int) -> Floats:
+        """(n,2r,H,W) in [-1,1]: the slices around each chosen one, see ``neighbors_of``."""
+        around = neighbors_of(chosen, r, 0, self.count - 1)
+        needed, places = np.unique(around, return_inverse=True)
+        return self.slices(needed)[places.reshape(around.shape)]
+
+    def stack_of(self, registered: Volume) -> Floats:
+        """(N,H,W) in [-1,1]: another volume of the same grid, such as the acquired target.
+
+        It is scaled by its own intensities. Raises VolumeError when it lies on another grid.
+        """
+        check_same_grid(registered, self.volume)
+        scaling = scaling_of(registered, self.intensity)
+        return self._to_network(registered.array, scaling, np.arange(self.count))
+
+    def _to_network(self, array: Floats, scaling: Scaling, chosen: Indices) -> Floats:
+        scaled = np.clip(scaling.apply(self.reorientation.view(array)[chosen]), -1, 1)
+        slices = np.where(self._empty(chosen), np.float32(EMPTY), scaled)
+        return self.canvas.apply(self.resampling.apply(slices), EMPTY)
+
+    @property
+    def count(self) -> int:
+        """N, the number of slices."""
+        return self.volume.shape[self.reorientation.order[0]]
+
+    def tissue_slices(self) -> NDArray[np.bool_]:
+        """(N,) which slices hold anything but background."""
+        holds: NDArray[np.bool_] = ~np.all(self.reorientation.view(self.empty), axis=(1, 2))
+        return holds
+
+    def blank(self, scaling: Scaling) -> Floats:
+        """(I,J,K) background everywhere, in the unit of ``scaling``; to be filled by ``write``."""
+        return np.full(self.volume.shape, scaling.undo(np.full((), EMPTY, np.float32)))
+
+    def write(self, array: Floats, chosen: Indices, slices: Floats, scaling: Scaling) -> None:
+        """Put n slices (n,H,W) from the network to their place in ``array`` (I,J,K).
+
+        Values beyond [-1,1], which no training image has, are clamped. ``scaling`` gives them
+        their unit: the target's, or the source's own to undo ``slices``.
+        """
+        placed = self.resampling.undo(self.canvas.undo(np.clip(slices, -1, 1), EMPTY))
+        placed = np.where(self._empty(chosen), np.float32(EMPTY), placed)
+        self.reorientation.view(array)[chosen] = scaling.undo(placed)
+
+    def restore(self, stack: Floats, scaling: Scaling, name: str = "synthetic") -> Volume:
+        """(N,H,W) from the network -> a volume on the source's grid; see ``write``."""
+        array = self.blank(scaling)
+        self.write(array, np.arange(self.count), stack, scaling)
+        return self.volume.with_array(array, name)
+
+    def _empty(self, chosen: Indices) -> NDArray[np.bool_]:
+        """(n,rows,columns) background of the chosen slices, before resampling."""
+        return self.reorientation.view(self.empty)[chosen]
+
+
+def prepare(volume: Volume, grid: GridSpec, intensity: IntensitySpec) -> Preparation:
+    """Plan the way of ``volume`` to a network trained on ``grid`` and ``intensity``.
+
+    Raises
+    ------
+    VolumeError: the volume is constant, holds NaN, or has slices of too few or too many pixels.
+    """
+    check_finite(volume)
+    reorientation = Reorientation.between(volume.affine, grid.axis_codes)
+    spacing = volume.spacing[list(reorientation.order)]
+    rows, columns = (volume.shape[axis] for axis in reorientation.order[1:])
+    resampling = InPlaneResampling.between((rows, columns), spacing[1:], grid.in_plane_spacing_mm)
+    _check_sizes(resampling, volume.name)
+    scaling = scaling_of(volume, intensity)
+    empty = background(volume.array)
+    tissue = np.any(reorientation.apply(~empty), axis=0, keepdims=True)  # (1,H,W)
+    content = resampling.apply(tissue.astype(np.float32))[0] > 0
+    canvas = Canvas.around(content, grid.size, SIZE_MULTIPLE)
+    return Preparation(volume, intensity, empty, reorientation, resampling, canvas, scaling)
+
+
+def _check_sizes(resampling: InPlaneResampling, name: str) -> None:
+    """Before the network's memory is filled with what a header claims."""
+    rows, columns = resampling.source_size
+    if min(rows, columns) < SMALLEST:
+        raise VolumeError(
+            f"{name}: its slices are {rows} x {columns} pixels, too small to show anatomy; at "
+            f"least {SMALLEST} x {SMALLEST} are needed."
+        )
+    rows, columns = resampling.target_size
+    if max(rows, columns) > LARGEST:
+        raise VolumeError(
+            f"{name}: its slices would become {rows} x {columns} pixels for this model, more than "
+            f"{LARGEST} a side; check the voxel size or crop the image."
+        )
+
+
+def scaling_of(volume: Volume, intensity: IntensitySpec) -> Scaling:
+    """The linear map of a volume's intensities that the card's rule asks for."""
+    if intensity.rule == "zscore":
+        return zscore_scaling(volume.array, volume.name)
+    return percentile_scaling(volume.array, intensity.upper_percentile, volume.name)

@@ -1,0 +1,42 @@
+"""Doubts about a source that its name and its numbers raise. They warn; nothing is refused here.
+
+What a file states for certain, such as another modality, is refused when it is read
+(``io/modality.py``). Whether an image shows what a model was trained on is not judged.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from MambaSynthLib.image.volume import Volume
+
+SUFFIXES = ("T1w", "T2w", "PDw", "FLAIR", "T2starw", "T1map", "T2map", "angio", "bold", "dwi",
+            "asl", "ct", "pet")  # fmt: skip
+AIR_HU = (-1050.0, -950.0)  # of air in CT, whose scale is fixed
+CT_SHARE = 0.05  # of all voxels, from which on the air around a body is seen
+
+
+def doubts(source: Volume, contrast: str) -> tuple[str, ...]:
+    """Named warnings about ``source`` as an image of ``contrast``."""
+    return name_doubts(source.name, contrast) + value_doubts(source)
+
+
+def name_doubts(name: str, contrast: str) -> tuple[str, ...]:
+    """Whether the suffix that BIDS puts at the end of a name is that of another contrast."""
+    suffix = re.split(r"[_ ]", name.split(".")[0])[-1]
+    known = {known.lower(): known for known in SUFFIXES}.get(suffix.lower(), contrast)
+    if known.lower() == contrast.lower():
+        return ()
+    return (f"contrast: the name says {known}, but the model synthesizes from {contrast}",)
+
+
+def value_doubts(source: Volume) -> tuple[str, ...]:
+    """Whether the values are those of CT: air at -1000."""
+    low, high = AIR_HU
+    slabs = source.array  # one after the other, so that no second volume is in memory
+    share = sum(np.count_nonzero((slab > low) & (slab < high)) for slab in slabs) / slabs.size
+    if share < CT_SHARE:
+        return ()
+    return (f"values: {share:.0%} of the voxels lie near -1000, as air does in CT and not in MR",)

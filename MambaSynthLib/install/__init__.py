@@ -1,0 +1,1 @@
+"""Model packages from checkpoints, folders and zip files."""

@@ -1,0 +1,91 @@
+"""A model package that somebody hands over as a zip file.
+
+A zip file is hostile until shown otherwise: nothing in it is unpacked under its own name. The
+three files of a package are copied one by one, with a limit, into a temporary folder; their
+content is checked when the package is imported from there.
+"""
+
+from __future__ import annotations
+
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from MambaSynthLib.errors import ModelError
+from MambaSynthLib.model.card import WEIGHTS
+from MambaSynthLib.model.package import CARD, LARGEST_CARD, README
+
+LARGEST_WEIGHTS = 4 * 1024**3  # bytes
+MOST_MEMBERS = 1000
+LIMITS = {CARD: LARGEST_CARD, WEIGHTS: LARGEST_WEIGHTS, README: LARGEST_CARD}
+
+
+@contextmanager
+def unpacked(path: Path, within: Path | None = None) -> Iterator[Path]:
+    """A folder with the package in the zip file ``path``; gone afterwards.
+
+    It lies ``within`` a folder, or where the system keeps temporary files.
+
+    Raises
+    ------
+    ModelError: no zip file, a damaged one, or one with an entry that no package has.
+    """
+    with tempfile.TemporaryDirectory(prefix="mambasynth-", dir=within) as name:
+        folder = Path(name)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = _checked_members(archive, path.name)
+                for file, limit in LIMITS.items():
+                    if file in members:
+                        _extract(archive, members[file], folder / file, limit)
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+            raise ModelError(
+                f"{path.name}: is no intact zip file ({error}); copy or download it again."
+            ) from error
+        yield folder
+
+
+def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:
+    """File name -> member, of the one folder that holds the card."""
+    infos = archive.infolist()
+    if len(infos) > MOST_MEMBERS:
+        raise ModelError(f"{name}: holds {len(infos)} entries; this is no model package.")
+    for info in infos:
+        problem = _member_problem(info)
+        if problem:
+            raise ModelError(f"{name}: its entry {info.filename[:80]!r} {problem}; do not use it.")
+    paths = [PurePosixPath(info.filename) for info in infos]
+    if len(set(paths)) < len(paths):
+        raise ModelError(f"{name}: holds two entries of the same name; do not use it.")
+    cards = [path for path in paths if path.name == CARD]
+    if len(cards) != 1:
+        raise ModelError(f"{name}: holds {len(cards)} files {CARD} where one is expected.")
+    inside = cards[0].parent
+    return {
+        path.name: info for path, info in zip(paths, infos, strict=True) if path.parent == inside
+    }
+
+
+def _member_problem(info: zipfile.ZipInfo) -> str | None:
+    path = PurePosixPath(info.filename)
+    if path.is_absolute() or ".." in path.parts or "\\" in info.filename or ":" in info.filename:
+        return "leads out of the package"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "is a link"
+    if info.flag_bits & 1:
+        return "is encrypted"
+    return None
+
+
+def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, limit: int) -> None:
+    """Copy one member; its true size counts, not the one the archive claims."""
+    with archive.open(info) as source, open(target, "xb") as file:
+        written = 0
+        while block := source.read(1 << 20):
+            written += len(block)
+            if written > limit:
+                raise ModelError(f"{info.filename}: unpacks to more than {limit} bytes.")
+            file.write(block)

@@ -1,0 +1,1 @@
+"""Model packages: the parsed card, its files, where packages are found."""

@@ -1,0 +1,205 @@
+"""A moving picture or a montage of a cine, for the reader: every frame says what it is.
+
+    | ED 0 ms   | 87 ms     | 174 ms    | ES 348 ms |      .png: one picture of all frames
+    | ACQUIRED  | SYNTHETIC | SYNTHETIC | ACQUIRED  |      .gif, .mp4: one frame after the other
+
+The middle slice of the stack is shown around what moves, at its true proportions. Frames last as
+long as they are apart in time, slowed down, and the window is that of the first frame, so that
+nothing flickers.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.cine.preparation import short_axis
+from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.io.atomic import commit, staged_from
+from MambaSynthLib.io.payload import shown
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+KINDS = (".gif", ".mp4", ".png")
+MARK = "SYNTHETIC - not for diagnosis"
+WINDOW_PERCENTILES = (1.0, 99.5)
+LONGEST_SIDE = 384  # pixels of a moving picture; a frame of a montage has less
+MONTAGE_SIDE, MOST_IN_MONTAGE, MONTAGE_COLUMNS = 200, 24, 6
+MOVING_PERCENTILE = 98.0  # of the change of a pixel; above lies the border of the ventricles
+SPREADS_SHOWN, SMALLEST_SHOWN = 5.0, 32  # side of the square shown: spreads of what moves; pixels
+BAND = 15  # pixels of each of the two lines of text below a frame
+SLOWER = 2.0  # how much slower than the heart the moving picture is
+SHORTEST_MS, LONGEST_MS = 30, 400  # a frame's time on the screen
+GREY, GOLD, DARK = (205, 212, 218), (255, 200, 61), (16, 18, 20)
+
+
+def check_report(path: Path, overwrite: bool) -> None:
+    """Refuse, before any computing, a report that could not be written.
+
+    Raises FileError, or RequestError where a package for the format is missing.
+    """
+    if path.suffix.lower() not in KINDS:
+        raise FileError(f"{path}: a cine report is one of {', '.join(KINDS)}; rename it.")
+    if find_spec("PIL") is None:
+        raise RequestError("--report needs Pillow; run: pip install 'mambasynth[report]'.")
+    if path.suffix.lower() == ".mp4" and not _has_ffmpeg():
+        raise RequestError(
+            f"{path.name}: writing .mp4 needs imageio-ffmpeg; run pip install imageio-ffmpeg, or "
+            "name the report .gif."
+        )
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise FileError(f"{path.parent}: is no folder to write to; choose another for the report.")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise FileError(f"{path}: exists already; choose another name or add --overwrite.")
+
+
+def _has_ffmpeg() -> bool:
+    return find_spec("imageio_ffmpeg") is not None
+
+
+@dataclass
+class Film:
+    """Collects one slice of each frame as they pass by; ``write`` makes the picture."""
+
+    times_ms: tuple[float, ...]
+    acquired: tuple[bool, ...]
+    pictures: list[NDArray[np.uint8]] = field(default_factory=list)
+    _window: tuple[float, float] = (0.0, 1.0)
+
+    def watching(self, frames: Iterator[Volume]) -> Iterator[Volume]:
+        """The same frames; a picture of each is kept."""
+        for frame in frames:
+            if not self.pictures:
+                low, high = (float(v) for v in np.percentile(frame.array, WINDOW_PERCENTILES))
+                self._window = (low, high if high > low else low + 1)
+            self.pictures.append(self._picture(frame))
+            yield frame
+
+    def write(self, path: Path) -> None:
+        """Write ``path`` by its suffix. Raises FileError; nothing is left behind then."""
+        kind = path.suffix.lower()
+        where = _around_heart(self.pictures)
+        self.pictures = [picture[where] for picture in self.pictures]
+        writer = {".gif": self._write_gif, ".png": self._write_png, ".mp4": self._write_mp4}[kind]
+
+        def check(written: Path) -> None:
+            if written.stat().st_size == 0:
+                raise FileError(f"{shown(path)}: came out empty; choose another format.")
+
+        with staged_from(path, writer, check) as temporary:
+            commit(temporary, path)
+
+    def _picture(self, frame: Volume) -> NDArray[np.uint8]:
+        """(rows,columns) of the middle slice, 0 to 255."""
+        view = short_axis(frame.affine, "LPS")  # left on the right, as radiologists look at it
+        slices = view.view(frame.array)
+        middle = slices[len(slices) // 2]
+        _, down, across = frame.spacing[list(view.order)]
+        low, high = self._window
+        grey = (np.clip((middle - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
+        return _proportioned(grey, down / across)
+
+    def _write_gif(self, stream: Any) -> None:
+        first, *others = (self._labelled(n, LONGEST_SIDE) for n in range(len(self.pictures)))
+        first.save(
+            stream, "GIF", save_all=True, append_images=others, duration=self._durations(), loop=0,
+            comment=MARK.encode("ascii"), optimize=False,
+        )  # fmt: skip
+
+    def _write_png(self, stream: Any) -> None:
+        from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
+
+        count = len(self.pictures)
+        chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_IN_MONTAGE)).round())
+        tiles = [self._labelled(int(n), MONTAGE_SIDE) for n in chosen]
+        columns = min(MONTAGE_COLUMNS, len(tiles))
+        width, height = tiles[0].size
+        sheet = Image.new("RGB", (columns * width, math.ceil(len(tiles) / columns) * height), DARK)
+        for n, tile in enumerate(tiles):
+            sheet.paste(tile, (n % columns * width, n // columns * height))
+        info = PngInfo()
+        info.add_text("Description", MARK)
+        sheet.save(stream, "PNG", pnginfo=info)
+
+    def _write_mp4(self, stream: Any) -> None:
+        """One cycle, repeated; each frame is shown for a whole number of 20 ms."""
+        import tempfile
+
+        import imageio_ffmpeg
+
+        tiles = [self._labelled(n, LONGEST_SIDE) for n in range(len(self.pictures))]
+        width, height = (side // 16 * 16 for side in tiles[0].size)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "cine.mp4"
+            writer = imageio_ffmpeg.write_frames(str(file), (width, height), fps=50)
+            writer.send(None)
+            for _ in range(4):
+                for tile, duration in zip(tiles, self._durations(), strict=True):
+                    data = np.ascontiguousarray(np.asarray(tile)[:height, :width])
+                    for _ in range(max(1, round(duration / 20))):
+                        writer.send(data)
+            writer.close()
+            stream.write(file.read_bytes())
+
+    def _durations(self) -> list[int]:
+        """ms on the screen of each frame; the last one as long as others on average."""
+        gaps = np.diff(self.times_ms)
+        slow = [*gaps, float(gaps.mean())]
+        return [round(float(np.clip(gap * SLOWER, SHORTEST_MS, LONGEST_MS))) for gap in slow]
+
+    def _labelled(self, n: int, side: int) -> Image:
+        """Frame ``n`` with its time and what it is, ``side`` pixels at its longest."""
+        from PIL import Image, ImageDraw
+
+        picture = Image.fromarray(self.pictures[n])
+        scale = side / max(picture.size)
+        size = (max(8, round(picture.width * scale)), max(8, round(picture.height * scale)))
+        tile = Image.new("RGB", (max(size[0], MONTAGE_SIDE), size[1] + 2 * BAND), DARK)
+        tile.paste(
+            picture.resize(size, Image.Resampling.BILINEAR).convert("RGB"),
+            ((tile.width - size[0]) // 2, 0),
+        )
+        draw = ImageDraw.Draw(tile)
+        text, ink = ("acquired", GREY) if self.acquired[n] else (MARK, GOLD)
+        place = f"frame {n + 1} of {len(self.pictures)}, {self.times_ms[n]:.0f} ms"
+        draw.text((4, size[1] + 2), place, fill=GREY)
+        draw.text((4, size[1] + BAND + 1), text, fill=ink)
+        return tile
+
+
+def _around_heart(pictures: list[NDArray[np.uint8]]) -> tuple[slice, slice]:
+    """Rows and columns of a square around what changes from frame to frame; all where nothing
+    does.
+    """
+    change = np.max(pictures, axis=0).astype(float) - np.min(pictures, axis=0)
+    if not change.any():
+        return slice(None), slice(None)
+    weight = np.where(change >= np.percentile(change, MOVING_PERCENTILE), change, 0)
+    places = np.indices(change.shape).reshape(2, -1)
+    center = np.average(places, axis=1, weights=weight.ravel())
+    apart = np.average((places - center[:, None]) ** 2, axis=1, weights=weight.ravel()).sum()
+    side = max(SMALLEST_SHOWN, round(SPREADS_SHOWN * float(apart) ** 0.5))
+    starts = [
+        int(np.clip(round(middle - side / 2), 0, max(0, size - side)))
+        for middle, size in zip(center, change.shape, strict=True)
+    ]
+    return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
+
+
+def _proportioned(picture: NDArray[np.uint8], ratio: float) -> NDArray[np.uint8]:
+    """Rows repeated or left out so that pixels of ``ratio`` height to width become square."""
+    rows = max(1, round(len(picture) * ratio))
+    chosen = np.minimum((np.arange(rows) / ratio).astype(int), len(picture) - 1)
+    square: NDArray[np.uint8] = picture[chosen]
+    return square

@@ -1,0 +1,134 @@
+"""The child process imports a model: complete or not at all; a cancelled import leaves nothing."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from MambaSynthLib.cli import main
+from MambaSynthLib.errors import Cancelled, MambaSynthError, ModelError
+from MambaSynthLib.model.package import ABANDONED_S
+from MambaSynthLib.model.registry import find_model, user_models
+from MambaSynthLib.server.answers import Run, import_model
+from MambaSynthLib.server.serve import checked
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def run_of(path, scratch, cancelled=lambda: False):
+    """A request to import, and the list of what it reports."""
+    told = []
+    request = {"do": "import", "id": 1, "path": str(path), "folder": str(scratch)}
+    return Run(request, None, lambda done, total: told.append((done, total)), cancelled), told
+
+
+def installed():
+    return sorted(path.name for path in user_models().glob("*"))
+
+
+@pytest.fixture
+def archive(tiny_package, tmp_path):
+    path = tmp_path / "tiny.ZIP"
+    with zipfile.ZipFile(path, "w") as file:
+        for member in tiny_package.folder.iterdir():
+            file.write(member, f"tiny/{member.name}")
+    return path
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_a_package_is_installed_and_each_step_is_told(packed, tiny_package, archive, scratch):
+    run, told = run_of(archive if packed else tiny_package.folder, scratch)
+    event = import_model(run)
+    assert (event["event"], event["model"]) == ("done", "tiny-t1w-t2w")
+    package = find_model("tiny-t1w-t2w")
+    assert str(package.folder) == event["installed"] == str(user_models() / "tiny-t1w-t2w")
+    assert package.weights_sha256 == tiny_package.weights_sha256
+    assert told == [(0, 3), (1, 3), (2, 3)]
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2, 3])
+def test_whenever_it_is_cancelled_nothing_is_installed(calls, archive, scratch):
+    """The last one comes when the package has just been put in its place."""
+    asked = []
+
+    def cancelled():
+        asked.append(1)
+        return len(asked) > calls
+
+    with pytest.raises(Cancelled):
+        import_model(run_of(archive, scratch, cancelled)[0])
+    assert installed() == [] and list(scratch.iterdir()) == []
+
+
+def test_weights_that_do_not_fit_their_network_are_never_put_in_place(
+    make_package, card, tmp_path, scratch
+):
+    network = card["network"] | {"n_blocks": 2}
+    folder = make_package(tmp_path / "other", network=network).folder
+    with pytest.raises(ModelError, match="other: the weights do not fit the network"):
+        import_model(run_of(folder, scratch)[0])
+    assert not user_models().exists()
+
+
+def test_a_taken_place_is_told_before_the_weights_are_looked_at(tiny_package, scratch):
+    import_model(run_of(tiny_package.folder, scratch)[0])
+    run, told = run_of(tiny_package.folder, scratch)
+    with pytest.raises(ModelError, match="exists already"):
+        import_model(run)
+    assert told == [(0, 3)] and installed() == ["tiny-t1w-t2w"]
+
+
+def test_what_a_killed_process_left_is_cleared_away_by_the_next_import(tiny_package, scratch):
+    abandoned, young = (user_models() / f".tiny-t1w-t2w-{name}" for name in ("old", "young"))
+    for folder in (abandoned, young):
+        folder.mkdir(parents=True)
+    long_ago = abandoned.stat().st_mtime - ABANDONED_S - 1
+    os.utime(abandoned, (long_ago, long_ago))
+    import_model(run_of(tiny_package.folder, scratch)[0])
+    assert not abandoned.exists() and young.exists()  # which another process may be writing
+
+
+def test_the_command_line_imports_a_zip_file_too(archive, capsys):
+    assert main(["models", "import", str(archive)]) == 0
+    assert "installed tiny-t1w-t2w" in capsys.readouterr().out and installed() == ["tiny-t1w-t2w"]
+
+
+def test_a_request_without_a_path_is_refused():
+    with pytest.raises(MambaSynthError, match="lacks folder, path"):
+        checked('{"do": "import", "id": 1}')
+
+
+def test_the_real_process_imports_and_says_why_it_does_not(tiny_package, tmp_path, scratch):
+    (tmp_path / "page.zip").write_text("<html>404</html>")
+    requests = [
+        {"do": "import", "id": n, "path": str(path), "folder": str(scratch)}
+        for n, path in enumerate([tmp_path / "page.zip", tiny_package.folder], start=1)
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "MambaSynthLib", "serve"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    process.stdin.write("".join(json.dumps(request) + "\n" for request in requests))
+    process.stdin.flush()
+    ends = {}
+    while len(ends) < 2:  # the end of stdin would cancel what is under way
+        event = json.loads(process.stdout.readline())
+        if event["event"] in ("done", "failed"):
+            ends[event["id"]] = event
+    process.communicate()
+    assert "page.zip: is no intact zip file" in ends[1]["message"] and ends[1]["details"] == ""
+    assert ends[2]["model"] == "tiny-t1w-t2w" and installed() == ["tiny-t1w-t2w"]

@@ -1,0 +1,354 @@
+"""CRAViM against arrays computed with the published networks, and its gradients against calculus.
+
+The reference arrays belong to one stated set of weights: sines of small amplitude. Most of the
+network agrees to 1e-6. The whole generator cannot: under these weights instance normalization
+divides by very small deviations, so that the *same* network evaluated in float32 and in float64
+(or with one and with two threads) differs by up to 2e-3, 1e-4 on average. Its arrays are therefore
+compared on average, and at the worst pixel with the spread between the two precisions, which is
+measured in the same test. Sums of gradients move by a factor of up to two for the same reason;
+what they can show exactly is where gradients flow and where they do not. That the gradients are
+right is shown at the end, by finite differences of a well-conditioned network.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from MambaSynthLib.methods.cravim.evss import EVSSBlock
+from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
+from MambaSynthLib.methods.cravim.synthesis import synthesize
+from MambaSynthLib.methods.diffusion import Schedule, posterior
+from MambaSynthTraining.contrast.cravim import losses
+from MambaSynthTraining.contrast.cravim.discriminator import MultiScaleDiscriminator
+from MambaSynthTraining.contrast.cravim.losses import Weights
+from MambaSynthTraining.contrast.cravim.step import (
+    OFFICIAL,
+    PAPER,
+    Draw,
+    IterationNoise,
+    Networks,
+    discriminator_pass,
+    draw_noise,
+    generator_pass,
+    noised,
+)
+
+TERMS = (
+    "cyc_a", "cyc_b", "trans_forward_a", "trans_forward_b", "trans_backward_ab",
+    "trans_backward_ba", "rdn_ab", "rdn_ba", "adv_a", "adv_b",
+)  # fmt: skip
+
+
+def filled(network: nn.Module) -> nn.Module:
+    """Element j of the k-th tensor becomes 0.05 sin(0.37 j + 1.7 k), with a few exceptions."""
+    weights = network.state_dict()
+    names = [n for n in weights if not n.endswith(("running_mean", "running_var", "tracked"))]
+    for k, name in enumerate(names):
+        shape = weights[name].shape
+        value = 0.05 * np.sin(0.37 * np.arange(shape.numel()) + 1.7 * k).reshape(shape)
+        if name.endswith("A_logs"):
+            value = np.broadcast_to(np.log(np.arange(1, 17)), shape)
+        elif name.endswith("Ds"):
+            value = np.ones(shape)
+        elif name.endswith("dt_projs_bias"):
+            value = value - 4
+        elif name.endswith(("norm.weight", "norm2.weight", "conv_branch.1.weight")):
+            value = value + 1
+        weights[name] = torch.tensor(value, dtype=torch.float32)
+    network.load_state_dict(weights)
+    return network
+
+
+@pytest.fixture(scope="module")
+def reference(shared) -> dict[str, Tensor]:
+    with np.load(shared / "parity/cravim_parity.npz") as arrays:
+        return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays}
+
+
+@pytest.fixture(scope="module")
+def generator() -> nn.Module:
+    return filled(CRAViM()).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def discriminator() -> nn.Module:
+    return filled(MultiScaleDiscriminator())
+
+
+def worst(found: Tensor, expected: Tensor) -> float:
+    assert found.shape == expected.shape
+    return float((found - expected).abs().max())
+
+
+# ---- the parts
+
+
+def test_the_evss_block_and_its_scan_agree_with_the_published_ones(reference):
+    block = filled(EVSSBlock(256)).eval()
+    x = reference["evss_in_9x7_channels_last"]
+    with torch.no_grad():
+        assert worst(block.op(block.norm(x)), reference["es2d_out_9x7_channels_last"]) < 1e-5
+        assert worst(block(x), reference["evss_out_9x7_channels_last"]) < 1e-5
+
+
+def test_the_discriminator_and_its_losses_agree_with_the_published_ones(discriminator, reference):
+    h, w = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    x = torch.sin(0.05 * h + 0.11 * w)[None, None]
+    with torch.no_grad():
+        of_fake, of_real = discriminator(x), discriminator(-x)
+    for scale, score in enumerate(of_fake):
+        assert worst(score, reference[f"discriminator_out_scale{scale}"]) < 1e-5
+    found = losses.discriminator_loss(of_fake, of_real)
+    assert float(found) == pytest.approx(float(reference["discriminator_loss_D"]), abs=1e-5)
+    found = losses.adversarial_loss(of_fake)
+    assert float(found) == pytest.approx(float(reference["discriminator_loss_G"]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ours", "name"),
+    [("betas", "betas"), ("a", "a"), ("sigma", "sigma"), ("signal", "acum"), ("noise", "scum")],
+)
+def test_the_schedule_agrees_with_the_published_one(ours, name, reference):
+    found = torch.from_numpy(getattr(Schedule(), ours))
+    assert worst(found[1:], reference[f"schedule_{name}"][1:].double()) < 1e-6
+    # level 0 holds the published floor of 1e-8, which we leave out of the products
+    assert worst(found[:1], reference[f"schedule_{name}"][:1].double()) < 2e-4
+
+
+def test_the_posterior_agrees_with_the_published_one(reference):
+    found = [posterior(Schedule(), t + 1, t) for t in range(4)]
+    for name, ours in (
+        ("c1", [q.of_estimate for q in found]),
+        ("c2", [q.of_current for q in found]),
+        ("var", [q.std**2 for q in found]),
+    ):
+        assert worst(torch.tensor(ours), reference[f"posterior_{name}"]) < 1e-6, name
+
+
+# ---- the whole generator: see the head of this file for the tolerances
+
+
+@pytest.mark.parametrize("size", ["64x64", "40x56"])
+def test_the_generator_agrees_within_the_spread_of_its_own_arithmetic(generator, size, reference):
+    x, expected = reference[f"generator_in_{size}"], reference[f"generator_out_{size}"]
+    found = generator(x)
+    in_float64 = copy.deepcopy(generator).double()(x.double())
+    assert float((found - expected).abs().mean()) < 1e-4
+    assert worst(found, expected) < worst(found, in_float64)
+
+
+def test_every_step_of_the_sampler_agrees_when_fed_the_published_estimates(generator, reference):
+    """Teacher-forced, since the estimate of one step becomes the input of the next."""
+    source = reference["sampling_source"][:, 0].numpy()
+    estimates = reference["sampling_x0_per_step"][:, :, 0]
+    noise = torch.stack(
+        [reference["sampling_noise_initial"], *reference["sampling_noise_steps_t3_t2_t1"]]
+    )[:, :, 0].numpy()
+    differences = []
+
+    def network(images: np.ndarray) -> np.ndarray:
+        step = len(differences)
+        found = generator(torch.from_numpy(images)).numpy()
+        found_target, published = found[:, 1], estimates[step].numpy()
+        differences.append(np.abs(found_target - published).mean())
+        return np.stack([found[:, 0], published], axis=1)
+
+    result = synthesize(network, source, noise, Schedule())
+    assert len(differences) == 4
+    assert max(differences) < 3e-4, differences
+    assert np.abs(result - reference["sampling_out"][:, 0].numpy()).max() < 1e-6
+
+
+# ---- one training iteration
+
+
+@pytest.fixture(scope="module")
+def iteration(discriminator, reference):
+    """The published iteration: networks, images, loss terms, gradient sums and synthetic images."""
+    networks = Networks(
+        filled(CRAViM()).train(), filled(CRAViM()).train(), discriminator, discriminator
+    )
+    with torch.no_grad():
+        for parameter in networks.b_to_a.parameters():
+            parameter.mul_(0.9)
+    discriminator.requires_grad_(False)
+
+    def draw(name: str) -> Draw:
+        return Draw(
+            reference[f"train_t_{name}"],
+            reference[f"train_{name}_eps"],
+            reference[f"train_{name}_eps_next"],
+        )
+
+    noise = IterationNoise(
+        reference["train_noise_a"],
+        reference["train_noise_b"],
+        *(draw(name) for name in ("cyc_a", "cyc_b", "rdn_ab", "rdn_ba")),
+    )
+    a, b = reference["train_x_a"], reference["train_x_b"]
+    terms, ab, ba = generator_pass(networks, a, b, noise, OFFICIAL, Schedule())
+    with torch.no_grad():
+        loss_d = discriminator_pass(networks, a, b, ab, ba)
+    return networks, terms, ab.detach(), ba.detach(), loss_d
+
+
+@pytest.fixture(scope="module")
+def gradient_sums(iteration) -> dict[str, list[float]]:
+    """For each term, sum |gradient| over the A -> B generator and over the B -> A generator."""
+    networks, terms, *_ = iteration
+    sides = [list(networks.a_to_b.parameters()), list(networks.b_to_a.parameters())]
+
+    def sums(term: Tensor) -> list[float]:
+        found = torch.autograd.grad(
+            term, [*sides[0], *sides[1]], retain_graph=True, allow_unused=True
+        )
+        sizes = [0.0 if g is None else float(g.double().abs().sum()) for g in found]
+        return [sum(sizes[: len(sides[0])]), sum(sizes[len(sides[0]) :])]
+
+    return {name: sums(getattr(terms, name)) for name in TERMS}
+
+
+def test_the_synthetic_images_of_the_iteration_agree(iteration, reference):
+    _, _, ab, ba, _ = iteration
+    for found, expected in ((ab, reference["train_x_ab"]), (ba, reference["train_x_ba"])):
+        assert float((found - expected).abs().mean()) < 3e-4
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_each_loss_term_agrees_with_the_published_iteration(name, iteration, reference):
+    found = float(getattr(iteration[1], name).detach())
+    assert found == pytest.approx(float(reference[f"train_loss_{name}"]), abs=3e-4)
+
+
+def test_the_total_losses_agree_with_the_published_iteration(iteration, reference):
+    _, terms, _, _, loss_d = iteration
+    total = float(terms.total(Weights()).detach())
+    assert total == pytest.approx(float(reference["train_loss_total_G"]), rel=1e-3)
+    assert float(loss_d) == pytest.approx(float(reference["train_loss_total_D"]), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_each_term_trains_exactly_the_generators_that_it_trains_in_the_published_code(
+    name, gradient_sums, reference
+):
+    published = reference[f"train_gradsum_A2B_B2A_{name}"].tolist()
+    assert [found > 0 for found in gradient_sums[name]] == [sum_ > 0 for sum_ in published]
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_gradient_sums_have_the_published_size_within_a_factor_of_three(
+    name, gradient_sums, reference
+):
+    """The factor is loose because these sums move by up to two between one and two threads."""
+    published = reference[f"train_gradsum_A2B_B2A_{name}"].tolist()
+    for found, expected in zip(gradient_sums[name], published, strict=True):
+        assert expected / 3 <= found <= expected * 3
+
+
+# ---- the gradients, at a well-conditioned network
+
+
+class Case:
+    """Small generators at their default start in float64, images, and an iteration's noise."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(3)
+        sizes = CRAViMConfig(ngf=4, n_blocks=1, n_attentions=3)
+        self.networks = Networks(
+            CRAViM(sizes).double(),
+            CRAViM(sizes).double(),
+            MultiScaleDiscriminator(2, scales=1).double(),
+            MultiScaleDiscriminator(2, scales=1).double(),
+        )
+        self.a, self.b = torch.rand(2, 2, 1, 16, 20, dtype=torch.float64) * 2 - 1
+        noise = draw_noise(self.a, Schedule(), torch.Generator().manual_seed(5))
+        self.noise = IterationNoise(*(as_double(getattr(noise, f.name)) for f in fields(noise)))
+        self.parameters = list(self.networks.generator_parameters())
+        self.direction = [torch.randn_like(p) for p in self.parameters]
+        # unequal, so that no error in one term hides behind another
+        self.weights = Weights(1.1, 5.3, 0.7, 14.9, 2.3)
+
+    def loss(self, wiring) -> Tensor:
+        terms, *_ = generator_pass(self.networks, self.a, self.b, self.noise, wiring, Schedule())
+        return terms.total(self.weights)
+
+    def slope(self, loss: Tensor) -> float:
+        """The derivative of ``loss`` along the direction, by autograd."""
+        gradients = torch.autograd.grad(loss, self.parameters)
+        return sum(float((g * d).sum()) for g, d in zip(gradients, self.direction, strict=True))
+
+    def finite_difference(self, loss, width: float = 1e-8) -> float:
+        """(f(w + h d) - f(w - h d)) / 2h of a function of the networks.
+
+        The width is small because |x| and ReLU have kinks, which a wider step would cross.
+        """
+        values = []
+        for sign in (1, -2):
+            with torch.no_grad():
+                for parameter, d in zip(self.parameters, self.direction, strict=True):
+                    parameter.add_(d, alpha=sign * width)
+                values.append(float(loss()))
+        with torch.no_grad():
+            for parameter, d in zip(self.parameters, self.direction, strict=True):
+                parameter.add_(d, alpha=width)
+        return (values[0] - values[1]) / (2 * width)
+
+
+def as_double(value: Tensor | Draw) -> Tensor | Draw:
+    if isinstance(value, Draw):
+        return Draw(value.t, value.eps.double(), value.eps_next.double())
+    return value.double()
+
+
+def test_the_papers_wiring_has_the_gradient_that_finite_differences_find():
+    case = Case()
+    assert case.slope(case.loss(PAPER)) == pytest.approx(
+        case.finite_difference(lambda: case.loss(PAPER)), rel=1e-5
+    )
+
+
+def test_the_official_wiring_has_the_gradient_with_the_detached_images_held_constant():
+    """What the published code detaches is computed once, then enters as plain numbers."""
+    case, schedule = Case(), Schedule()
+    n, w, noise, a, b = case.networks, case.weights, case.noise, case.a, case.b
+
+    def run(network: nn.Module, source: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
+        result = network(torch.cat([source, noisy], 1))
+        return result[:, :1], result[:, 1:]
+
+    with torch.no_grad():
+        fixed_ab = run(n.a_to_b, a, noise.start_a)[1]
+        fixed_ba = run(n.b_to_a, b, noise.start_b)[1]
+        target_ab = run(n.a_to_b, a, noised(fixed_ab, noise.denoise_ab, schedule))[1]
+        target_ba = run(n.b_to_a, b, noised(fixed_ba, noise.denoise_ba, schedule))[1]
+
+    def loss() -> Tensor:
+        carried_a, ab = run(n.a_to_b, a, noise.start_a)
+        carried_b, ba = run(n.b_to_a, b, noise.start_b)
+        carried_ab, back_a = run(n.b_to_a, fixed_ab, noised(a, noise.cycle_a, schedule))
+        carried_ba, back_b = run(n.a_to_b, fixed_ba, noised(b, noise.cycle_b, schedule))
+        return (
+            w.lambda_adv * sum((s - 1).pow(2).mean() for s in n.of_a(ba) + n.of_b(ab))
+            + w.lambda_rdn * ((ab - target_ab).abs().mean() + (ba - target_ba).abs().mean())
+            + w.lambda_trans * ((carried_a - a).abs().mean() + (carried_b - b).abs().mean())
+            + w.lambda_trans * ((carried_ab - ab).abs().mean() + (carried_ba - ba).abs().mean())
+            + w.lambda_cyc * ((back_a - a).abs().mean() + (back_b - b).abs().mean())
+            + w.lambda_paired * ((ab - b).abs().mean() + (ba - a).abs().mean())
+        )
+
+    official = case.loss(OFFICIAL)
+    assert float(official.detach()) == pytest.approx(float(loss().detach()), rel=1e-12)
+    assert case.slope(official) == pytest.approx(case.finite_difference(loss), rel=1e-5)
+
+
+def test_the_wirings_have_the_same_loss_and_different_gradients():
+    case = Case()
+    official, paper = case.loss(OFFICIAL), case.loss(PAPER)
+    assert float(official.detach()) == pytest.approx(float(paper.detach()), rel=1e-12)
+    assert abs(case.slope(official) / case.slope(paper) - 1) > 1e-3

@@ -1,0 +1,171 @@
+"""The cine baselines: each trains and gives frames of the right kind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from engine_runs import train
+from scipy.interpolate import BSpline
+from tiny_cines import shrinking
+
+from MambaSynthLib.methods.mstg.network import MSTG
+from MambaSynthTraining.cine.rivals import kan, r2net, ukan
+from MambaSynthTraining.cine.rivals.trivial import LinearBlend, NoMotion
+from MambaSynthTraining.data.beats import Beats
+from MambaSynthTraining.data.cines import CineData
+from MambaSynthTraining.data.heart_cine import HeartCine
+from MambaSynthTraining.engine.state import State
+from MambaSynthTraining.evaluation.reproduction import SMALL, find_rows
+from MambaSynthTraining.recipe import Recipe, read_recipe
+from MambaSynthTraining.runs import open_run
+
+SIZE = (32, 32, 32)
+RECIPES = Path(__file__).resolve().parents[3] / "training/recipes/cine"
+ROWS = ["cgan", "ukan", "r2net", "voxelmorph", "ddm", "mstg", "mstg-plus"]  # as the table has them
+WITH_FIELDS = ROWS[2:]
+
+
+def ball() -> HeartCine:
+    return shrinking("ball", 11, 7, 32)
+
+
+def tiny_data(targets: str) -> CineData:
+    return CineData(Beats([ball()], targets), SIZE, (3.15, 1.5, 1.5))
+
+
+def short(name: str, iterations: int = 1, **changes) -> Recipe:
+    """The small twin of a row, cut."""
+    recipe = read_recipe(RECIPES / f"{name}{SMALL}.yaml")
+    stage = replace(recipe.stages[0], iterations=iterations, batch=1, crop=())
+    return replace(recipe, stages=(stage,), **changes)
+
+
+def trained(recipe: Recipe, run: Path):
+    """A run, opened."""
+    train(recipe, run, data=tiny_data(recipe.cine.targets))
+    return open_run(run)
+
+
+def test_the_small_table_has_every_row_and_the_full_one_the_same():
+    small, full = find_rows(RECIPES, small=True), find_rows(RECIPES, small=False)
+    assert [row.path.stem for row in small] == [f"{name}{SMALL}" for name in ROWS]
+    assert [row.path.stem for row in full] == ROWS
+    for one, other in zip(small, full, strict=True):
+        assert one.title.replace(" compact", "") == other.title
+        assert one.recipe.method == other.recipe.method and one.recipe.cine == other.recipe.cine
+        assert one.recipe.iterations * 5 < other.recipe.iterations
+        assert one.recipe.expected["psnr"] > 0
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.parent.glob("cine*/*.yaml")), ids=lambda p: p.stem)
+def test_a_recipe_says_in_its_header_what_to_expect_and_on_what(path):
+    header = [line for line in path.read_text("utf-8").splitlines() if line.startswith("#")]
+    expected = read_recipe(path).expected
+    assert any(line.startswith("# Expected") for line in header)
+    assert any(line.startswith("# Hardware: ") for line in header)
+    assert expected["hardware"] and (expected.get("hours") or expected.get("minutes"))
+    if "psnr" in expected:
+        numbers = f"PSNR {expected['psnr']:.2f} dB, SSIM {expected['ssim']:.4f}"
+        assert any(numbers in line for line in header)
+
+
+SLOW = {"mstg": [pytest.mark.slow]}  # ddm and mstg-plus stand for it
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, [])) for name in ROWS])
+def test_every_row_trains_and_gives_frames_in_range(name, tmp_path):
+    """One iteration; every optimizer's networks move."""
+    recipe = short(name)
+    before = State(recipe).method.networks.state_dict()
+    with trained(recipe, tmp_path).trained() as method:
+        moved = {
+            key.partition(".")[0]
+            for key, value in method.networks.state_dict().items()
+            if not torch.equal(value, before[key])
+        }
+        assert moved == set(method.networks)
+        cine = ball()
+        made = method.frame_model("cpu").synthesize(cine.frames[0], cine.frames[3], [0.5])
+    assert made.images.shape == (1, *SIZE) and made.images.dtype == np.float32
+    assert 0 <= made.images.min() and made.images.max() <= 1 and np.isfinite(made.images).all()
+    assert made.passes >= 1
+    if name in WITH_FIELDS:
+        assert made.fields.shape == (1, 3, *SIZE)
+    else:
+        assert made.fields is None
+
+
+def test_trivial_rows_are_what_they_are_called():
+    cine = ball()
+    ed, es = cine.frames[0], cine.frames[3]
+    still = NoMotion().frames(ed, es, [0.2, 0.8])
+    assert np.array_equal(still, np.stack([ed, es]))
+    blend = LinearBlend().frames(ed, es, [0, 0.25, 1])
+    assert np.allclose(blend, np.stack([ed, 0.75 * ed + 0.25 * es, es]), atol=1e-6)
+
+
+def test_voxelmorph_starts_without_motion_and_time_zero_is_ed():
+    method = State(short("voxelmorph")).method
+    cine = ball()
+    made = method.frame_model("cpu").synthesize(cine.frames[0], cine.frames[3], [0, 0.5, 1])
+    assert np.abs(made.fields).max() < 0.01 and not made.fields[0].any()
+    inner = (slice(1, -1),) * 3
+    assert np.allclose(made.images[0][inner], cine.frames[0][inner], atol=1e-5)
+    assert made.passes == 1
+
+
+def test_voxelmorph_learns_that_the_ball_shrinks(tmp_path):
+    cine = ball()
+    recipe = short("voxelmorph", 20, precision="32")
+    with trained(recipe, tmp_path).trained() as method:
+        image = method.frame_model("cpu").frames(cine.frames[0], cine.frames[3], [1.0])[0]
+    before = np.mean((cine.frames[0] - cine.frames[3]) ** 2)
+    assert np.mean((image - cine.frames[3]) ** 2) < 0.95 * before
+
+
+def test_r2nets_residual_steps_are_lipschitz_and_time_runs_along_them():
+    torch.manual_seed(0)
+    network = r2net.R2Net()
+    for step in network.steps:
+        x, y = torch.randn(2, 1, 3, 8, 8, 8)
+        ratio = (step(x) - step(y)).norm() / (x - y).norm()
+        assert ratio < 3  # the reshaped kernel's norm bounds a convolution's by sqrt(27)
+        for parametrized in (step[0], step[2]):
+            matrix = parametrized.weight.flatten(1)
+            assert torch.linalg.matrix_norm(matrix, 2) < 1.3  # one power iteration per step
+    trajectory = network(torch.rand(1, 1, *SIZE), torch.rand(1, 1, *SIZE))
+    moves = [(b - a).abs().max() for a, b in zip(trajectory, trajectory[1:], strict=False)]
+    assert len(trajectory) == 8 and max(moves) <= 0.5
+
+
+def test_kan_bases_are_cubic_b_splines():
+    layer = kan.KANLinear(2, 3)
+    x = torch.linspace(-0.99, 0.99, 41)
+    bases = kan.b_splines(x, layer.knots).numpy()
+    knots = layer.knots.numpy().astype(float)
+    for index in range(bases.shape[-1]):
+        basis = BSpline.basis_element(knots[index : index + 5], extrapolate=False)
+        assert bases[:, index] == pytest.approx(np.nan_to_num(basis(x.numpy())), abs=1e-5)
+    assert bases.sum(axis=-1) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_kan_layer_is_a_sum_of_curves():
+    """f(x1, x2) = f(x1, 0) + f(0, x2) - f(0, 0), whatever the curves."""
+    layer = kan.KANLinear(2, 4)
+    a, b = torch.tensor([0.3, 0.0]), torch.tensor([0.0, -0.7])
+    separate = layer(a) + layer(b) - layer(torch.zeros(2))
+    assert torch.allclose(layer(a + b), separate, atol=1e-5)
+
+
+def test_slices_are_the_depth_axis():
+    volume = torch.arange(2 * 3 * 4).reshape(1, 2, 3, 2, 2).float()
+    assert torch.equal(ukan.slices(volume)[1], volume[0, :, 1])
+
+
+def test_the_small_mstg_plus_is_the_compact_network():
+    network = State(short("mstg-plus")).exported
+    assert isinstance(network, MSTG) and network.config.coarse and network.config.first_scan == 1

@@ -1,0 +1,281 @@
+"""Scores and the table of the cine methods."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from engine_runs import CPU
+from scipy import stats
+from tiny_cines import TINY
+
+from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.cine_metrics import frame_scores
+from MambaSynthLib.io.atomic import write_json
+from MambaSynthTraining.cine.rivals.frame_model import SyntheticFrames
+from MambaSynthTraining.data.heart_cine import HeartCine, write_subject
+from MambaSynthTraining.data.kinds import open_data
+from MambaSynthTraining.engine.checkpoint import read_checkpoint, write_checkpoint
+from MambaSynthTraining.engine.fit import fit
+from MambaSynthTraining.evaluation.cine import score, tables, trainings
+from MambaSynthTraining.evaluation.cine.comparison import RowScores, holm, p_values, row_scores
+from MambaSynthTraining.evaluation.cine.table_text import markdown
+from MambaSynthTraining.recipe import read_recipe
+from MambaSynthTraining.record import read_record, write_record
+from MambaSynthTraining.runs import open_run
+
+SIZE = (16, 32, 32)
+VALID = ((2, 14), (3, 29), (3, 29))
+
+
+def moving_blob(name: str, seed: int) -> HeartCine:
+    """Five frames of a blob that walks one voxel per frame along W, with padding around."""
+    texture = np.random.default_rng(seed).random(SIZE) * 0.3
+    z, y, x = np.indices(SIZE)
+    frames, labels = [], []
+    for step in range(5):
+        distance = np.sqrt((z - 8) ** 2 + (y - 16) ** 2 + (x - 12 - step) ** 2)
+        inside = np.zeros(SIZE)
+        box = tuple(slice(*ends) for ends in VALID)
+        image = np.exp(-((distance / 5) ** 2)) + texture
+        inside[box] = (image[box] - image[box].min()) / np.ptp(image[box])
+        frames.append(inside)
+        labels.append(np.where(distance < 4, 3, np.where(distance < 6, 2, 0)))
+    return HeartCine(
+        name, np.stack(frames).astype(np.float32), (0.0, 40.0, 80.0, 120.0, 160.0),
+        np.stack(labels).astype(np.uint8), tuple(range(5)), (3.15, 1.5, 1.5), 0, 4, VALID,
+    )  # fmt: skip
+
+
+class Oracle:
+    """Gives the acquired frames and the true shift."""
+
+    def __init__(self, cine: HeartCine) -> None:
+        self.cine = cine
+
+    def synthesize(self, ed, es, fractions) -> SyntheticFrames:
+        fields = np.zeros((len(fractions), 3, *SIZE), np.float32)
+        for field, fraction in zip(fields, fractions, strict=True):
+            field[2] = -4 * fraction
+        images = np.stack([self.cine.frames[round(4 * fraction)] for fraction in fractions])
+        return SyntheticFrames(images, fields, 1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("blobs")
+    names = [f"blob-{n}" for n in range(3)]
+    for seed, name in enumerate(names):
+        write_subject(folder, moving_blob(name, seed))
+    write_json(folder / "splits.json", {"train": names[:1], "validation": [], "test": names})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipes(tmp_path_factory):
+    """A table of two rows, small twins alone."""
+    folder = tmp_path_factory.mktemp("recipes")
+    for order, (name, title) in enumerate((("plus", "MSTG+"), ("tiny", "tiny"))):
+        expected = {"row": title, "order": order}
+        values = {**TINY, "stages": [{"iterations": 1, "batch": 1}], "expected": expected}
+        (folder / f"{name}-small.yaml").write_text(json.dumps(values))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data, recipes, tmp_path_factory):
+    """A training run."""
+    path = recipes / "tiny-small.yaml"
+    recipe, folder = read_recipe(path), tmp_path_factory.mktemp("run")
+    fit(recipe, path, open_data(recipe, data), folder, CPU)
+    return folder
+
+
+def test_the_truth_scores_perfectly():
+    cine = moving_blob("blob", 0)
+    record, _ = score.score_subject(Oracle(cine), cine)
+    assert [frame["frame"] for frame in record["frames"]] == [1, 2, 3]
+    assert all(frame["ssim"] == pytest.approx(1) for frame in record["frames"])
+    assert all(frame["nmse"] == 0 for frame in record["frames"])
+    assert record["dice"] == pytest.approx(1)
+    assert record["folding"] == 0
+
+
+def test_a_field_that_turns_space_inside_out_folds():
+    cine = moving_blob("blob", 0)
+    field = np.zeros((3, *SIZE), np.float32)
+    field[2] = -2 * np.arange(SIZE[2])  # x -> -x
+    assert score.folding(field, cine) == 100
+
+
+def test_padding_flatters_and_is_left_out_of_the_second_scores(data, tmp_path):
+    score.score_trivial("no-motion", tmp_path, data)
+    frames = score.read_scores(tmp_path)["subjects"]["blob-0"]["frames"]
+    assert all(frame["psnr"] > frame["psnr_unpadded"] for frame in frames)
+    kept = np.prod([high - low for low, high in VALID]) / np.prod(SIZE)
+    gap = frames[0]["psnr"] - frames[0]["psnr_unpadded"]
+    assert gap == pytest.approx(-10 * np.log10(kept), abs=0.05)
+
+
+def test_scores_are_made_once_and_again_for_new_weights_or_other_data(data, run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    assert score.score_run(folder, data) and not score.score_run(folder, data)
+    other = shutil.copytree(data, tmp_path / "data")
+    write_subject(other, moving_blob("blob-1", 7))
+    assert score.score_run(folder, other)
+    content = read_checkpoint(folder / "last.ckpt")
+    write_checkpoint(folder / "last.ckpt", {**content, "best": 0.5})
+    assert score.score_run(folder, other)
+    (folder / "scores.json").write_text("{}")
+    with pytest.raises(FileError, match="score the run again"):
+        score.read_scores(folder)
+
+
+def test_a_run_is_scored_by_the_averaged_weights(data, run):
+    score.score_run(run, data)
+    cine = moving_blob("blob-0", 0)
+    with open_run(run).trained() as method:
+        expected, _ = score.score_subject(method.frame_model("cpu"), cine)
+    found = score.read_scores(run)["subjects"]["blob-0"]["frames"]
+    for one, other in zip(found, expected["frames"], strict=True):
+        assert one["psnr"] == pytest.approx(other["psnr"], abs=0.01)  # stored in float16
+
+
+def test_a_run_of_contrasts_is_not_scored_as_a_cine(data, run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    record = read_record(folder) | {"kind": "contrast", "source_contrast": "T1w"}
+    write_record(folder, {**record, "target_contrast": "T2w"})
+    assert score.main([str(data), str(folder)]) == 2
+    assert "learns contrasts; score it with 'mambasynth evaluate-set'" in capsys.readouterr().err
+
+
+def test_a_reference_frame_is_scored_in_the_data_sets_own_scale():
+    frame = np.linspace(0.1, 0.6, 12**3).reshape(12, 12, 12)
+    assert frame_scores(frame, frame).nmse == 0
+    assert frame_scores(frame / 2, frame).nmse > 0
+
+
+def _runs(folder, psnr: dict[str, list[list[float]]]) -> None:
+    """Made-up scores: row -> seeds x subjects."""
+    for name, seeds in psnr.items():
+        for seed, values in enumerate(seeds):
+            subjects = {
+                f"s{n}": {
+                    "frames": [
+                        {column: value + offset for column in _columns()} for offset in (-1, 1)
+                    ],
+                    "dice": None, "folding": 0.0, "passes": 2, "seconds": 1.0,
+                }
+                for n, value in enumerate(values)
+            }  # fmt: skip
+            run = folder / name / f"seed-{seed}"
+            run.mkdir(parents=True)
+            (run / "scores.json").write_text(json.dumps({"subjects": subjects}))
+
+
+def _row(folder, name: str, title: str = "") -> RowScores:
+    return row_scores(name, title or name, sorted((folder / name).iterdir()))
+
+
+def _columns():
+    return [f"{m}{end}" for m in score.METRICS for end in ("", "_unpadded")]
+
+
+def test_the_test_is_paired_over_subjects_not_over_frames_or_seeds(tmp_path):
+    ours = [[30.0, 31, 33, 32], [30.4, 31.2, 33.4, 32.2]]
+    _runs(tmp_path, {"mstg+": ours, "mstg": [[29.0, 30.5, 31, 31], [29.2, 30.1, 31.6, 31.4]]})
+    rows = [_row(tmp_path, name) for name in ("mstg", "mstg+")]
+    means = [np.mean(one.values["psnr"], axis=0) for one in rows]
+    expected = stats.ttest_1samp(means[1] - means[0], 0).pvalue
+    assert p_values(rows, "mstg+", "psnr") == {"mstg": pytest.approx(expected)}
+    assert rows[1].mean("psnr") == pytest.approx(np.mean(ours))
+    assert rows[1].over_seeds("psnr") == pytest.approx(np.std(np.mean(ours, axis=1), ddof=1))
+
+
+def test_holm_multiplies_the_smallest_most_and_never_reverses_the_order():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_the_table_states_n_seeds_and_what_is_missing(tmp_path):
+    _runs(tmp_path, {"mstg+": [[30.0, 31, 33]], "blend": [[29.0, 30.5, 31]]})
+    rows = [_row(tmp_path, "blend", "linear blend"), _row(tmp_path, "mstg+", "MSTG+")]
+    text = markdown(rows, 1, 2.0)
+    assert (
+        "n = 3 test subjects" in text
+        and "the mean of one training." in text
+        and "against MSTG+" in text
+    )
+    blend = next(line for line in text.splitlines() if line.startswith("| linear blend"))
+    assert blend.split("|")[2].strip() == "30.17 ± 1.04"
+    assert blend.split("|")[8].strip() == "-"  # no Dice
+
+
+def test_from_data_to_table_in_one_command(data, recipes, tmp_path, capsys, monkeypatch):
+    words = ["--out", str(tmp_path), "--data", str(data), "--recipes", str(recipes), "--small",
+             "--seeds", "2"]  # fmt: skip
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- table -->\n<!-- /table -->\nafter\n")
+    assert tables.main([*words, "--readme", str(readme)]) == 0
+    assert "| linear blend" in capsys.readouterr().out
+    assert (tmp_path / "table.md").read_text(encoding="utf-8").strip() in readme.read_text("utf-8")
+    lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == [
+        "no motion", "linear blend", "MSTG+", "tiny"
+    ]  # fmt: skip
+    assert "2 trainings with different seeds" in lines[0] and "against tiny" in lines[2]
+    with open(tmp_path / "table.csv", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert len(found) == 3 + 3 + 2 * 2 * 3
+    tiny = [line["psnr"] for line in found if line["row"] == "tiny-small"]
+    assert tiny[0] != tiny[3]  # another seed, another training
+    assert (tmp_path / "table.png").stat().st_size > 10_000
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert [row["name"] for row in card["entry"]["rows"]][-1] == "tiny"
+    run = open_run(tmp_path / "runs/tiny-small/seed-1")
+    assert run.checkpoint_sha256 in card["checkpoints"] and len(card["checkpoints"]) == 4
+    assert run.record["recipe"]["seed"] == 1
+
+    monkeypatch.setattr(trainings, "train_one", None)  # all is done
+    assert tables.main(words) == 0
+    changed = (recipes / "tiny-small.yaml").read_text().replace('"ema": 0.5', '"ema": 0.6')
+    shutil.copytree(recipes, tmp_path / "other")
+    (tmp_path / "other/tiny-small.yaml").write_text(changed)
+    words[words.index("--recipes") + 1] = str(tmp_path / "other")
+    assert tables.main(words) == 2
+    assert "another optimization; choose another folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # the fast one, above, trains one after another
+def test_trainings_side_by_side_end_with_the_same_weights(data, recipes, tmp_path):
+    for jobs in (1, 2):
+        words = ["--out", str(tmp_path / str(jobs)), "--data", str(data), "--recipes", str(recipes)]
+        assert tables.main([*words, "--small", "--seeds", "1", "--jobs", str(jobs)]) == 0
+    for name in ("plus-small", "tiny-small"):
+        one, two = (
+            read_checkpoint(tmp_path / jobs / f"runs/{name}/seed-0/last.ckpt")["networks"]
+            for jobs in "12"
+        )
+        for key, value in one.items():
+            torch.testing.assert_close(two[key], value, atol=1e-5, rtol=0)
+
+
+def test_a_missing_data_set_or_row_is_told(recipes, tmp_path, capsys):
+    words = ["--out", str(tmp_path), "--recipes", str(recipes), "--small"]
+    (tmp_path / "README.md").write_text("no marks\n")
+    assert tables.main([*words, "--readme", str(tmp_path / "README.md")]) == 2
+    assert "lacks the lines <!-- table --> and <!-- /table -->" in capsys.readouterr().err
+    assert tables.main(words) == 2
+    assert "give one" in capsys.readouterr().err
+    assert tables.main([*words, "--data", str(tmp_path)]) == 2
+    assert "mambasynth beating-heart" in capsys.readouterr().err
+    assert tables.main([*words, "--rows", "unet"]) == 2
+    assert "'unet' is no row; choose among plus-small, tiny-small" in capsys.readouterr().err
+    table1 = tables.RECIPES.parent / "table1"
+    assert tables.main(["--out", str(tmp_path), "--recipes", str(table1)]) == 2
+    assert "trains on contrasts" in capsys.readouterr().err

@@ -1,0 +1,191 @@
+"""Whole tables in miniature: rows are trained once, kept when finished, and reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_data import CRAVIM, write_tiny_data
+
+from MambaSynthLib.cli import main
+from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.io.files import write_volume
+from MambaSynthTraining.data.miniature import averaged, write_miniature
+from MambaSynthTraining.data.prepared import open_prepared
+from MambaSynthTraining.evaluation import reproduction
+from MambaSynthTraining.evaluation.reproduction import find_rows
+
+START, END = "<!-- tables -->", "<!-- /tables -->"
+EXPECTED = "expected: {{row: {row}, order: {order}, minutes: 1, paper_ssim: '{paper}'}}\n"
+ABLATION = CRAVIM + "weights: {lambda_rdn: 0.0}\n"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """data, recipes of two tables that share a row, README.md; the tables made once into out."""
+    place = tmp_path_factory.mktemp("tables")
+    write_tiny_data(place / "data")
+    write_recipe(place / "one/cravim-small.yaml", CRAVIM, row="CRAViM", order=1, paper="78.59")
+    write_recipe(place / "two/all-small.yaml", CRAVIM, row="everything", order=1, paper="-")
+    write_recipe(place / "two/ablation-small.yaml", ABLATION, row="no rdn", order=2, paper="-")
+    (place / "README.md").write_text(f"before\n{START}\nold\n{END}\nafter\n")
+    assert reproduce(place) == 0
+    return place
+
+
+def write_recipe(path: Path, text: str, **expected) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text + EXPECTED.format(**expected))
+
+
+def reproduce(place: Path, *options: str) -> int:
+    words = ["reproduce", str(place / "one"), str(place / "two"), "--small", "--data",
+             str(place / "data"), "--out", str(place / "out"), "--seeds", "2", "--accelerator",
+             "cpu", "--readme", str(place / "README.md")]  # fmt: skip
+    return main([*words, *options])
+
+
+def test_every_table_has_its_rows_and_the_trivial_ones(place):
+    one, two = (
+        (place / f"out/{name}/table.md").read_text(encoding="utf-8") for name in ("one", "two")
+    )
+    rows = [line.split("|")[1].strip() for line in two.splitlines() if line.startswith("|")][2:]
+    assert rows == ["everything", "no rdn", "source itself", "source inverted",
+                    "mean target of the training set", "target shifted 1 px",
+                    "target shifted 2 px"]  # fmt: skip
+    assert "| 78.59" in one and "paper's SSIM %" in one
+    for name in ("table.csv", "table.png", "examples.png", "best_and_worst.png"):
+        assert (place / "out/two" / name).stat().st_size > 100
+
+
+def test_a_row_of_two_tables_is_one_run(place):
+    runs = sorted(path.name for path in (place / "out/runs").iterdir())
+    assert len(runs) == 2 and all(name.startswith("cravim-") for name in runs)
+
+
+def test_the_readme_gets_the_tables_between_its_marks_and_nothing_else_changes(place):
+    text = (place / "README.md").read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{START}\n") and text.endswith(f"{END}\nafter\n")
+    assert "old" not in text and "cannot be compared with the paper's" in text
+    assert text.count("| everything") == 1 and "n = 3 subjects" in text
+
+
+def test_a_second_call_trains_and_scores_nothing(place, monkeypatch):
+    def stamps():
+        return {p: p.stat().st_mtime_ns for p in (place / "out").rglob("*")
+                if p.name in ("last.ckpt", "scores.json")}  # fmt: skip
+
+    before = stamps()
+    assert len(before) == 2 + 2 + 5
+    assert reproduce(place) == 0
+    assert stamps() == before
+
+
+def test_scores_of_another_checkpoint_are_made_again(place):
+    run = next((place / "out/runs").iterdir())
+    record = json.loads((run / "scores/scores.json").read_text(encoding="utf-8"))
+    sha256 = record["about"]["checkpoint_sha256"]
+    record["about"]["checkpoint_sha256"] = "0"
+    (run / "scores/scores.json").write_text(json.dumps(record))
+    assert reproduce(place) == 0
+    again = json.loads((run / "scores/scores.json").read_text(encoding="utf-8"))
+    assert again["about"]["checkpoint_sha256"] == sha256
+
+
+def test_a_readme_without_marks_is_refused_before_anything_runs(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduction, "train_and_score", lambda *_: pytest.fail("it ran"))
+    (tmp_path / "plain.md").write_text("no marks")
+    assert reproduce(place, "--readme", str(tmp_path / "plain.md")) == 2
+    assert reproduce(place, "--readme", str(tmp_path / "none.md")) == 2
+
+
+def test_a_folder_without_recipes_is_told(tmp_path):
+    with pytest.raises(FileError, match="holds no -small twin"):
+        find_rows(tmp_path, small=True)
+    with pytest.raises(FileError, match="holds no recipe"):
+        find_rows(tmp_path, small=False)
+
+
+def test_iterations_can_be_cut_to_try_whether_all_runs(place):
+    (row,) = find_rows(place / "one", small=True, iterations=1)
+    assert row.recipe.iterations == 1
+    assert row.key != find_rows(place / "one", small=True)[0].key
+
+
+def test_the_time_left_follows_what_rows_needed(place):
+    rows = find_rows(place / "two", small=True)
+    assert reproduction._minutes_left(rows, {rows[0].key: 3.0}) == pytest.approx(3.0)
+
+
+# --- the miniature data set ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "SAR"])
+def test_averaging_keeps_every_place_in_space(codes):
+    """The center of mass, in mm, does not move."""
+    axes = [{"L": 0, "R": 0, "P": 1, "A": 1, "I": 2, "S": 2}[c] for c in codes]
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    for n, (axis, code) in enumerate(zip(axes, codes, strict=True)):
+        affine[axis, n] = 1 if code in "RAS" else -1
+    affine[:3, 3] = (5, -7, 11)
+    shape = np.array([8, 12, 16])[axes]
+    blocks = [4 if axis == 2 else 2 for axis in axes]
+    array = np.random.default_rng(0).uniform(size=shape // blocks)
+    array = np.kron(array, np.ones(blocks))  # constant where it is averaged
+    small = averaged(Volume(array, affine))
+    assert sorted(small.spacing) == [2, 2, 4] and small.spacing[axes.index(2)] == 4
+
+    def center(volume):
+        index = np.array([*np.ndindex(volume.shape)])
+        places = index @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+        weights = volume.array.ravel()
+        return (places * weights[:, None]).sum(axis=0) / weights.sum()
+
+    np.testing.assert_allclose(center(small), center(Volume(array, affine)), atol=1e-4)
+    assert small.array.mean() == pytest.approx(array.mean(), rel=1e-5)
+
+
+def test_too_few_label_maps_or_patients_are_refused(tmp_path):
+    with pytest.raises(RequestError, match="holds 0 label maps, but 8 are needed"):
+        write_miniature(tmp_path, [], tmp_path / "v", tmp_path / "d")
+    for n in range(8):
+        (tmp_path / f"{n}.nii.gz").touch()
+    with pytest.raises(RequestError, match="0 acquired patients were named; two are needed"):
+        write_miniature(tmp_path, [], tmp_path / "v", tmp_path / "d")
+
+
+def test_the_miniature_keeps_people_apart(tmp_path, monkeypatch):
+    """Small made-up volumes stand for phantoms, which take seconds each."""
+    from MambaSynthTraining.data import miniature
+
+    def person(seed):
+        array = np.zeros((120, 120, 48))
+        array[8:112, 8:112, 4:44] = np.random.default_rng(seed).uniform(50, 100, (104, 104, 40))
+        return Volume(array, np.diag([1.0, 1, 1, 1]))
+
+    def phantom(path, n):
+        return lambda: {"T1w": person((n, 0)), "T2w": person((n, 1))}
+
+    monkeypatch.setattr(miniature, "_phantom_of", phantom)
+    for n in range(8):
+        (tmp_path / f"map-{n}.nii.gz").touch()
+    pairs = []
+    for n in (100, 101):
+        files = [tmp_path / f"patient-{n}-{c}.nii" for c in ("T1", "T2")]
+        for k, path in enumerate(files):
+            write_volume(person((n, k)), path)
+        pairs.append(files)
+    (tmp_path / "maps").mkdir()
+    for path in tmp_path.glob("map-*.nii.gz"):
+        path.rename(tmp_path / "maps" / path.name)
+    write_miniature(tmp_path / "maps", pairs, tmp_path / "v", tmp_path / "d")
+    data = open_prepared(tmp_path / "d")
+    people = {split: [s.id for s in data.subjects(split)] for split in data.splits}
+    assert len(people["train"]) == 6 and "acquired-1" in people["train"]
+    assert people["validation"] == ["phantom-06"]
+    assert sorted(people["test"]) == ["acquired-2", "phantom-07", "phantom-08"]
+    assert data.subjects("test")[0].slices("T1w").shape[1:] == (96, 80)

@@ -1,0 +1,1 @@
+"""Methods that learn the frames between two: MSTG and its rivals."""

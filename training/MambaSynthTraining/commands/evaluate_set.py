@@ -1,0 +1,80 @@
+"""``mambasynth evaluate-set``: scores of a run, a package or the trivial answers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from MambaSynthTraining.data.prepared import PreparedData
+    from MambaSynthTraining.evaluation.candidates import Candidate
+
+TRIVIAL = "trivial"
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "evaluate-set",
+        help="score a model on every subject of a prepared data set",
+        description="Score a training run, a model package, or - with the word 'trivial' - the "
+        "answers that need no model and the shifted targets, which go to subfolders.",
+    )
+    add = parser.add_argument
+    add("what", metavar="RUN|PACKAGE|trivial")
+    add("--data", type=Path, required=True, metavar="PREPARED")
+    add("--split", default="test", metavar="SPLIT", help="train, validation or test (default)")
+    add("--seeds", type=int, default=5, metavar="N", help="sampling seeds 0 to N-1 (default: 5)")
+    add("--steps", type=int, metavar="N", help="network calls per draw (default: the model's)")
+    add("--samples", type=int, metavar="K", help="noise draws to average (default: the model's)")
+    add("--name", default="", help="of the row (default: the recipe's or the package's)")
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps")
+    add("--out", type=Path, required=True, metavar="FOLDER")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from MambaSynthLib.errors import RequestError
+    from MambaSynthTraining.data.prepared import open_prepared
+    from MambaSynthTraining.evaluation.candidates import opened
+    from MambaSynthTraining.evaluation.trivial import trivial_candidates
+
+    if options.seeds < 1:
+        raise RequestError(f"--seeds is {options.seeds}; give at least 1.")
+    data = open_prepared(options.data)
+    if options.what == TRIVIAL:
+        for candidate in trivial_candidates(data):
+            _score(options, data, candidate, options.out / candidate.name.replace(" ", "-"))
+        return 0
+    path = Path(options.what)
+    with opened(
+        path, data, options.steps, options.samples, options.device, options.name
+    ) as candidate:
+        _score(options, data, candidate, options.out)
+    return 0
+
+
+def _score(
+    options: argparse.Namespace, data: PreparedData, candidate: Candidate, folder: Path
+) -> None:
+    from MambaSynthLib.commands import console
+    from MambaSynthTraining.evaluation.scoring import score, summary, write_scores
+
+    with console.slice_progress(f"scoring {candidate.name}", "volumes") as progress:
+        rows, examples, about_lpips = score(
+            candidate, data, options.split, range(options.seeds), progress
+        )
+    record = write_scores(
+        folder, candidate, data, options.split, rows, examples, about_lpips, _command(options)
+    )
+    print(summary(record))
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What to type to get these numbers; no paths of this machine."""
+    words = [f"--split {options.split}", f"--seeds {options.seeds}"]
+    for name in ("steps", "samples"):
+        if getattr(options, name) is not None:
+            words.append(f"--{name} {getattr(options, name)}")
+    what = TRIVIAL if options.what == TRIVIAL else "RUN"
+    return f"mambasynth evaluate-set {what} --data PREPARED {' '.join(words)} --out FOLDER"

@@ -1,0 +1,49 @@
+"""``mambasynth export``: a scored training run becomes a model package."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser("export", help="make a model package of a scored training run")
+    add = parser.add_argument
+    add("training_run", type=Path, metavar="RUN", help="folder written by 'mambasynth train'")
+    add("folder", type=Path, metavar="FOLDER", help="the package to write, e.g. models/my-model")
+    add("--scores", type=Path, nargs="+", default=[], metavar="FOLDER",
+        help="written by 'mambasynth evaluate-set', for this run and for 'trivial'; of a cine "
+        "method the --out of 'python -m MambaSynthTraining.evaluation.cine.tables'")  # fmt: skip
+    add("--id", required=True)
+    add("--version", default="1.0.0")
+    add("--title", required=True)
+    add("--trained-on", required=True, help="the training data, for people")
+    add("--attribution", action="append", default=[], help="whom the data ask to be named")
+    add("--limits", default="", help="what the model cannot do: for a contrast in the place of "
+        "the usual words, for a cine after them")  # fmt: skip
+    add("--steps", type=int, default=0, metavar="N",
+        help="of a contrast: network calls by default (default: the recipe's)")  # fmt: skip
+    add("--samples", type=int, default=1, metavar="K",
+        help="of a contrast: noise draws averaged by default (default: 1)")  # fmt: skip
+    add("--axis-codes", default="LPS", help="of a cine: directions of columns, rows and slices")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from MambaSynthTraining.export import Description, export
+
+    description = Description(
+        options.id,
+        options.version,
+        options.title,
+        options.trained_on,
+        tuple(options.attribution),
+        options.limits,
+        options.steps,
+        options.samples,
+        options.axis_codes,
+    )
+    package = export(options.training_run, options.folder, description, options.scores)
+    print(f"wrote {package.folder}")
+    return 0

@@ -1,0 +1,75 @@
+"""``mambasynth train``: run a recipe, on a laptop or a cluster; the same command continues it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a network by a recipe",
+        description="Train by a recipe. A run that was killed goes on when the same command is "
+        "given again, and ends with the same weights as one that was not. Under torchrun or SLURM "
+        "the number of processes is theirs.",
+    )
+    add = parser.add_argument
+    add("recipe", type=Path, metavar="RECIPE", help="a YAML file, see training/recipes")
+    add("--data", type=Path, metavar="PREPARED", help="folder written by 'mambasynth "
+        "prepare'; for cine methods by 'beating-heart' or 'prepare-acdc'")  # fmt: skip
+    add("--pair", nargs=2, type=Path, action="append", default=[], metavar=("SOURCE", "TARGET"),
+        help="instead of --data: registered volumes of one subject")  # fmt: skip
+    add("--labels", type=Path, metavar="FOLDER", help="label maps for the phantoms, with --pair")
+    add("--cache", type=Path, metavar="FOLDER", help="for phantom slices (default: RUN)")
+    add("--out", type=Path, required=True, metavar="RUN", help="folder of checkpoints and logs")
+    add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
+    add("--devices", type=int, default=0, metavar="N", help="processes on each node")
+    add("--nodes", type=int, default=0, metavar="N")
+    add("--seed", type=int, metavar="N", help="default: the recipe's")
+    add("--precision", choices=("32", "bf16-mixed"), default="", help="default: the recipe's")
+    add("--gradient-checkpointing", action="store_true", help="less memory, a little slower")
+    add("--threads", type=int, metavar="N", help="CPU threads of each process")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    import sys
+    from dataclasses import replace
+
+    import torch
+
+    from MambaSynthLib.errors import RequestError
+    from MambaSynthTraining.data.kinds import kind_of, open_data
+    from MambaSynthTraining.engine.distributed import is_first_process
+    from MambaSynthTraining.engine.fit import Hardware, fit
+    from MambaSynthTraining.recipe import read_recipe
+
+    if bool(options.data) == bool(options.pair):
+        raise RequestError("train: name the data, either --data or --pair.")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)
+    recipe = read_recipe(options.recipe)
+    if options.seed is not None:
+        recipe = replace(recipe, seed=options.seed)
+    if options.data:
+        data = open_data(recipe, options.data)
+    elif kind_of(recipe) != "contrast":
+        raise RequestError(
+            f"train: --pair is for contrasts, but {options.recipe.name} trains {recipe.method} on "
+            "cines; give --data."
+        )
+    else:
+        from MambaSynthTraining.data.sources import volume_data
+
+        data = volume_data(recipe, options.pair, options.labels, options.cache or options.out)
+    hardware = Hardware(
+        options.accelerator, options.devices, options.nodes, options.precision,
+        options.gradient_checkpointing, sys.stderr.isatty(),
+    )  # fmt: skip
+    state = fit(recipe, options.recipe, data, options.out, hardware)
+    if is_first_process():
+        print(f"{options.out}: {state.iteration} iterations done")
+    return 0

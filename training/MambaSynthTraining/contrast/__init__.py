@@ -1,0 +1,1 @@
+"""Methods that learn one contrast from another: CRAViM and its rivals."""

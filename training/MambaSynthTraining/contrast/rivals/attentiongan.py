@@ -1,0 +1,47 @@
+"""AttentionGAN: CycleGAN with generators that keep what they do not attend to.
+
+Tang et al., IEEE TNNLS 2021. Losses, discriminators and pools are CycleGAN's (``cyclegan.py``, with
+its notation); the generator is ``AttentionGenerator``: sum_i c_i a_i + x a_A. The published code
+trains 60 epochs in batches of 4 without decay; it has no further difference in its losses. Row
+"AttGAN, cycle" of CRAViM's Table 2 is this method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from MambaSynthLib.model.settings import settings
+from MambaSynthTraining.contrast.rivals.cyclegan import PUBLISHED_ADAM, CycleGAN, Options, Weights
+from MambaSynthTraining.contrast.rivals.generators import AttentionGenerator
+from MambaSynthTraining.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of one generator (11,760,211 parameters) and one discriminator (2,762,689)."""
+
+    width: int = 64
+    blocks: int = 9
+    n_attentions: int = 10
+    discriminator_width: int = 64
+
+
+class AttentionGAN(CycleGAN):
+    """Phases: generators, discriminators."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"optimization": {**PUBLISHED_ADAM, "decay": "constant"}}
+    }
+
+    @classmethod
+    def build(cls, recipe: Recipe) -> Self:
+        sizes = settings(Sizes, recipe.network, "network")
+        return cls(
+            lambda: AttentionGenerator(1, sizes.width, sizes.blocks, sizes.n_attentions),
+            sizes.discriminator_width,
+            settings(Weights, recipe.weights, "weights"),
+            settings(Options, recipe.options, "options"),
+            recipe.optimization,
+        )

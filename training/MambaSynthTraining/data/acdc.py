@@ -1,0 +1,165 @@
+"""ACDC (Bernard et al., IEEE TMI 2018) as MSTG and DDM use it, from its public folders.
+
+    ROOT/[training/]patientNNN/Info.cfg, patientNNN_4d.nii.gz, patientNNN_frameFF_gt.nii.gz
+
+Order of the steps, which is DDM's: resample to 1.5 x 1.5 x 3.15 mm, scale each frame by its own
+minimum and maximum over the whole volume, then cut 128x128x32 from the middle or pad with zeros.
+Slices lie 5 to 10 mm apart, so most of the slices made are interpolated.
+
+ED and ES are what Info.cfg says and nothing else (patient090 has no frame 01). Files count frames
+from 1. Where ES comes before ED the frames between them wrap around the end of the cycle.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from MambaSynthLib.errors import FileError, VolumeError
+from MambaSynthLib.io.atomic import write_json
+from MambaSynthLib.io.cine_acdc import INFO, phases_beside
+from MambaSynthTraining.data.heart_cine import SPLITS, Box, HeartCine, write_subject
+
+Image = NDArray[np.float32]
+
+SPACING_MM = (3.15, 1.5, 1.5)  # D (slices), H, W
+SIZE = (32, 128, 128)
+TRAIN_PATIENTS = 90  # 1-90 train, 91-100 test
+LICENCE = "CC BY-NC-SA 4.0"  # as its makers state it
+USUAL_CYCLE_MS = 1000.0  # where the header does not tell the time between frames
+SPLINE = 3
+
+
+def prepare_acdc(
+    root: Path, folder: Path, progress: Callable[[HeartCine], None] | None = None
+) -> dict[str, list[str]]:
+    """Prepare every patient below ``root`` that the split knows; return the subjects per split.
+
+    Raises
+    ------
+    FileError: no patient folder, or one whose files are missing, unreadable or contradictory.
+    VolumeError: a volume of other than four axes, or a frame without contrast.
+    """
+    patients = sorted({path.parent for path in root.glob(f"**/{INFO}")}, key=lambda p: p.name)
+    numbered = [(number, path) for path in patients if (number := _number(path)) is not None]
+    if not numbered:
+        raise FileError(
+            f"{root}: holds no patientNNN/Info.cfg; name the folder that ACDC was unpacked to."
+        )
+    splits: dict[str, list[str]] = {name: [] for name in SPLITS}
+    for number, path in numbered:
+        cine = read_patient(path)
+        write_subject(folder, cine)
+        splits["train" if number <= TRAIN_PATIENTS else "test"].append(cine.name)
+        if progress is not None:
+            progress(cine)
+    record = {"name": "ACDC", "source": "Bernard et al. 2018, doi 10.1109/TMI.2018.2837502",
+              "licence": LICENCE, "size": SIZE, "spacing_mm": SPACING_MM}  # fmt: skip
+    write_json(folder / "dataset.json", record)
+    write_json(folder / "splits.json", splits)
+    return splits
+
+
+def _number(path: Path) -> int | None:
+    """1 to 100 of a folder patientNNN; the test patients 101-150 have no part in the papers."""
+    match = re.fullmatch(r"patient(\d{3})", path.name)
+    number = int(match[1]) if match else 0
+    return number if 1 <= number <= 100 else None
+
+
+def read_patient(path: Path) -> HeartCine:
+    """One patient folder -> cine on the grid. Raises as ``prepare_acdc``."""
+    source = path / f"{path.name}_4d.nii.gz"
+    array, spacing, step_ms = _read(source, axes=4)  # (F,D,H,W)
+    phases, notes = phases_beside(source, len(array))
+    if phases is None:
+        reason = "; ".join(notes) or "is missing"
+        raise FileError(f"{path / INFO}: {reason}; get the patient from ACDC anew.")
+    ed, es, _ = phases
+    frames, valid = zip(*(_frame(image, spacing, source) for image in array), strict=True)
+    labels = [_labels(path, index + 1, array.shape[1:]) for index in (ed, es)]
+    step_ms = step_ms or USUAL_CYCLE_MS / len(array)
+    return HeartCine(
+        name=path.name,
+        frames=np.stack(frames),
+        times_ms=tuple(index * step_ms for index in range(len(array))),
+        labels=np.stack(labels),
+        labelled=(ed, es),
+        spacing_mm=SPACING_MM,
+        ed=ed,
+        es=es,
+        valid=valid[0],
+    )
+
+
+def _read(path: Path, axes: int) -> tuple[NDArray[Any], tuple[float, float, float], float | None]:
+    """Array ([F,]D,H,W), spacing along D, H, W in mm, and ms between frames where it is told."""
+    import nibabel as nib
+
+    try:
+        image: Any = nib.load(path)  # declared as a file that need not hold an array
+        array = np.asarray(image.dataobj)
+    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+        raise FileError(
+            f"{path}: is missing or no readable NIfTI file ({error}); get it from ACDC anew."
+        ) from error
+    if array.ndim != axes:
+        raise VolumeError(
+            f"{path}: has {array.ndim} axes instead of {axes}; get the file from ACDC anew."
+        )
+    zooms = [float(zoom) for zoom in image.header.get_zooms()]
+    return np.ascontiguousarray(array.T), (zooms[2], zooms[1], zooms[0]), _step_ms(image)
+
+
+def _step_ms(image: Any) -> float | None:
+    """Milliseconds between frames from pixdim[4]; 0 and the meaningless 1 s say nothing."""
+    zooms = image.header.get_zooms()
+    unit = image.header.get_xyzt_units()[1]
+    step = float(zooms[3]) * {"msec": 1.0, "usec": 1e-3}.get(unit, 1e3) if len(zooms) > 3 else 0.0
+    return step if 0 < step < 1000 else None
+
+
+def _frame(image: NDArray[Any], spacing: tuple[float, ...], path: Path) -> tuple[Image, Box]:
+    resampled = resample(np.asarray(image, dtype=np.float32), spacing, SPLINE)
+    low, high = float(resampled.min()), float(resampled.max())
+    if not np.isfinite([low, high]).all() or high <= low:
+        raise VolumeError(f"{path}: a frame holds nothing but {low:g}; get the file anew.")
+    return centre((resampled - low) / (high - low))
+
+
+def _labels(path: Path, number: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    source = path / f"{path.name}_frame{number:02d}_gt.nii.gz"
+    labels, spacing, _ = _read(source, axes=3)
+    if labels.shape != shape or not np.isin(labels, (0, 1, 2, 3)).all():
+        raise FileError(
+            f"{source}: has the shape {labels.shape[::-1]} and labels up to {labels.max():g}, "
+            f"but {shape[::-1]} and 0 to 3 are expected; get the file from ACDC anew."
+        )
+    return centre(resample(labels.astype(np.uint8), spacing, order=0))[0]
+
+
+def resample(array: NDArray[Any], spacing: tuple[float, ...], order: int) -> NDArray[Any]:
+    """(D,H,W) at ``spacing`` mm -> the grid of ``SPACING_MM`` with the same middle."""
+    step = np.array(SPACING_MM) / spacing  # voxels of the array per new voxel
+    size = np.maximum(1, np.rint(array.shape / step)).astype(int)
+    offset = (np.array(array.shape) - 1) / 2 - (size - 1) / 2 * step
+    return ndimage.affine_transform(array, step, offset, tuple(size), order=order, mode="nearest")
+
+
+def centre(array: NDArray[Any]) -> tuple[NDArray[Any], Box]:
+    """Cut or pad with zeros to ``SIZE``; also the box of the result that is no padding."""
+    result = np.zeros(SIZE, dtype=array.dtype)
+    kept, box = [], []
+    for have, want in zip(array.shape, SIZE, strict=True):
+        length = min(have, want)
+        first, start = (have - length) // 2, (want - length) // 2
+        kept.append(slice(first, first + length))
+        box.append((start, start + length))
+    result[tuple(slice(*ends) for ends in box)] = array[tuple(kept)]
+    return result, tuple(box)

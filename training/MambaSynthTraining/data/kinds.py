@@ -1,0 +1,51 @@
+"""The kinds of data that methods learn from: name -> module, imported when it is asked for.
+
+Such a module has ``check(recipe)``, which raises ValueError where a recipe of that kind is wrong,
+``found(folder)``, which says whether a folder holds such data, and ``prepared_data(folder,
+recipe)``, which opens them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from MambaSynthLib.errors import RequestError
+
+if TYPE_CHECKING:
+    from MambaSynthTraining.data.batches import TrainingData
+    from MambaSynthTraining.recipe import Recipe
+
+KINDS = {"contrast": "MambaSynthTraining.data.sources", "cine": "MambaSynthTraining.data.cines"}
+MADE_BY = {"contrast": "mambasynth prepare", "cine": "mambasynth beating-heart' or 'prepare-acdc"}
+
+
+def kind_of(recipe: Recipe) -> str:
+    """The kind of data that the recipe's method learns from."""
+    from MambaSynthTraining.methods import method_class
+
+    return method_class(recipe.method).kind
+
+
+def module_of(kind: str) -> ModuleType:
+    return importlib.import_module(KINDS[kind])
+
+
+def open_data(recipe: Recipe, folder: Path) -> TrainingData:
+    """The data set in a folder, of the recipe's kind.
+
+    Raises
+    ------
+    RequestError: it is of another kind. FileError: it is none at all, or damaged.
+    """
+    wanted = kind_of(recipe)
+    for kind in KINDS:
+        if kind != wanted and module_of(kind).found(folder):
+            raise RequestError(
+                f"{folder}: is a {kind} data set, but the method {recipe.method} learns from "
+                f"{wanted} data; name data of '{MADE_BY[wanted]}'."
+            )
+    data: TrainingData = module_of(wanted).prepared_data(folder, recipe)
+    return data

@@ -1,0 +1,136 @@
+"""Run a recipe to its end, from the last checkpoint in the folder if there is one."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.atomic import telling
+from MambaSynthTraining.data.batches import TrainingData, shard_count
+from MambaSynthTraining.engine.checkpoint import latest_checkpoint
+from MambaSynthTraining.engine.distributed import is_first_process, launcher_size, plugins, strategy
+from MambaSynthTraining.engine.lock import locked
+from MambaSynthTraining.engine.module import Bookkeeping, Training
+from MambaSynthTraining.engine.state import State
+from MambaSynthTraining.recipe import Recipe
+from MambaSynthTraining.record import SPENT, new_record, read_record, write_record
+from MambaSynthTraining.run_folder import RUN
+
+TERMINATED = 128 + 15  # exit code of a process that SIGTERM ended
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a run happens; none of it changes what the recipe means."""
+
+    accelerator: str = "auto"
+    devices: int = 0  # processes on each node; 0: as torchrun or SLURM started them, else one
+    nodes: int = 0
+    precision: str = ""  # empty: the recipe's
+    gradient_checkpointing: bool = False
+    progress: bool = False
+
+
+def fit(
+    recipe: Recipe, recipe_file: Path, data: TrainingData, run: Path, hardware: Hardware
+) -> State:
+    """Train, and leave checkpoints, logs and ``run.json`` in the folder ``run``.
+
+    Raises
+    ------
+    FileError: the folder holds a run of another recipe, damaged checkpoints, or cannot be written.
+    RequestError: another process trains there; a loss is not finite; the memory is not enough.
+    """
+    local, nodes = launcher_size()
+    devices, nodes = hardware.devices or local, hardware.nodes or nodes
+    shard_count(recipe, devices * nodes)
+    with telling(run):
+        run.mkdir(parents=True, exist_ok=True)
+    with locked(run) if is_first_process() else nullcontext():
+        content = latest_checkpoint(run)
+        trainer = _trainer(recipe, run, hardware, devices, nodes)
+        machine = {"precision": trainer.precision, "processes": devices * nodes, "nodes": nodes}
+        record = new_record(recipe, recipe_file, data, trainer.strategy.root_device, machine)
+        if content is not None:
+            record = continued(run, record)
+            if content["iteration"] == recipe.iterations:
+                return _finished(recipe, content)
+        if trainer.is_global_zero:
+            write_record(run, record)
+        module = Training(recipe, data, content, hardware.gradient_checkpointing)
+        trainer.callbacks.append(Bookkeeping(run, record, module))  # type: ignore[attr-defined]
+        _fit(trainer, module)
+        return module.state
+
+
+def _finished(recipe: Recipe, content: dict[str, Any]) -> State:
+    state = State(recipe)
+    state.load(content)
+    return state
+
+
+def continued(run: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run that goes on: what it has spent is kept.
+
+    Raises FileError when the folder's run has another recipe; the sentence names what differs.
+    """
+    former = read_record(run)
+    recipes = former["recipe"], record["recipe"]
+    keys = sorted({*recipes[0], *recipes[1]} - {"expected"})
+    different = [key for key in keys if recipes[0].get(key) != recipes[1].get(key)]
+    if different:
+        raise FileError(
+            f"{run / RUN}: the run in this folder has another {' and '.join(different)}; choose "
+            "another folder for this recipe."
+        )
+    return {**record, **{name: former[name] for name in SPENT}}
+
+
+def _trainer(recipe: Recipe, run: Path, hardware: Hardware, devices: int, nodes: int) -> pl.Trainer:
+    _quiet()
+    return pl.Trainer(
+        accelerator=hardware.accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=strategy(devices * nodes),
+        plugins=plugins(),
+        precision=hardware.precision or recipe.precision,  # type: ignore[arg-type]
+        max_epochs=1,  # an epoch is the whole run; an iteration says which slices it needs
+        deterministic=None if hardware.accelerator == "cpu" else "warn",
+        callbacks=[RichProgressBar()] if hardware.progress else [],
+        enable_progress_bar=hardware.progress,
+        enable_checkpointing=False,  # Bookkeeping writes ours, atomically
+        enable_model_summary=False,
+        logger=False,
+        use_distributed_sampler=False,
+        default_root_dir=run,
+    )
+
+
+def _fit(trainer: pl.Trainer, module: Training) -> None:
+    try:
+        trainer.fit(module)
+    except SIGTERMException:
+        raise SystemExit(TERMINATED) from None
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt from None
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _quiet() -> None:
+    """Lightning's remarks on hardware and workers are for other programs than this one."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")

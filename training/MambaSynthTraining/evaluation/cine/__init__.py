@@ -1,0 +1,1 @@
+"""Scores, statistics and tables of cine methods."""

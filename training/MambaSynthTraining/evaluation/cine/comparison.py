@@ -1,0 +1,112 @@
+"""From the scores of runs to the rows of a table: means per subject, then a paired test.
+
+Subjects are the samples. The frames of a subject are averaged first, then its seeds, because
+neither is independent of the other. Each row is compared with the reference row by a paired
+t-test over subjects, and the p values are adjusted after Holm for the number of rows compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthTraining.evaluation.cine.score import METRICS, read_scores
+from MambaSynthTraining.record import read_record
+from MambaSynthTraining.run_folder import RUN
+
+Array = NDArray[np.float64]
+FRAME_COLUMNS = (*METRICS, *(f"{metric}_unpadded" for metric in METRICS))
+SUBJECT_COLUMNS = ("dice", "folding", "passes", "seconds")
+TESTED = ("psnr", "ssim")
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """``values[column]`` is (seeds, subjects); NaN where a method has none.
+
+    ``cpu_minutes`` are the mean of the trainings; NaN without one, or on a GPU. ``checkpoints``
+    are the hashes of what was scored.
+    """
+
+    name: str
+    title: str
+    subjects: tuple[str, ...]
+    values: Mapping[str, Array]
+    cpu_minutes: float = math.nan
+    checkpoints: tuple[str, ...] = ()
+
+    def mean(self, column: str) -> float:
+        return float(self.values[column].mean())
+
+    def over_subjects(self, column: str) -> float:
+        """Sample standard deviation of the subjects' means over seeds."""
+        return _spread(self.values[column].mean(axis=0))
+
+    def over_seeds(self, column: str) -> float:
+        """Sample standard deviation of the seeds' means over subjects; NaN for one seed."""
+        return _spread(self.values[column].mean(axis=1))
+
+
+def _spread(values: Array) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
+
+
+def row_scores(name: str, title: str, runs: Sequence[Path]) -> RowScores:
+    """A row of as many scored runs as there are seeds. Raises FileError where one is not scored."""
+    records = [read_scores(run) for run in runs]
+    subjects = tuple(records[0]["subjects"])
+    values = {
+        column: np.array(
+            [[_of(one["subjects"][subject], column) for subject in subjects] for one in records]
+        )
+        for column in (*FRAME_COLUMNS, *SUBJECT_COLUMNS)
+    }
+    checkpoints = tuple(record.get("checkpoint_sha256") or "" for record in records)
+    return RowScores(name, title, subjects, values, _cpu_minutes(runs), checkpoints)
+
+
+def _cpu_minutes(runs: Sequence[Path]) -> float:
+    found = [read_record(run) for run in runs if (run / RUN).exists()]
+    minutes = [one["cpu_minutes"] for one in found if one.get("device") == "cpu"]
+    return float(np.mean(minutes)) if minutes else math.nan
+
+
+def _of(record: dict[str, Any], column: str) -> float:
+    if column in FRAME_COLUMNS:
+        return float(np.mean([frame[column] for frame in record["frames"]]))
+    value = record[column]
+    return math.nan if value is None else float(value)
+
+
+def p_values(rows: Sequence[RowScores], reference: str, column: str) -> dict[str, float]:
+    """Row -> two-sided p of the paired t-test against the reference row, adjusted after Holm.
+
+    Empty where the reference is not among the rows or fewer than two subjects were scored.
+    """
+    from scipy.stats import ttest_rel
+
+    of = {one.name: one for one in rows}
+    if reference not in of or len(of[reference].subjects) < 2:
+        return {}
+    ours = of.pop(reference).values[column].mean(axis=0)
+    raw = {
+        name: float(ttest_rel(ours, one.values[column].mean(axis=0)).pvalue)
+        for name, one in of.items()
+    }
+    return dict(zip(raw, holm(list(raw.values())), strict=True))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm 1979: the k-th smallest of m is multiplied by m - k + 1, kept monotone and below 1."""
+    order = np.argsort(p)
+    adjusted, highest = [0.0] * len(p), 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[index]))
+        adjusted[index] = highest
+    return adjusted

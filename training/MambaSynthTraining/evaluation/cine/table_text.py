@@ -1,0 +1,117 @@
+"""The table of cine methods as Markdown, as CSV, and as an entry of a model card."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from MambaSynthTraining.evaluation.cine.comparison import (
+    FRAME_COLUMNS,
+    SUBJECT_COLUMNS,
+    TESTED,
+    RowScores,
+    p_values,
+)
+
+DIGITS = {"psnr": 2, "ssim": 4, "nmse": 4, "dice": 3, "folding": 3, "passes": 0, "seconds": 2}
+HEADER = (
+    "method", "PSNR dB", "SSIM", "NMSE", "PSNR dB, no padding", "SSIM, no padding",
+    "NMSE, no padding", "Dice at ES", "folding %", "network passes", "CPU minutes of training",
+    "p PSNR", "p SSIM",
+)  # fmt: skip
+ON_CARD = {
+    **{column: column for column in FRAME_COLUMNS if column != "nmse_unpadded"},
+    "dice": "dice",
+    "folding": "folding_percent",
+}
+
+
+def markdown(rows: Sequence[RowScores], seeds: int, n_frames: float) -> str:
+    """The table with its caption. +- is the standard deviation over subjects."""
+    p = {column: p_values(rows, rows[-1].name, column) for column in TESTED}
+    lines = [f"| {' | '.join(HEADER)} |", f"|{'---|' * len(HEADER)}"]
+    for one in rows:
+        cells = [one.title, *(_cell(one, column) for column in (*FRAME_COLUMNS, "dice", "folding"))]
+        cells += [_number(one.mean("passes"), 0), _number(one.cpu_minutes, 1)]
+        cells += [_p(p[column].get(one.name)) for column in TESTED]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*_caption(rows, seeds, n_frames), "", *lines, ""])
+
+
+def _caption(rows: Sequence[RowScores], seeds: int, n_frames: float) -> list[str]:
+    n = len(rows[0].subjects)
+    return [
+        f"Frames strictly between ED and ES, {n_frames:.1f} per subject; mean ± standard deviation "
+        f"over n = {n} test subjects, each the mean of {_trainings(seeds)}. In brackets: the "
+        "standard deviation of the trainings' means.",
+        "",
+        f"p: paired t-test over the {n} subjects against {rows[-1].title}, two-sided, adjusted "
+        "after Holm for the rows of the table. Dice: labels of ED carried to ES. Network passes: "
+        "for all frames and ES. CPU minutes: of one training.",
+    ]
+
+
+def _trainings(seeds: int) -> str:
+    return f"{seeds} trainings with different seeds" if seeds > 1 else "one training"
+
+
+def _cell(one: RowScores, column: str) -> str:
+    digits = DIGITS[column.removesuffix("_unpadded")]
+    if math.isnan(one.mean(column)):
+        return "-"
+    cell = f"{one.mean(column):.{digits}f}"
+    if not math.isnan(one.over_subjects(column)):
+        cell += f" ± {one.over_subjects(column):.{digits}f}"
+    if not math.isnan(one.over_seeds(column)):
+        cell += f" ({one.over_seeds(column):.{digits}f})"
+    return cell
+
+
+def _number(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _p(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "-"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def comma_separated(rows: Sequence[RowScores]) -> str:
+    """One line per row, seed and subject, every column."""
+    columns = (*FRAME_COLUMNS, *SUBJECT_COLUMNS)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["row", "seed", "subject", *columns])
+    for one in rows:
+        for seed in range(len(one.values[columns[0]])):
+            for index, subject in enumerate(one.subjects):
+                values = [one.values[column][seed, index] for column in columns]
+                shown = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
+                writer.writerow([one.name, seed, subject, *shown])
+    return text.getvalue()
+
+
+def card_entry(rows: Sequence[RowScores], seeds: int) -> dict[str, Any]:
+    """What a model card's ``scores`` lists: means over the test subjects and the trainings."""
+    p = {column: p_values(rows, rows[-1].name, column) for column in TESTED}
+    return {
+        "data": f"{len(rows[0].subjects)} held-out subjects, frames strictly between ED and ES, "
+        f"mean of {_trainings(seeds)}; p: paired t-test over the subjects against "
+        f"{rows[-1].title}, after Holm",
+        "command": "make tables-cine",
+        "rows": [_card_row(one, p) for one in rows],
+    }
+
+
+def _card_row(one: RowScores, p: dict[str, dict[str, float]]) -> dict[str, Any]:
+    numbers = {
+        shown: round(one.mean(column), DIGITS[column.removesuffix("_unpadded")])
+        for column, shown in ON_CARD.items()
+    }
+    for column in TESTED:
+        numbers[f"p_{column}"] = float(f"{p[column].get(one.name, math.nan):.2g}")
+    return {"name": one.title} | {k: v for k, v in numbers.items() if not math.isnan(v)}

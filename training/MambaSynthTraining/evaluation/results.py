@@ -1,0 +1,130 @@
+"""The files of one scored candidate, read back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.io.atomic import write_whole
+from MambaSynthTraining.evaluation.measures import MEASURES
+
+
+@dataclass(frozen=True)
+class Result:
+    """A folder written by ``evaluate-set``."""
+
+    folder: Path
+    record: dict[str, Any]
+    rows: list[dict[str, Any]]  # of per_subject.csv: subject, seed, n_slices, measures
+
+    @property
+    def name(self) -> str:
+        return str(self.record["name"])
+
+    @property
+    def subjects(self) -> list[str]:
+        return [one["subject"] for one in self.record["data"]["subjects"]]
+
+    @property
+    def data_key(self) -> str:
+        """Equal for results that may stand in one table: the same slices of the same people."""
+        return json.dumps([self.record["data"]["split"], self.record["data"]["subjects"]])
+
+    def of_subjects(self, measure: str) -> dict[str, float]:
+        """Subject -> mean over its seeds; subjects without that measure are absent."""
+        found: dict[str, list[float]] = {}
+        for row in self.rows:
+            if row.get(measure) is not None:
+                found.setdefault(row["subject"], []).append(row[measure])
+        return {subject: float(np.mean(values)) for subject, values in found.items()}
+
+    def of_seeds(self, measure: str) -> dict[int, float]:
+        """Seed -> mean over the subjects."""
+        found: dict[int, list[float]] = {}
+        for row in self.rows:
+            if row.get(measure) is not None:
+                found.setdefault(row["seed"], []).append(row[measure])
+        return {seed: float(np.mean(values)) for seed, values in found.items()}
+
+    def examples(self) -> dict[str, Any]:
+        """Name -> (3,H,W) source, synthetic, acquired."""
+        with np.load(self.folder / "examples.npz") as arrays:
+            return {name: arrays[name] for name in arrays}
+
+
+def read_result(folder: Path) -> Result:
+    """The result in a folder. Raises FileError when it is none or not complete."""
+    try:
+        record = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        with open(folder / "per_subject.csv", newline="", encoding="utf-8") as file:
+            rows = [_numbers(row) for row in csv.DictReader(file)]
+        _ = record["name"], record["data"]["subjects"], record["seeds"], record["about"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(
+            f"{folder}: holds no complete scores ({error}); run 'mambasynth evaluate-set' again."
+        ) from error
+    return Result(folder, record, rows)
+
+
+def _numbers(row: Mapping[str, str]) -> dict[str, Any]:
+    measures = {m.name: float(row[m.name]) if row[m.name] else None for m in MEASURES}
+    head = {"subject": row["subject"], "seed": int(row["seed"]), "n_slices": int(row["n_slices"])}
+    return {**head, **measures}
+
+
+def results_in(folders: Sequence[Path]) -> list[Result]:
+    """Every result in the folders, of whatever subjects; a folder of folders counts as all results
+    below it. Those of trivial answers come first, in their order.
+    """
+    results = [read_result(path) for folder in folders for path in _result_folders(folder)]
+    last = len(results)
+    return sorted(results, key=lambda result: result.record["about"].get("trivial", last))
+
+
+def read_results(folders: Sequence[Path]) -> list[Result]:
+    """Results that may be compared, those of trivial answers last.
+
+    Raises
+    ------
+    RequestError: there are none, or they are of different subjects, or two have one name.
+    """
+    results = results_in(folders)
+    if not results:
+        raise RequestError("no folder holds scores; run 'mambasynth evaluate-set' first.")
+    for other in results[1:]:
+        if other.data_key != results[0].data_key:
+            raise RequestError(
+                f"{other.folder}: was scored on other subjects than {results[0].folder}, so the "
+                "two cannot stand in one table; score them on the same split."
+            )
+    names = [result.name for result in results]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise RequestError(f"{twice}: names two results; give one of them another --name.")
+    return sorted(results, key=lambda result: result.record["about"].get("trivial", -1))
+
+
+def _result_folders(folder: Path) -> list[Path]:
+    if (folder / "scores.json").exists():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("**/scores.json"))
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Numbers with 8 digits; what is missing is empty. The file appears whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {name: f"{v:.8g}" if isinstance(v, float) else v for name, v in row.items()}
+        )
+    write_whole(path, text.getvalue().encode("utf-8"))

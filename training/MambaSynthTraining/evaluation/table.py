@@ -1,0 +1,173 @@
+"""The paper's table from scored candidates: Markdown for people, CSV for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MambaSynthLib.errors import RequestError
+from MambaSynthLib.report.evaluation import markdown
+from MambaSynthTraining.evaluation.lpips import NOT_COMPUTED
+from MambaSynthTraining.evaluation.measures import BY_NAME, MEASURES, PAPER, Measure
+from MambaSynthTraining.evaluation.results import Result, write_csv
+from MambaSynthTraining.evaluation.statistics import NO_TEST, Test, holm, paired_t_test
+
+SHOWN = (*PAPER, "psnr")
+SHIFTED = "target shifted"  # rows that are no answers, but what registration errors cost
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row against the main one, by one measure."""
+
+    test: Test
+    p_holm: float | None
+
+
+def main_row(results: Sequence[Result], name: str | None) -> Result:
+    """The row that the others are tested against: the named one, or the first.
+
+    Raises RequestError where no row has that name.
+    """
+    found = next((r for r in results if name is None or r.name == name), None)
+    if found is None:
+        known = ", ".join(result.name for result in results)
+        raise RequestError(f"{name}: is no row of this table; choose one of {known}.")
+    return found
+
+
+def comparisons(results: Sequence[Result], main: Result, measure: str) -> dict[str, Comparison]:
+    """Row name -> its test against ``main``; Holm's family is all rows but the shifted targets."""
+    rows = [r for r in results if r is not main and not r.name.startswith(SHIFTED)]
+    tests = [paired_t_test(main.of_subjects(measure), row.of_subjects(measure)) for row in rows]
+    corrected = holm([test.p for test in tests])
+    return {
+        row.name: Comparison(test, p) for row, test, p in zip(rows, tests, corrected, strict=True)
+    }
+
+
+def to_markdown(
+    results: Sequence[Result], main: Result, paper: Mapping[str, str] | None = None
+) -> str:
+    """The table, and beneath it everything that a reader needs to judge it."""
+    tested = {name: comparisons(results, main, name) for name in ("ssim", "mse")}
+    header = [
+        "row",
+        *(BY_NAME[name].title for name in SHOWN),
+        "p (SSIM)",
+        "p (MSE)",
+        "parameters",
+        "minutes",
+    ]
+    header += ["paper's SSIM %"] if paper else []
+    lines = [header]
+    for result in results:
+        about = result.record["about"]
+        cells = [_cell(result, BY_NAME[name]) for name in SHOWN]
+        ps = [_p(result, main, found) for found in tested.values()]
+        size = f"{about['parameters']:,}" if "parameters" in about else "-"
+        minutes = f"{about['minutes']:.1f}" if "minutes" in about else "-"
+        lines.append([result.name, *cells, *ps, size, minutes])
+        lines[-1] += [paper.get(result.name, "-")] if paper else []
+    return "\n".join([*markdown(lines), "", *_notes(results, main), ""])
+
+
+def _cell(result: Result, measure: Measure) -> str:
+    """Mean over subjects +- standard deviation over subjects."""
+    values = np.array([*result.of_subjects(measure.name).values()]) * measure.scale
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return NOT_COMPUTED
+    spread = f" ± {values.std(ddof=1):.{measure.digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{measure.digits}f}{spread}"
+
+
+def _p(result: Result, main: Result, found: dict[str, Comparison]) -> str:
+    if result is main:
+        return "main row"
+    if result.name not in found:
+        return "-"
+    comparison = found[result.name]
+    if comparison.p_holm is None:
+        return comparison.test.reason
+    return f"{comparison.p_holm:.3f}" if comparison.p_holm >= 0.001 else "< 0.001"
+
+
+def _notes(results: Sequence[Result], main: Result) -> list[str]:
+    data, n = main.record["data"], len(main.subjects)
+    slices = main.record["slices"]["scored"] // max(1, len(main.record["seeds"]))
+    seeds = main.record["seeds"]
+    test = (
+        f"p: two-sided paired t-test of each row against {main.name} over the n = {n} subjects, "
+        "Holm-corrected over all rows but the shifted targets."
+        if n >= 2
+        else f"p: {NO_TEST} with n = {n} subject."
+    )
+    return [
+        f"{data['contrasts'][0]} -> {data['contrasts'][1]}, {data['name']}, split {data['split']}: "
+        f"n = {n} subjects, {slices} slices. Mean ± standard deviation over subjects, each the "
+        f"mean over its slices and over the sampling seeds {_span(seeds)} (methods without noise "
+        "have one).",
+        "",
+        test,
+        "",
+        *(f"* {BY_NAME[name].title}: {BY_NAME[name].convention}." for name in SHOWN),
+        f"* LPIPS here: {main.record['lpips']}.",
+        "* Shifted targets: the acquired target itself, moved; what registration errors of that "
+        "size cost a perfect model.",
+    ]
+
+
+def _span(seeds: Sequence[int]) -> str:
+    return f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
+
+
+def write_table(
+    folder: Path, results: Sequence[Result], main: Result, paper: Mapping[str, str] | None = None
+) -> str:
+    """``table.md`` and ``table.csv``; returns the Markdown."""
+    from MambaSynthLib.io.atomic import write_whole
+
+    text = to_markdown(results, main, paper)
+    write_whole(folder / "table.md", text.encode("utf-8"))
+    columns = ["row", "n_subjects", "n_seeds", "parameters", "minutes"]
+    endings = ("", "_std_subjects", "_std_seeds", "_mean_slices", "_p", "_p_holm")
+    columns += [f"{measure.name}{ending}" for measure in MEASURES for ending in endings]
+    write_csv(folder / "table.csv", columns, _records(results, main))
+    return text
+
+
+def _records(results: Sequence[Result], main: Result) -> list[dict[str, Any]]:
+    tested = {m.name: comparisons(results, main, m.name) for m in MEASURES}
+    records = []
+    for result in results:
+        about = result.record["about"]
+        row: dict[str, Any] = {
+            "row": result.name,
+            "n_subjects": len(result.subjects),
+            "n_seeds": len(result.record["seeds"]),
+            **{key: about[key] for key in ("parameters", "minutes") if key in about},
+        }
+        for m in MEASURES:
+            row |= _columns(result, m.name, tested[m.name].get(result.name))
+        records.append(row)
+    return records
+
+
+def _columns(result: Result, name: str, comparison: Comparison | None) -> dict[str, float | None]:
+    subjects = [*result.of_subjects(name).values()]
+    seeds = [*result.of_seeds(name).values()]
+    if not subjects:
+        return {}
+    return {
+        name: float(np.mean(subjects)),
+        f"{name}_std_subjects": float(np.std(subjects, ddof=1)) if len(subjects) > 1 else None,
+        f"{name}_std_seeds": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
+        f"{name}_mean_slices": result.record["mean_over_slices"].get(name),
+        f"{name}_p": comparison.test.p if comparison else None,
+        f"{name}_p_holm": comparison.p_holm if comparison else None,
+    }

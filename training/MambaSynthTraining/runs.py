@@ -1,0 +1,150 @@
+"""A training run, opened for scoring and export: its record and the averaged weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MambaSynthLib.errors import FileError
+from MambaSynthTraining.run_folder import LAST, RUN
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from MambaSynthTraining.engine.state import State
+
+# Methods whose exported network the library can run, and where their model cards are made.
+CARDS = {
+    "cravim": "MambaSynthTraining.contrast.cravim.card",
+    "mstg": "MambaSynthTraining.cine.mstg.card",
+}
+STATISTICS = ("running_mean", "running_var")  # of batch normalization: no parameters
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The folder of a run and its ``run.json``."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The recipe's, which is the row's."""
+        return Path(self.record["recipe_file"]).stem
+
+    @property
+    def method(self) -> str:
+        method: str = self.record["recipe"]["method"]
+        return method
+
+    @property
+    def kind(self) -> str:
+        """Of the data that it learned from; see ``MambaSynthTraining/data/kinds.py``."""
+        kind: str = self.record.get("kind", "contrast")
+        return kind
+
+    @property
+    def exportable(self) -> bool:
+        return self.method in CARDS
+
+    @property
+    def contrasts(self) -> tuple[str, str]:
+        return self.record["source_contrast"], self.record["target_contrast"]
+
+    def weights(self) -> dict[str, Tensor]:
+        """The averaged weights of the exported network, by name, on the CPU.
+
+        Raises FileError: there is no readable checkpoint.
+        """
+        weights: dict[str, Tensor] = self._checkpoint()["averaged"]
+        return weights
+
+    @contextmanager
+    def trained(self) -> Iterator[Any]:
+        """The method with the averaged weights, in eval mode, on the CPU.
+
+        It is a ``ContrastMethod`` or a ``CineMethod``, as ``kind`` says.
+        """
+        state = self._state()
+        try:
+            state.load(self._checkpoint())
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise FileError(
+                f"{self.folder}: its checkpoint does not fit its {RUN} "
+                f"({str(error).partition(chr(10))[0]}); train again."
+            ) from error
+        with state.as_exported() as method:
+            yield method
+
+    @property
+    def checkpoint_sha256(self) -> str:
+        """Of the file that the weights are in."""
+        with open(self.folder / LAST, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def about(self) -> dict[str, Any]:
+        """For the tables: parameters of the exported network, iterations, minutes, machine."""
+        count = sum(
+            value.numel()
+            for name, value in self.weights().items()
+            if value.is_floating_point() and not name.endswith(STATISTICS)
+        )
+        return {
+            "method": self.method,
+            "recipe": self.record["recipe_file"],
+            "parameters": count,
+            "iterations": self.record["iterations"],
+            "minutes": self.record["minutes"],
+            "machine": self.record["machine"],
+            "checkpoint_sha256": self.checkpoint_sha256,
+        }
+
+    def _state(self) -> State:
+        from MambaSynthTraining.engine.state import State
+        from MambaSynthTraining.recipe import recipe_of
+
+        try:
+            return State(recipe_of(self.record["recipe"]))
+        except (TypeError, ValueError) as error:
+            raise FileError(
+                f"{self.folder / RUN}: holds no recipe of this version ({error}); train again."
+            ) from error
+
+    def _checkpoint(self) -> dict[str, Any]:
+        from MambaSynthTraining.engine.checkpoint import read_checkpoint
+
+        content = read_checkpoint(self.folder / LAST)
+        if "averaged" not in content:
+            raise FileError(f"{self.folder / LAST}: holds no averaged weights; train again.")
+        return content
+
+
+def open_run(folder: Path) -> TrainedRun:
+    """The finished run in ``folder``.
+
+    Raises FileError when there is none, or when its last iteration is still to come.
+    """
+    path = folder / RUN
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        run = TrainedRun(folder, record)
+        _ = run.method, run.name, record["machine"]
+        _ = run.contrasts if run.kind == "contrast" else record["subjects"]
+        minutes, finished = float(record["minutes"]), record["finished"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(
+            f"{path}: is no record of a training run ({type(error).__name__}: {error}); name the "
+            "folder that 'mambasynth train' wrote."
+        ) from error
+    if not finished:
+        raise FileError(
+            f"{folder}: its training is not finished after {minutes:.1f} minutes; give the same "
+            "'mambasynth train' again, it goes on."
+        )
+    return run
