@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from MambaSynthLib.errors import Cancelled
-from MambaSynthLib.layers.warp import exponential, warp
+from MambaSynthLib.methods.mstg.warp import exponential, warp
 
 Array = NDArray[np.float32]
 

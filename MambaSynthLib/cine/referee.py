@@ -26,13 +26,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.cine import Cine
-from MambaSynthLib.cine_phases import Phases
-from MambaSynthLib.cine_preparation import short_axis
-from MambaSynthLib.cine_rivals import RIVALS, Passage
+from MambaSynthLib.image.cine import Cine
+from MambaSynthLib.cine.phases import Phases
+from MambaSynthLib.cine.preparation import short_axis
+from MambaSynthLib.cine.rivals import RIVALS, Passage
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.grid import Reorientation
-from MambaSynthLib.metrics import skimage_metrics
+from MambaSynthLib.image.grid import Reorientation
+from MambaSynthLib.image.metrics import skimage_metrics
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -123,7 +123,7 @@ class Contestant(Protocol):
 
 
 class Rival:
-    """A classical method of ``cine_rivals`` as a contestant; it counts time linearly."""
+    """A classical method of ``rivals.py`` as a contestant; it counts time linearly."""
 
     def __init__(self, name: str, coarse: Cine) -> None:
         self.name, self._coarse = name, coarse

@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.cine_preparation import short_axis
-from MambaSynthLib.grid import Reorientation
-from MambaSynthLib.volume import Volume
+from MambaSynthLib.cine.preparation import short_axis
+from MambaSynthLib.image.grid import Reorientation
+from MambaSynthLib.image.volume import Volume
 
 if TYPE_CHECKING:
     from MambaSynthLib.layers.velocity_fit import Fit

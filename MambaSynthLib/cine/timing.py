@@ -10,7 +10,7 @@ Between ED and ES alone nobody has seen the course. ``cardiac`` is a prior: for 
 contraction after the R wave, ``DELAY_MS``, the wall hardly moves; then
 s = I_x(a, b), the regularized incomplete beta function of the rest of the time x, rises like an
 ejection curve. ``linear`` is s = tau. A table in a file gives any other course. Between the frames
-of a coarse cine the neighbors tell the course, see ``cine_motion.py``.
+of a coarse cine the neighbors tell the course, see ``motion.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 from MambaSynthLib.errors import FileError
 
 LINEAR, CARDIAC = "linear", "cardiac"
-DELAY_MS = 45.0  # see training/cine/README.md for how these three were fitted, and how well
+DELAY_MS = 45.0  # see training/MambaSynthTraining/cine/README.md for how these three were fitted, and how well
 BETA = (1.6, 2.2)
 LONGEST_DELAY = 0.4  # of the time from ED to ES
 
