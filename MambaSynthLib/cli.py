@@ -28,6 +28,7 @@ COMMANDS = (
     "synthesize",
     "synthesize-set",
     "cine",
+    "evaluate-cine",
     "models",
     "evaluate",
     "verify",

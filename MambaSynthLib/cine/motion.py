@@ -17,8 +17,8 @@ local mean of (a - b)^2 less 2 sigma2, the weight of least expected error is
 w = (s d2 + sigma2) / (d2 + 2 sigma2).
 
 Between the frames of a coarse cine the neighboring intervals tell how fast the heart passes its
-acquired frames: d(tau) is the cubic Hermite curve of displacements through 0 and v, with the mean
-velocities of both sides as slopes (Catmull and Rom 1974), drawn halfway to the straight line.
+acquired frames: displacements d(tau), and brightness along the way, are cubic Hermite curves with
+the mean of both sides as slopes (Catmull and Rom 1974), and natural ends.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from MambaSynthLib.image.grid import Reorientation
 from MambaSynthLib.image.volume import Volume
 
 if TYPE_CHECKING:
-    from MambaSynthLib.layers.velocity_fit import Fit
+    from MambaSynthLib.methods.mstg.velocity_fit import Fit, FitSettings
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -45,7 +45,6 @@ SMOOTHED, MOVING_SHARE = 1.0, 0.25  # pixels; of the largest change, above which
 WIDENED_MM, MARGIN_MM = 6.0, 34.0  # around that for the share explained, and for the motion
 NEARBY = 3.0  # pixels, standard deviation of the local mean
 MEDIAN_OF_ABSOLUTE = 0.6745  # of a normal variable with standard deviation 1
-NEIGHBORS = 0.5  # how far the neighbors' velocities bend the course in a coarse cine
 
 Progress = Callable[[int, int], None]
 Box = tuple[slice, slice]
@@ -118,50 +117,52 @@ def _box_around(moving: Mask, spacing: tuple[float, float]) -> Box:
 
 
 @dataclass(frozen=True)
-class PairMotion:
-    """Two frames and the motion between them.
-
-    ``before`` and ``after``: velocities at the two frames less that of the interval, from the
-    neighbors in a coarse cine; None where there are none.
+class Neighbors:
+    """What the intervals beside one tell about its course: how displacement and brightness (N,r,c)
+    at its first and its last frame change, less their mean change over the interval.
     """
+
+    fits: tuple[Fit, Fit]
+    changes: tuple[Array, Array]  # on the grids of the first and of the last frame
+
+
+@dataclass(frozen=True)
+class PairMotion:
+    """Two frames and the motion between them; ``neighbors`` in a coarse cine."""
 
     stacks: Stacks
     first: Array  # (N,R,C)
     last: Array
     fit: Fit
     noise: float
-    before: Fit | None = None
-    after: Fit | None = None
+    neighbors: Neighbors | None = None
 
-    def frame(self, share: float, tau: float | None = None) -> Array:
-        """(I,J,K) after a ``share`` of the motion, in the source's units.
-
-        ``tau``: the time between the two, which bends the course in a coarse cine.
-        """
+    def frame(self, share: float, tau: float) -> Array:
+        """(I,J,K) at the time ``tau``, after a ``share`` of the motion, in the source's units."""
         done, to_come = self._parts(share, tau)
         a = done.pulled(self.stacks.cut(self.first), 1.0)
         b = to_come.pulled(self.stacks.cut(self.last), -1.0)
-        blend = self.first + np.float32(0)
-        n = len(blend)
-        outside = self._blend(self.first, self.last, share)
-        blend[...] = outside
-        blend[(slice(0, n), *self.stacks.box)] = self._blend(a, b, share)
-        return self.stacks.volume(blend)
+        inside = self._blend(a, b, share)
+        if self.neighbors:
+            early, late = _slopes(tau)
+            at_first, at_last = self.neighbors.changes
+            inside += early * done.pulled(at_first, 1.0) + late * to_come.pulled(at_last, -1.0)
+        whole = self._blend(self.first, self.last, share)
+        whole[(..., *self.stacks.box)] = inside
+        return self.stacks.volume(whole)
 
-    def field(self, share: float, tau: float | None = None) -> Array:
+    def field(self, share: float, tau: float) -> Array:
         """(3,I,J,K) how the frame looks into the first one, in voxels along the volume's axes."""
         whole = np.zeros((3, *self.first.shape), np.float32)
-        whole[(slice(None), slice(None), *self.stacks.box)] = self._parts(share, tau)[0].field(1.0)
+        whole[(..., *self.stacks.box)] = self._parts(share, tau)[0].field(1.0)
         return self.stacks.field_of_volume(whole)
 
-    def _parts(self, share: float, tau: float | None) -> tuple[Fit, Fit]:
+    def _parts(self, share: float, tau: float) -> tuple[Fit, Fit]:
         """The velocity from the first frame to this one, and from this one to the last."""
         done, to_come = self.fit.times(share), self.fit.times(1 - share)
-        if tau is None or self.before is None or self.after is None:
-            return done, to_come
-        early, late = NEIGHBORS * tau * (1 - tau) ** 2, NEIGHBORS * tau**2 * (tau - 1)
-        for velocity, weight in ((self.before, early), (self.after, late)):
-            done, to_come = done.plus(velocity, weight), to_come.plus(velocity, -weight)
+        if self.neighbors:
+            for velocity, weight in zip(self.neighbors.fits, _slopes(tau), strict=True):
+                done, to_come = done.plus(velocity, weight), to_come.plus(velocity, -weight)
         return done, to_come
 
     def _blend(self, a: Array, b: Array, share: float) -> Array:
@@ -199,7 +200,7 @@ def fit_pair(
     stacks: Stacks,
     *,
     start: Array | None = None,
-    steps: int,
+    settings: FitSettings,
     progress: Progress = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> PairMotion:
@@ -208,12 +209,12 @@ def fit_pair(
 
     Raises Cancelled.
     """
-    from MambaSynthLib.layers.velocity_fit import FitSettings, fit_velocity
+    from MambaSynthLib.methods.mstg.velocity_fit import fit_velocity
 
     a, b = stacks.stack(first), stacks.stack(last)
     begun = None if start is None else _oriented(start, stacks)
     fit = fit_velocity(
-        stacks.cut(a), stacks.cut(b), stacks.spacing, begun, FitSettings(steps), progress, cancelled
+        stacks.cut(a), stacks.cut(b), stacks.spacing, begun, settings, progress, cancelled
     )
     return PairMotion(stacks, a, b, fit, noise_of(a, b))
 
@@ -237,28 +238,59 @@ def noise_of(a: Array, b: Array) -> float:
     return max(spread**2 / 2, 1e-8)
 
 
-def with_neighbors(
-    motions: Sequence[PairMotion | None], lengths_ms: Sequence[float], periodic: bool
-) -> list[PairMotion | None]:
-    """The motions of consecutive intervals, each with what its neighbors say about its ends.
+def _slopes(tau: float) -> tuple[float, float]:
+    """The two Hermite polynomials of the slopes at the first and at the last frame."""
+    return tau * (1 - tau) ** 2, tau**2 * (tau - 1)
 
-    With ``periodic`` the last interval is followed by the first one.
+
+def with_neighbors(motions: Sequence[PairMotion], lengths_ms: Sequence[float]) -> list[PairMotion]:
+    """The motions of consecutive intervals, each with what those beside it tell.
+
+    At the two ends of a cine, where one side is unknown, the second derivative is taken as zero. A
+    single interval has no neighbors.
     """
-    bent: list[PairMotion | None] = []
-    count = len(motions)
-    for number, motion in enumerate(motions):
-        if motion is None:
-            bent.append(None)
+    return [
+        replace(motion, neighbors=_neighbors(motions, lengths_ms, number))
+        for number, motion in enumerate(motions)
+    ]
+
+
+def _neighbors(
+    motions: Sequence[PairMotion], lengths_ms: Sequence[float], number: int
+) -> Neighbors | None:
+    motion = motions[number]
+    sides: list[tuple[Fit, Array] | None] = []
+    for beside in (number - 1, number + 1):
+        if not 0 <= beside < len(motions):
+            sides.append(None)
             continue
-        sides = []
-        for step in (-1, 1):
-            beside = number + step
-            inside = 0 <= beside < count or (periodic and count > 1)
-            other = motions[beside % count] if inside else None
-            if other is None:
-                sides.append(motion.fit.times(0.0))
-                continue
-            per_length = lengths_ms[number] / lengths_ms[beside % count]
-            sides.append(other.fit.times(per_length / 2).plus(motion.fit, -0.5))
-        bent.append(replace(motion, before=sides[0], after=sides[1]))
-    return bent
+        pace = lengths_ms[number] / lengths_ms[beside]
+        fit = motions[beside].fit.times(pace / 2).plus(motion.fit, -0.5)
+        sides.append((fit, _change(motion, motions[beside], pace, before=beside < number)))
+    early, late = sides
+    if early is None and late is None:
+        return None
+    if early is None:
+        early = late[0].times(-0.5), -0.5 * motion.fit.pulled(late[1], -1.0)  # type: ignore[index]
+    if late is None:
+        late = early[0].times(-0.5), -0.5 * motion.fit.pulled(early[1], 1.0)
+    return Neighbors((early[0], late[0]), (early[1], late[1]))
+
+
+def _change(motion: PairMotion, other: PairMotion, pace: float, before: bool) -> Array:
+    """(N,r,c) half of how the brightness of tissue changes beside the interval less that in it; on
+    the grid of the frame that both share, and nothing where noise hides it.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    cut = motion.stacks.cut
+    here, away = (motion.first, other.first) if before else (motion.last, other.last)
+    sign = 1.0 if before else -1.0
+    inside = cut(motion.last if before else motion.first)
+    own = motion.fit.pulled(inside, -sign) - cut(here)
+    beyond = other.fit.pulled(cut(away), sign) - cut(here)
+    change = -sign * (own + pace * beyond) / 2
+    local = gaussian_filter(own**2 + beyond**2, (0, NEARBY, NEARBY))
+    apart = np.maximum(local - 4 * motion.noise, 0)
+    kept: Array = (change * apart / (apart + 4 * motion.noise)).astype(np.float32)
+    return kept

@@ -19,19 +19,17 @@ neighbors, so that a wrong course of time and a wrong motion can be told apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.image.cine import Cine
-from MambaSynthLib.cine.phases import Phases
+from MambaSynthLib.cine.contestants import Contestant
+from MambaSynthLib.cine.leaving_out import Task
 from MambaSynthLib.cine.preparation import short_axis
-from MambaSynthLib.cine.rivals import RIVALS, Passage
+from MambaSynthLib.cine.verdict import FrameRow, MotionRow
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.image.grid import Reorientation
+from MambaSynthLib.image.cine import Cine
 from MambaSynthLib.image.metrics import skimage_metrics
 
 Array = NDArray[np.float32]
@@ -41,166 +39,6 @@ PEAK_PERCENTILE = 99.9
 SMOOTHED, MOVING_SHARE, WIDENED = 1.0, 0.25, 4  # pixels, of the largest range, pixels
 SMALLEST = 7  # pixels along rows and columns, the window of SSIM
 GRID = 21  # points in time, ends included, among which the best is chosen
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A cine of which some frames are given and the others are to be made.
-
-    ``given``: frame indices from 0 that a method sees, growing in time; ``hidden``: those between
-    them.
-    """
-
-    cine: Cine
-    given: tuple[int, ...]
-    hidden: tuple[int, ...]
-    phases: Phases  # as indices of ``given``
-    keep: str  # "ed-es" or "every 3", for people
-
-    @property
-    def coarse(self) -> Cine:
-        """What a method sees."""
-        frames = [self.cine.frames[f] for f in self.given]
-        times = [self.cine.times_ms[f] for f in self.given]
-        phases = (self.phases.ed, self.phases.es, self.phases.rule)
-        return Cine(tuple(frames), tuple(times), self.cine.name, self.cine.notes, phases)
-
-    def interval_of(self, frame: int) -> int:
-        """Between which given frames a hidden one lies: the number of the first."""
-        return sum(f < frame for f in self.given) - 1
-
-
-def ed_and_es_given(cine: Cine, phases: Phases) -> Task:
-    """The frames strictly between ED and ES are hidden, all others are not used.
-
-    Raises RequestError where none lies between.
-    """
-    first, last = sorted((phases.ed, phases.es))
-    hidden = tuple(range(first + 1, last))
-    if not hidden:
-        raise RequestError(
-            f"{cine.name}: no acquired frame lies between ED (frame {phases.ed + 1}) and ES (frame "
-            f"{phases.es + 1}), so there is nothing to compare with; name others with --ed and "
-            "--es."
-        )
-    inner = Phases(0, 1, phases.rule) if phases.ed < phases.es else Phases(1, 0, phases.rule)
-    return Task(cine, (first, last), hidden, inner, "ed-es")
-
-
-def every_kth_given(cine: Cine, k: int, phases: Phases) -> Task:
-    """Frames 1, 1 + k, 1 + 2k, ... are given; those between them are hidden.
-
-    Raises RequestError where fewer than two would be given or none hidden.
-    """
-    count = len(cine.frames)
-    if not 2 <= k < count:
-        raise RequestError(
-            f"--keep {k}: {cine.name} has {count} frames; give ed-es, or a number from 2 to "
-            f"{count - 1}."
-        )
-    given = tuple(range(0, count, k))
-    hidden = tuple(f for f in range(given[-1]) if f % k)
-    near = [min(range(len(given)), key=lambda n: abs(given[n] - f)) for f in (phases.ed, phases.es)]
-    if near[0] == near[1]:
-        near[1] = (near[0] + max(1, len(given) // 3)) % len(given)
-    return Task(cine, given, hidden, Phases(near[0], near[1], phases.rule), f"every {k}")
-
-
-class Contestant(Protocol):
-    """A method that makes frames of a coarse cine. One object scores one task."""
-
-    name: str
-
-    def frames(self, interval: int, fractions: Sequence[float]) -> Iterator[Array]:
-        """(I,J,K) frames at ``fractions`` of the time between a given frame and the next."""
-
-    def fields(self, interval: int, fractions: Sequence[float]) -> Iterator[Array] | None:
-        """(3,I,J,K) pull fields of these frames into the interval's first one, in voxels along the
-        volume's axes; None for a method without motion.
-        """
-
-
-class Rival:
-    """A classical method of ``rivals.py`` as a contestant; it counts time linearly."""
-
-    def __init__(self, name: str, coarse: Cine) -> None:
-        self.name, self._coarse = name, coarse
-        self._view = short_axis(coarse.frames[0].affine, "LPS")
-        self._scale = peak(coarse)
-        self._passages: dict[int, Passage] = {}
-
-    def _passage(self, interval: int) -> Passage:
-        if interval not in self._passages:
-            pair = self._coarse.frames[interval : interval + 2]
-            first, last = (self._view.apply(frame.array) / self._scale for frame in pair)
-            self._passages[interval] = RIVALS[self.name](first, last)
-        return self._passages[interval]
-
-    def frames(self, interval: int, fractions: Sequence[float]) -> Iterator[Array]:
-        for share in fractions:
-            yield self._view.undo(self._passage(interval).frame(share)) * self._scale
-
-    def fields(self, interval: int, fractions: Sequence[float]) -> Iterator[Array] | None:
-        if self._passage(interval).field(0.0) is None:
-            return None
-        return (self._in_volume(self._passage(interval).field(share)) for share in fractions)
-
-    def _in_volume(self, field: Array | None) -> Array:
-        """(N,2,R,C) pixels of rows and columns -> (3,I,J,K) voxels along the volume's axes."""
-        assert_field = np.zeros((0,), np.float32) if field is None else field
-        n, _, r, c = assert_field.shape
-        parts: list[Array] = [np.zeros(0, np.float32)] * 3
-        for axis, source in enumerate(self._view.order):
-            sign = np.float32(-1 if self._view.flipped[axis] else 1)
-            along = np.zeros((n, r, c), np.float32) if axis == 0 else assert_field[:, axis - 1]
-            parts[source] = self._view.undo(sign * along)
-        return np.stack(parts)
-
-
-@dataclass(frozen=True)
-class FrameRow:
-    """One hidden frame as one method made it; numbers as the notation table says."""
-
-    method: str
-    frame: int  # from 1, in the whole cine
-    psnr: float
-    ssim: float
-    region_psnr: float
-    region_ssim: float
-    best_psnr: float = math.nan
-    best_ssim: float = math.nan
-    best_region_psnr: float = math.nan
-    best_region_ssim: float = math.nan
-    best_fraction: float = math.nan  # of the time between its neighbors, where the best lies
-
-
-@dataclass(frozen=True)
-class MotionRow:
-    """What the motion of a method explains; means over the intervals. NaN without motion."""
-
-    method: str
-    left: float = math.nan
-    folding_percent: float = math.nan
-    volume_error_percent: float = math.nan
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """All scores of one cine."""
-
-    cine: str
-    keep: str
-    given: tuple[int, ...]  # from 1
-    region_percent: float
-    frames: tuple[FrameRow, ...]
-    motions: tuple[MotionRow, ...]
-    notes: tuple[str, ...] = field(default=())
-
-    def mean(self, method: str, column: str) -> float:
-        """The mean of a column of ``FrameRow`` over the hidden frames."""
-        return float(np.mean([getattr(row, column) for row in self.frames if row.method == method]))
 
 
 def peak(cine: Cine) -> np.float32:
@@ -279,7 +117,9 @@ class Referee:
             _decibels(error[inside]), float(similarity[inside].mean()),
         )  # fmt: skip
 
-    def motion(self, contestant: Contestant, masks: Cine | None = None, label: int = 1) -> MotionRow:
+    def motion(
+        self, contestant: Contestant, masks: Cine | None = None, label: int = 1
+    ) -> MotionRow:
         """What the contestant's fields explain, fold, and do to the volume of a label."""
         left, folded, off = [], [], []
         for number, (a, b) in enumerate(zip(self.task.given, self.task.given[1:], strict=False)):

@@ -1,11 +1,11 @@
 """What a cine model must beat: no motion, a blend, and two classical registrations.
 
-| symbol | code       | shape     | meaning                                                         |
-|--------|------------|-----------|-----------------------------------------------------------------|
-| A, B   | ``first, last`` | (N,R,C) | two acquired frames as slices, rows, columns, scaled to about 1 |
-| u      | ``there``  | (N,2,R,C) | pull field in pixels (rows, columns): A at x + u(x) shows B at x |
-| w      | ``back``   | (N,2,R,C) | likewise, how B looks into A                                    |
-| s      | ``share``  | -         | share of the way from A (0) to B (1)                            |
+| symbol | code            | shape     | meaning                                                   |
+|--------|-----------------|-----------|-----------------------------------------------------------|
+| A, B   | ``first, last`` | (N,R,C)   | two acquired frames: slices, rows, columns, scaled to 1   |
+| u      | ``there``       | (N,2,R,C) | pull field in pixels of rows, columns: A(x + u(x)) = B(x)|
+| w      | ``back``        | (N,2,R,C) | likewise, how B looks into A                              |
+| s      | ``share``       | -         | share of the way from A (0) to B (1)                      |
 
 Both registrations work slice by slice and in both directions; a frame is
 (1 - s) A(x + s u) + s B(x + (1 - s) w), as in frame interpolation by optical flow.
@@ -54,11 +54,13 @@ class Passage:
         return blend
 
     def field(self, share: float) -> Array | None:
-        """(N,2,R,C) how the frame looks into ``first``; None for a blend, which moves nothing."""
-        if self.cut:
-            n, r, c = self.first.shape
-            return np.zeros((n, 2, r, c), np.float32)
-        return None if self.there is None else np.float32(share) * self.there
+        """(3,N,R,C) how the frame looks into ``first``, in pixels; None for a blend, which moves
+        nothing.
+        """
+        whole = np.zeros((3, *self.first.shape), np.float32)
+        if self.there is not None:
+            whole[1:] = np.float32(share) * np.moveaxis(self.there, 1, 0)
+        return whole if self.cut or self.there is not None else None
 
 
 def pulled(stack: Array, field: Array) -> Array:
@@ -106,9 +108,7 @@ def demons(first: Array, last: Array) -> Passage:
         import SimpleITK
     except ModuleNotFoundError as error:
         raise RequestError(_missing("SimpleITK")) from error
-    there = np.stack(
-        [_demons_field(SimpleITK, b, a) for a, b in zip(first, last, strict=True)]
-    )
+    there = np.stack([_demons_field(SimpleITK, b, a) for a, b in zip(first, last, strict=True)])
     back = np.stack([_demons_field(SimpleITK, a, b) for a, b in zip(first, last, strict=True)])
     return Passage(first, last, there, back)
 

@@ -25,7 +25,7 @@ import numpy as np
 from MambaSynthLib.errors import FileError
 
 LINEAR, CARDIAC = "linear", "cardiac"
-DELAY_MS = 45.0  # see training/MambaSynthTraining/cine/README.md for how these three were fitted, and how well
+DELAY_MS = 45.0  # how these three were fitted: training/MambaSynthTraining/cine/README.md
 BETA = (1.6, 2.2)
 LONGEST_DELAY = 0.4  # of the time from ED to ES
 

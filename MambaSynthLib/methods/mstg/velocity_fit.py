@@ -1,21 +1,21 @@
 """The velocity that carries one image to another, optimized on these two images alone.
 
-    coarse grid --Adam--> v --finer grid--> ... --> v,   exp(v): first -> last, exp(-v): last -> first
+    coarse grid --Adam--> v --finer grid--> ... --> v;  exp(v): A to B, exp(-v): B to A
 
-| symbol | code               | shape             | meaning                                          |
-|--------|--------------------|-------------------|--------------------------------------------------|
-| A, B   | ``first, last``    | (N,R,C)           | two images, scaled to about [0,1]                |
-| v      | ``velocity``       | (N,2,r,c) or      | stationary velocity in voxels of its own grid:   |
-|        |                    | (1,3,n,r,c)       | slice by slice, or of the volume                 |
-| rho    | ``charbonnier``    | -                 | sqrt(x^2 + eps^2) - eps: |x| that is smooth at 0 |
+| symbol | code              | shape        | meaning                                             |
+|--------|-------------------|--------------|-----------------------------------------------------|
+| A, B   | ``first, last``   | (N,R,C)      | two images, scaled to about [0,1]                   |
+| v      | ``velocity``      | (N,2,r,c) or | stationary velocity in voxels of its own grid:      |
+|        |                   | (1,3,n,r,c)  | slice by slice, or of the volume                    |
+| rho    | ``charbonnier``   | -            | sqrt(x^2 + eps^2) - eps, smooth at 0, else near |x| |
 
-    E(v) = mean of D(A exp(v), B) and D(B exp(-v), A)  +  lambda_smooth mean |grad v|^2
-    D(x, y) = mean rho(x - y) + lambda_gradient mean rho(grad (x - y)) + lambda_ncc (1 - NCC^2)
+    E(v) = (mean rho(A exp(v) - B) + mean rho(B exp(-v) - A)) / 2 + lambda_smooth mean |grad v|^2
 
-Both directions belong to one velocity, so that they undo each other, and tissue does not fold.
-Gradients of v are taken in mm per mm: through-plane differences of thick slices weigh less. Slices
-thicker than ``THICK_MM`` tell nothing of motion across them; it is left out, and slices are coupled
-by smoothness alone. The result is a function of the inputs: nothing is drawn at random.
+Both directions belong to one velocity, so that they undo each other, and tissue does not fold
+(Arsigny et al., MICCAI 2006). Gradients of v are taken in mm per mm: differences between thick
+slices weigh less. Slices thicker than ``THICK_MM`` tell nothing of motion across them; it is left
+out, and slices are coupled by smoothness alone. The result is a function of the inputs: nothing is
+drawn at random.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ THICK_MM = 5.0
 LEVELS_MM = (11.2, 5.6, 2.8, 1.4)  # pixel sizes from coarse to fine
 SHARES = (0.27, 0.27, 0.27, 0.19)  # of the steps, by level
 VELOCITY_MM = 2.8  # finest grid of the velocity
-LEARNING_RATE = 0.1  # voxels of the velocity's grid a step
+LEARNING_RATE = 0.2  # voxels of the velocity's grid a step
 BETAS = (0.9, 0.99)
 EPS = 0.02  # of the intensity range: smaller differences are noise
 SQUARINGS = 5
@@ -48,13 +48,10 @@ PATIENCE, LEAST_GAIN = 6, 5e-4  # steps of a level without this relative gain en
 
 @dataclass(frozen=True)
 class FitSettings:
-    """``steps`` of Adam at most, over all levels; the weights of E."""
+    """``steps`` of Adam at most, over all levels, and the weight of smoothness in E."""
 
-    steps: int = 110
+    steps: int = 160
     lambda_smooth: float = 0.02
-    lambda_gradient: float = 0.5
-    lambda_ncc: float = 0.0
-    window: int = 9  # of NCC, pixels
 
 
 @dataclass(frozen=True)
@@ -129,8 +126,8 @@ def fit_velocity(
         images = [_shrunk(x, _grid(shape, lengths, level_mm)) for x in (a, b)]
         voxel = [mm * n / g for mm, n, g in zip(lengths, shape, velocity.shape[2:], strict=True)]
         level = _Level(images[0], images[1], voxel, float(spacing[0]), settings)
-        for velocity in level.descend(velocity, round(settings.steps * part)):
-            taken += 1
+        for after_step in level.descend(velocity, round(settings.steps * part)):
+            velocity, taken = after_step, taken + 1
             progress(taken, settings.steps)
             if cancelled():
                 raise Cancelled
@@ -154,7 +151,9 @@ class _Level:
         self.voxel, self.slice_mm = voxel, slice_mm  # mm of the velocity's grid; between slices
 
     def descend(self, velocity: Tensor, steps: int) -> Iterator[Tensor]:
-        """Yield the velocity after each step of Adam with a rate that falls by half a cosine."""
+        """The velocity after each step of Adam, whose rate falls by half a cosine, until it gains
+        nothing.
+        """
         velocity = velocity.clone().requires_grad_(True)
         optimizer = torch.optim.Adam([velocity], lr=LEARNING_RATE, betas=BETAS)
         best, waited = float("inf"), 0
@@ -166,8 +165,9 @@ class _Level:
             energy.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             yield velocity.detach()
-            waited = 0 if float(energy) < best * (1 - LEAST_GAIN) else waited + 1
-            best = min(best, float(energy))
+            reached = float(energy.detach())
+            waited = 0 if reached < best * (1 - LEAST_GAIN) else waited + 1
+            best = min(best, reached)
             if waited >= PATIENCE:
                 return
 
@@ -175,19 +175,9 @@ class _Level:
         size = self.first.shape[2:]
         there = _resized(exponential(velocity, SQUARINGS), size)
         back = _resized(exponential(-velocity, SQUARINGS), size)
-        forth = self.difference(warp(self.first, there, "border"), self.last)
-        home = self.difference(warp(self.last, back, "border"), self.first)
+        forth = charbonnier(warp(self.first, there, "border") - self.last).mean()
+        home = charbonnier(warp(self.last, back, "border") - self.first).mean()
         return (forth + home) / 2 + self.settings.lambda_smooth * self.roughness(velocity)
-
-    def difference(self, x: Tensor, y: Tensor) -> Tensor:
-        """D(x, y)."""
-        settings, error = self.settings, x - y
-        total = charbonnier(error).mean()
-        for axis in range(error.ndim - 2, error.ndim):  # rows and columns
-            total = total + settings.lambda_gradient * charbonnier(error.diff(dim=axis)).mean()
-        if settings.lambda_ncc:
-            total = total + settings.lambda_ncc * (1 - ncc_squared(x, y, settings.window))
-        return total
 
     def roughness(self, velocity: Tensor) -> Tensor:
         """mean |grad v|^2, both in mm."""
@@ -205,21 +195,6 @@ class _Level:
 def charbonnier(x: Tensor) -> Tensor:
     """A smooth absolute value."""
     return (x * x + EPS * EPS).sqrt() - EPS
-
-
-def ncc_squared(x: Tensor, y: Tensor, window: int, eps: float = 1e-3) -> Tensor:
-    """Mean squared local correlation in boxes of ``window`` pixels of rows and columns."""
-    kernel = (1,) * (x.ndim - 4) + (window, window)
-    pool = F.avg_pool2d if x.ndim == 4 else F.avg_pool3d
-
-    def mean(image: Tensor) -> Tensor:
-        padding = tuple(k // 2 for k in kernel)
-        return pool(image, kernel, 1, padding, count_include_pad=False)  # type: ignore[operator]
-
-    mx, my = mean(x), mean(y)
-    vx, vy = mean(x * x) - mx * mx, mean(y * y) - my * my
-    cross = mean(x * y) - mx * my
-    return (cross * cross / ((vx.clamp_min(0) + eps) * (vy.clamp_min(0) + eps))).mean()
 
 
 # --- grids
