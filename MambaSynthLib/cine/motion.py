@@ -9,12 +9,18 @@
 | s      | ``share``       | -         | share of the motion done                                  |
 | a, b   | ``a``, ``b``    | (N,R,C)   | A exp(s v) and B exp((s - 1) v)                           |
 | sigma2 | ``noise``       | -         | variance of the noise of one frame                        |
-| w      | ``weight``      | (N,R,C)   | of b in the frame a + w (b - a)                           |
+| w      | ``weight``      | (N,R,C)   | of b in the blend a + w (b - a)                           |
+| c      | ``doubt``       | (N,R,C)   | what the motion leaves of the local difference, 0 to 1    |
 
 Where a and b agree but for noise, their mean is the better frame; where they differ, because blood
 flows or a wall comes from outside the slice, the difference passes with the motion. With d2 the
 local mean of (a - b)^2 less 2 sigma2, the weight of least expected error is
 w = (s d2 + sigma2) / (d2 + 2 sigma2).
+
+Where the motion explains nothing, because blood is bright for another reason than its place, to
+move it is worse than to let it fade. So the frame is a mixture of the blend of a and b and that of
+A and B as they are, the latter with the weight c: root mean square of a - b nearby over that of
+A - B.
 
 Between the frames of a coarse cine the neighboring intervals tell how fast the heart passes its
 acquired frames: displacements d(tau), and brightness along the way, are cubic Hermite curves with
@@ -42,7 +48,7 @@ Mask = NDArray[np.bool_]
 
 BRIGHT_PERCENTILE = 99.9
 SMOOTHED, MOVING_SHARE = 1.0, 0.25  # pixels; of the largest change, above which the heart moves
-WIDENED_MM, MARGIN_MM = 6.0, 34.0  # around that for the share explained, and for the motion
+WIDENED_MM, MARGIN_MM = 6.0, 80.0  # around that for the share explained, and for the motion
 NEARBY = 3.0  # pixels, standard deviation of the local mean
 MEDIAN_OF_ABSOLUTE = 0.6745  # of a normal variable with standard deviation 1
 
@@ -140,14 +146,17 @@ class PairMotion:
     def frame(self, share: float, tau: float) -> Array:
         """(I,J,K) at the time ``tau``, after a ``share`` of the motion, in the source's units."""
         done, to_come = self._parts(share, tau)
-        a = done.pulled(self.stacks.cut(self.first), 1.0)
-        b = to_come.pulled(self.stacks.cut(self.last), -1.0)
-        inside = self._blend(a, b, share)
+        first, last = self.stacks.cut(self.first), self.stacks.cut(self.last)
+        a, b = done.pulled(first, 1.0), to_come.pulled(last, -1.0)
+        moved_apart, still_apart = self._apart(a, b), self._apart(first, last)
+        inside = self._blend(a, b, share, moved_apart)
         if self.neighbors:
             early, late = _slopes(tau)
             at_first, at_last = self.neighbors.changes
             inside += early * done.pulled(at_first, 1.0) + late * to_come.pulled(at_last, -1.0)
-        whole = self._blend(self.first, self.last, share)
+        doubt = np.sqrt((moved_apart + self.noise) / (still_apart + self.noise)).clip(0, 1)
+        inside += doubt * (self._blend(first, last, share, still_apart) - inside)
+        whole = self._blend(self.first, self.last, share, self._apart(self.first, self.last))
         whole[(..., *self.stacks.box)] = inside
         return self.stacks.volume(whole)
 
@@ -165,11 +174,14 @@ class PairMotion:
                 done, to_come = done.plus(velocity, weight), to_come.plus(velocity, -weight)
         return done, to_come
 
-    def _blend(self, a: Array, b: Array, share: float) -> Array:
+    def _apart(self, a: Array, b: Array) -> Array:
+        """The local mean of the squared difference, less that of noise."""
         from scipy.ndimage import gaussian_filter
 
-        local = gaussian_filter((a - b) ** 2, (0, NEARBY, NEARBY))
-        apart = np.maximum(local - 2 * self.noise, 0)
+        local: Array = gaussian_filter((a - b) ** 2, (0, NEARBY, NEARBY))
+        return np.maximum(local - 2 * self.noise, 0)
+
+    def _blend(self, a: Array, b: Array, share: float, apart: Array) -> Array:
         weight = (share * apart + self.noise) / (apart + 2 * self.noise)
         blend: Array = (a + weight * (b - a)).astype(np.float32)
         return blend

@@ -121,12 +121,13 @@ def fit_velocity(
     shape = first.shape[axes]
     velocity = _tensor_of_field(np.zeros((3, *first.shape)) if start is None else start, planar)
     taken = 0
-    for level_mm, part in zip(LEVELS_MM, SHARES, strict=True):
+    ends = [round(settings.steps * part) for part in np.cumsum((0.0, *SHARES))]
+    for number, level_mm in enumerate(LEVELS_MM):
         velocity = _resized(velocity, _grid(shape, lengths, max(level_mm, VELOCITY_MM)))
         images = [_shrunk(x, _grid(shape, lengths, level_mm)) for x in (a, b)]
         voxel = [mm * n / g for mm, n, g in zip(lengths, shape, velocity.shape[2:], strict=True)]
         level = _Level(images[0], images[1], voxel, float(spacing[0]), settings)
-        for after_step in level.descend(velocity, round(settings.steps * part)):
+        for after_step in level.descend(velocity, ends[number + 1] - ends[number]):
             velocity, taken = after_step, taken + 1
             progress(taken, settings.steps)
             if cancelled():
