@@ -19,8 +19,8 @@ w = (s d2 + sigma2) / (d2 + 2 sigma2).
 
 Where the motion explains nothing, because blood is bright for another reason than its place, to
 move it is worse than to let it fade. So the frame is a mixture of the blend of a and b and that of
-A and B as they are, the latter with the weight c: root mean square of a - b nearby over that of
-A - B.
+A and B as they are, the latter with the weight c: ``DOUBT`` times the root mean square of a - b
+nearby over that of A - B.
 
 Between the frames of a coarse cine the neighboring intervals tell how fast the heart passes its
 acquired frames: displacements d(tau), and brightness along the way, are cubic Hermite curves with
@@ -50,6 +50,8 @@ BRIGHT_PERCENTILE = 99.9
 SMOOTHED, MOVING_SHARE = 1.0, 0.25  # pixels; of the largest change, above which the heart moves
 WIDENED_MM, MARGIN_MM = 6.0, 80.0  # around that for the share explained, and for the motion
 NEARBY = 3.0  # pixels, standard deviation of the local mean
+DOUBT = 0.7  # the most that is faded where motion explains nothing
+ROUGHEST = 4.0  # times the variance that neighboring pixels tell; more is change, not noise
 MEDIAN_OF_ABSOLUTE = 0.6745  # of a normal variable with standard deviation 1
 
 Progress = Callable[[int, int], None]
@@ -154,7 +156,8 @@ class PairMotion:
             early, late = _slopes(tau)
             at_first, at_last = self.neighbors.changes
             inside += early * done.pulled(at_first, 1.0) + late * to_come.pulled(at_last, -1.0)
-        doubt = np.sqrt((moved_apart + self.noise) / (still_apart + self.noise)).clip(0, 1)
+        left = np.sqrt((moved_apart + self.noise) / (still_apart + self.noise))
+        doubt = np.float32(DOUBT) * left.clip(0, 1)
         inside += doubt * (self._blend(first, last, share, still_apart) - inside)
         whole = self._blend(self.first, self.last, share, self._apart(self.first, self.last))
         whole[(..., *self.stacks.box)] = inside
@@ -241,13 +244,20 @@ def _oriented(field: Array, stacks: Stacks) -> Array:
 
 
 def noise_of(a: Array, b: Array) -> float:
-    """Variance of the noise of one frame, from the median difference: most of a chest stands
-    still. A tiny number where most voxels are equal.
+    """Variance of the noise of one frame (N,R,C), from the median difference of two: most of a
+    chest stands still. Where most of an image changes, neighboring pixels tell how much of that is
+    noise. A tiny number where most voxels are equal.
     """
-    difference = np.abs(a - b)
-    seen = difference[difference > 0]
-    spread = float(np.median(seen)) / MEDIAN_OF_ABSOLUTE if len(seen) else 0.0
-    return max(spread**2 / 2, 1e-8)
+    difference = a - b
+    rough = difference[:, 1:, 1:] - difference[:, :-1, 1:] - difference[:, 1:, :-1]
+    rough = (rough + difference[:, :-1, :-1]) / 2  # white noise keeps its variance
+    return max(min(_variance(difference), ROUGHEST * _variance(rough)) / 2, 1e-8)
+
+
+def _variance(values: Array) -> float:
+    """From the median, so that few large values do not count."""
+    seen = np.abs(values[values != 0])
+    return (float(np.median(seen)) / MEDIAN_OF_ABSOLUTE) ** 2 if len(seen) else 0.0
 
 
 def _slopes(tau: float) -> tuple[float, float]:

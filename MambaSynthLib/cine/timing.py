@@ -25,8 +25,8 @@ import numpy as np
 from MambaSynthLib.errors import FileError
 
 LINEAR, CARDIAC = "linear", "cardiac"
-DELAY_MS = 45.0  # how these three were fitted: training/MambaSynthTraining/cine/README.md
-BETA = (1.6, 2.2)
+DELAY_MS = 30.0  # how these three were fitted: training/MambaSynthTraining/cine/README.md
+BETA = (1.4, 1.7)
 LONGEST_DELAY = 0.4  # of the time from ED to ES
 
 Course = Callable[[float], float]
