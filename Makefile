@@ -1,10 +1,12 @@
-# make demo   a real T1w head -> its synthetic T2w volume, picture and scores in out/demo
-# make test   all tests, lint and types; needs nothing but Python 3.11 or newer
+# make demo   a T1w head -> its synthetic T2w volume, pictures and scores in out/demo
+# make test   all tests, lint and types; needs nothing but Python 3.11 or newer. WITHOUT=slicer leaves
+#             the Slicer module's tests out, where Slicer's library or Qt cannot be had
 # make slicer the tests of the 3D Slicer module, on Slicer's MRML library; part of make test
 # make tables Tables 1 and 2 of CRAViM in miniature, into out/tables and training/README.md; it goes on
 #             where it was stopped. Needs label maps and two registered patients, see training/README.md
 # make bench  scan, network, volume, training iteration, cine, steps, int8, start-up: tables, CSV, plots
 #             in out/bench
+# make sizes  the installed size of each set of packages, in fresh environments
 #
 # make tables-cine  train every recipe of training/recipes/cine five times, score and compare: table,
 #             CSV, picture in OUT; STACKS=scd_lvsegs.npz; on a CPU the small twins, DEVICE=cuda the
@@ -15,27 +17,31 @@
 
 PYTHON ?= python3
 VENV := .venv
-IN_VENV := . $(VENV)/bin/activate &&
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+IN_VENV := . $(VENV)/$(BIN)/activate &&
 INSTALL := $(IN_VENV) python -m pip install --quiet --disable-pip-version-check -c Testing/constraints.txt
 
 SLICER_VENV := .venv-slicer
-IN_SLICER_VENV := . $(SLICER_VENV)/bin/activate && QT_QPA_PLATFORM=offscreen
+IN_SLICER_VENV := . $(SLICER_VENV)/$(BIN)/activate && QT_QPA_PLATFORM=offscreen
 SLICER_LIBRARIES := cmake make libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libglib2.0-0 libdbus-1-3 \
   libfontconfig1 libxkbcommon0 fonts-dejavu-core
 
 SLICER_CHECK := $(IN_SLICER_VENV) python -c 'import PySide6.QtWidgets, slicer, shutil; \
   assert shutil.which("cmake"), "cmake is missing"'
 
-.PHONY: demo test test-slow lint slicer bench tables tables-cine clean
+.PHONY: demo test test-slow lint slicer bench bench-neighbors sizes tables tables-cine clean
 
 demo: $(VENV)/demo.done
 	$(IN_VENV) mambasynth demo
 
-test: $(VENV)/test.done lint slicer
+test: $(VENV)/test.done lint $(filter-out $(WITHOUT),slicer)
 	$(IN_VENV) python -m pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/test.done
 	$(IN_VENV) python -m pytest -m slow
+
+sizes:
+	$(PYTHON) Testing/benchmarks/sizes.py
 
 bench: $(VENV)/test.done
 	$(INSTALL) --no-deps mambapy einops
@@ -46,7 +52,14 @@ bench: $(VENV)/test.done
 	$(IN_VENV) python -m Testing.benchmarks.volume --slices 10 --pixels 128 256 512
 	$(IN_VENV) for what in training cine int8 steps startup; do \
 	  python -m Testing.benchmarks.$$what || exit; done
-	$(IN_VENV) python -m Testing.benchmarks.summary out/bench --readme README.md
+	$(IN_VENV) python -m Testing.benchmarks.summary out/bench --readme Testing/benchmarks/README.md
+	$(IN_VENV) python -m Testing.benchmarks.summary --headline --readme README.md
+
+# Needs the data of make tables
+bench-neighbors: $(VENV)/test.done
+	$(IN_VENV) python -m Testing.benchmarks.neighbors --data out/tables/data --seeds 1 2
+	$(IN_VENV) python -m Testing.benchmarks.neighbors --data out/tables/data --seeds 1 2 \
+	  --objective paired --iterations 500
 
 # Folders of label maps and of two patients with T1_MNI.nii.gz and T2_MNI.nii.gz (the second is tested on)
 LABELS ?= ../shared/data/brain_labels/training_label_maps
@@ -80,7 +93,8 @@ $(VENV)/demo.done: pyproject.toml Testing/constraints.txt
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo 'Python lacks the venv module; on Debian and Ubuntu: apt install python3-venv'; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e '.[onnx,report]'
+	$(INSTALL) -e '.[synthesize,report]'
+	$(INSTALL) --no-deps nilearn  # only for the images in it
 	touch $@
 
 $(VENV)/test.done: $(VENV)/demo.done
@@ -89,8 +103,8 @@ $(VENV)/test.done: $(VENV)/demo.done
 
 $(SLICER_VENV)/done: pyproject.toml Testing/constraints.txt Testing/slicer/requirements.txt
 	$(PYTHON) -m venv $(SLICER_VENV)
-	. $(SLICER_VENV)/bin/activate && python -m pip install --quiet --disable-pip-version-check \
-	  -c Testing/constraints.txt -r Testing/slicer/requirements.txt -e '.[torch]'
+	. $(SLICER_VENV)/$(BIN)/activate && python -m pip install --quiet --disable-pip-version-check \
+	  -c Testing/constraints.txt -r Testing/slicer/requirements.txt -e '.[cine]'
 	@[ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || $(SLICER_CHECK) 2>/dev/null || \
 	  { apt-get update -qq && apt-get install -y -qq $(SLICER_LIBRARIES); }
 	@$(SLICER_CHECK) || \

@@ -31,7 +31,7 @@ try:
 except ImportError:  # in a source checkout it lies one folder up
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from MambaSynthSlicer import annotation, models, mrml, run, sample_data, sequences
+from MambaSynthSlicer import annotation, models, mrml, run, sequences
 from MambaSynthSlicer.cine_run import CineJob, CineRequest
 from MambaSynthSlicer.cine_section import CineSection
 from MambaSynthSlicer.compare_section import CompareSection
@@ -63,7 +63,6 @@ class MambaSynth(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", self.onStartup)
 
     def onStartup(self) -> None:
-        sample_data.register()
         self.annotations.start()
 
 
@@ -305,6 +304,6 @@ class MambaSynthTest(ScriptedLoadableModuleTest):
     def test_theLibraryAndItsModelCardsAreInstalledBesideTheModule(self) -> None:
         from MambaSynthSlicer.worker import libraryFolder
 
-        self.assertTrue((libraryFolder() / "MambaSynthLib" / "serve.py").exists())
+        self.assertTrue((libraryFolder() / "MambaSynthLib" / "cli.py").exists())
         for entry in models.available():
             self.assertTrue(models.cardHtml(entry))

@@ -1,7 +1,9 @@
 """The command ``mambasynth``: parse, dispatch, and turn errors into one sentence.
 
-Exit codes: 0 done, 2 something the user can put right (nothing was written), 130 interrupted,
-1 a bug of ours. Each failure is one line on stderr; --debug shows the traceback.
+Exit codes: 0 done, 2 something the user can put right (nothing was written, but by synthesize-set
+the files that went well), 3 the answer is no (verify: no mark of synthesis; synthesize-set
+--status: something is missing), 130 interrupted, 1 a bug of ours. Each failure is one line on
+stderr; --debug shows the traceback.
 Only the chosen command's modules are imported, so ``--help`` answers at once.
 """
 
@@ -11,17 +13,17 @@ import argparse
 import importlib
 import io
 import os
-import pkgutil
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from typing import NoReturn
 
 from MambaSynthLib import __version__
+from MambaSynthLib.commands.plug_ins import add_plug_ins
 from MambaSynthLib.errors import Cancelled, MambaSynthError
+from MambaSynthLib.installation import remedy_for_module
 from MambaSynthLib.io.payload import printable
 
 COMMANDS = (
@@ -36,19 +38,15 @@ COMMANDS = (
     "demo",
     "serve",
 )
-PLUG_INS = "mambasynth.commands"  # entry points that name a package of further command modules
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 MOST_SHOWN = 400  # characters of a complaint that may quote an argument of any length
-EXTRAS = {  # optional installation -> the packages it brings
-    "torch": ("torch",),
-    "train": ("lightning", "monai", "torchmetrics", "zarr", "tensorboard", "SimpleITK", "yaml"),
-    "dicom": ("pydicom",),
-}
 EXPECTED = (MambaSynthError, ModuleNotFoundError, MemoryError, OSError)
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that says what is wrong in one line, with the nearest known option."""
+
+    without: dict[str, Exception] = {}  # plug-ins that did not load -> why
 
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
@@ -59,6 +57,11 @@ class Parser(argparse.ArgumentParser):
             near = get_close_matches(unknown[1], known, n=1)
             message += f" (did you mean {near[0]}?)" if near else ""
         message = printable(message)[:MOST_SHOWN]
+        if "argument COMMAND: invalid choice" in message:
+            for plug_in, reason in self.without.items():
+                expected = isinstance(reason, EXPECTED)
+                why = sentence(reason) if expected else f"{type(reason).__name__}: {reason}"
+                message += printable(f"; the commands of {plug_in} did not load: {why.rstrip('.')}")
         self.exit(EXIT_USER, f"{self.prog}: {message}; see {self.prog} --help\n")
 
     def all_parsers(self) -> list[argparse.ArgumentParser]:
@@ -70,31 +73,32 @@ class Parser(argparse.ArgumentParser):
         return parsers
 
 
-def build_parser() -> Parser:
-    """The parser of all commands. The command modules import nothing heavy at file scope."""
+def build_parser(arguments: Sequence[str]) -> Parser:
+    """The parser of all commands. The command modules import nothing heavy at file scope.
+
+    Those of plug-ins are imported only where ``arguments`` do not name one of the library's own.
+    """
     parser = Parser(
         prog="mambasynth",
         description="Synthesize MR contrasts and cine frames that were not acquired. Research use, "
         "not for diagnosis.",
+        epilog="Exit codes: 0 done; 2 something you can put right; 3 the answer is no (verify: no "
+        "mark of synthesis; synthesize-set --status: something is missing); 130 interrupted; 1 a "
+        "bug of ours.",
     )
     parser.add_argument("--version", action="version", version=f"mambasynth {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in _command_modules():
-        importlib.import_module(module).add_parser(commands)
+    for name in COMMANDS:
+        module = importlib.import_module(f"MambaSynthLib.commands.{name.replace('-', '_')}")
+        module.add_parser(commands)
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    if wanted not in COMMANDS:
+        parser.without = add_plug_ins(commands)
     for each in parser.all_parsers():  # before the command and after it
         each.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
                           help="show the traceback of an error")  # fmt: skip
     parser.set_defaults(debug=False)
     return parser
-
-
-def _command_modules() -> Iterator[str]:
-    """The library's commands, then those of installed packages such as the training's."""
-    for name in COMMANDS:
-        yield f"MambaSynthLib.commands.{name.replace('-', '_')}"
-    for package in entry_points(group=PLUG_INS):
-        for module in pkgutil.iter_modules(package.load().__path__):
-            yield f"{package.value}.{module.name}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _allow_any_text()
         try:
-            options = build_parser().parse_args(arguments)
+            words = sys.argv[1:] if arguments is None else arguments
+            options = build_parser(words).parse_args(words)
             code: int = options.run(options)
         finally:  # also after --help
             if sys.stdout:
@@ -126,11 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def sentence(error: Exception) -> str:
     """What happened and what to do about it."""
     if isinstance(error, ModuleNotFoundError):
-        extra = next((e for e, names in EXTRAS.items() if error.name in names), "onnx")
-        return (
-            f"the Python package {error.name!r} is not installed; install it with "
-            f"'pip install mambasynth[{extra}]'."
-        )
+        return remedy_for_module(error.name or str(error))
     if isinstance(error, MemoryError):
         return "the memory of this machine is not enough; close other programs or crop the image."
     if isinstance(error, OSError):

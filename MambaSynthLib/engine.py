@@ -69,7 +69,8 @@ class Request:
 class Synthesis:
     """What ``Engine.synthesize`` returns: the volumes by contrast, and how they were made.
 
-    spread: the standard deviation over the noise draws in the target's units, with 2 or more.
+    spread: the standard deviation over the noise draws in the target's units, with 2 or more; its
+        record is ``provenance.of_spread()``.
     """
 
     volumes: dict[str, Volume]

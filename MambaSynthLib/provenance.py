@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from MambaSynthLib import __version__
 from MambaSynthLib.errors import FileError
 
 MARK = "SYNTHETIC - NOT FOR DIAGNOSIS"
+UNCERTAINTY = "uncertainty map"
 TAG_PREFIX = "MambaSynth."
 BIDS_KEYS = {
     "method": "Method",
@@ -33,6 +34,8 @@ BIDS_KEYS = {
     "backend": "Backend",
     "device": "Device",
     "precision": "Precision",
+    "quantity": "Description",
+    "units": "Units",
     "slices": "Slices",
     "times_ms": "TriggerTimesMs",
     "acquired": "AcquiredFrames",
@@ -45,7 +48,8 @@ BIDS_KEYS = {
 NUMBERS = ("seed", "steps", "samples")
 LISTS = ("slices", "times_ms", "acquired", "warnings")
 OPTIONAL = (
-    "precision", "slices", "times_ms", "acquired", "phases", "refinement", "timing", "created",
+    "precision", "quantity", "units", "slices", "times_ms", "acquired", "phases", "refinement",
+    "timing", "created",
     "warnings",
 )  # fmt: skip
 
@@ -77,6 +81,8 @@ class Provenance:
     backend, device, precision: what the networks really ran on, e.g. ``torch``, ``cuda``, ``tf32``.
         Two devices ("cuda, cpu") where the first one's memory ended on the way; ``precision`` then
         has theirs in the same order. None in records of versions that did not keep it.
+    quantity, units: what the voxels of a map say that is no image, and in which units; None for an
+        image. BIDS has Description and Units for them.
     slices: first and one-past-last synthesized slice, where not the whole volume was.
     times_ms: trigger time of each frame of a cine.
     acquired: numbers, from 1, of the frames that are acquired; the others are synthetic.
@@ -103,6 +109,8 @@ class Provenance:
     backend: str
     device: str
     precision: str | None = None
+    quantity: str | None = None
+    units: str | None = None
     slices: tuple[int, int] | None = None
     times_ms: tuple[float, ...] = ()
     acquired: tuple[int, ...] = ()
@@ -112,6 +120,15 @@ class Provenance:
     created: str | None = None
     warnings: tuple[str, ...] = ()
     software: str = f"MambaSynth {__version__}"
+
+    def of_spread(self) -> Provenance:
+        """The record of the uncertainty map that was made together with this image."""
+        return replace(
+            self,
+            quantity=f"{UNCERTAINTY}: standard deviation over {self.samples} noise draws of the "
+            "model; it tells how far its answers differ, not how wrong they are",
+            units=f"those of the synthetic {self.target_contrast} image",
+        )
 
     def to_bids(self) -> dict[str, Any]:
         """The record for a BIDS JSON sidecar (BIDS derivatives: GeneratedBy, Sources)."""
@@ -185,8 +202,9 @@ class Provenance:
                 "synthetic."
             )
         part = f", slices {self.slices[0]} to {self.slices[1] - 1} only" if self.slices else ""
+        what = f"{self.quantity}; units: {self.units}. It belongs to the " if self.quantity else ""
         return (
-            f"{MARK}: {self.target_contrast} synthesized from {self.source_contrast} "
+            f"{MARK}: {what}{self.target_contrast} synthesized from {self.source_contrast} "
             f"{self.source_name} by {self.software}, model {self.model_id} {self.model_version} "
             f"({self.method}, seed {self.seed}, {steps}, {samples}{part})."
         )

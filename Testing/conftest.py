@@ -1,4 +1,4 @@
-"""What all tests share: one thread for torch, and the folder of reference data where it exists."""
+"""What all tests share: one thread for torch, and the two folders of reference data."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def one_torch_thread() -> None:
     except ImportError:  # the library's core works, and is tested, without torch
         return
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def parity() -> Path:
+    """The folder of arrays computed with the published CRAViM networks."""
+    return Path(__file__).parent / "data/parity"
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 
 from MambaSynthLib.provenance import MARK
 
-from .mrml import FRAME_ATTRIBUTE, isSynthetic
+from .mrml import FRAME_ATTRIBUTE, QUANTITY_ATTRIBUTE, isSynthetic
 
 COLOR = (1.0, 0.78, 0.24)
 
@@ -90,6 +90,8 @@ def shownIn(composite: Any) -> list[Any]:
 
 def markOf(nodes: list[Any]) -> str:
     """The mark where one is synthetic; that a frame between such is acquired; else nothing."""
+    if any(node.GetAttribute(QUANTITY_ATTRIBUTE) is not None for node in nodes):
+        return f"{MARK}\n{_('uncertainty map')}"
     if any(isSynthetic(node) for node in nodes):
         return MARK
     frames = any(node.GetAttribute(FRAME_ATTRIBUTE) == "acquired" for node in nodes)

@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.provenance import Provenance
+from MambaSynthLib.provenance import UNCERTAINTY, Provenance
 from MambaSynthLib.server.exchange import load_volume, save_volume
 
 from . import annotation, mrml
@@ -93,8 +93,7 @@ class ContrastJob:
         placed = {"output": output, "spread": None, "warnings": provenance.warnings}
         if spread is None:
             return placed
-        spreadNode = mrml.newVolumeNode(source, f"{name} spread")
+        spreadNode = mrml.newVolumeNode(source, f"{name} {UNCERTAINTY}")
         mrml.fill(spreadNode, spread, source)
-        mrml.markSynthetic(spreadNode, provenance, source)
-        spreadNode.SetAttribute(mrml.SPREAD_ATTRIBUTE, "standard deviation over samples")
+        mrml.markSynthetic(spreadNode, provenance.of_spread(), source)
         return {**placed, "spread": spreadNode}

@@ -6,8 +6,9 @@ build that fits the graphics card. Nothing is imported or installed before that.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import subprocess
+import sys
 from pathlib import Path
 
 from slicer.i18n import tr as _
@@ -15,7 +16,10 @@ from slicer.i18n import tr as _
 from MambaSynthLib.errors import MambaSynthError
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
-TORCH = ">=2.10,<2.14"  # floor: fixed CVEs; ceiling: tested, and Windows paths grow with versions
+TORCH = ">=2.10,<2.14"  # floor: fixed CVEs; ceiling: tested
+# The license files of 2.13 lie so deep that below Slicer's folder their paths exceed the 260
+# characters of Windows, and the installation breaks half-way (Slicer/light-the-torch issue 176).
+TORCH_FOR_WINDOWS = ">=2.10,<2.13"
 
 OFFLINE = _(
     "Without a network, get the packages on another computer and install them with: "
@@ -50,13 +54,39 @@ def ensureLightPackages() -> None:
         raise DependencyError(message.format(reason=firstLine(error), offline=OFFLINE)) from error
 
 
-def torchIsInstalled() -> bool:
-    return importlib.util.find_spec("torch") is not None
+def installedTorch() -> str | None:
+    """The version, such as 2.12.1+cu130, or None; PyTorch is not imported to find out."""
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def torchIsUsable() -> bool:
+    from packaging.specifiers import SpecifierSet  # part of Slicer, which uses it for pip
+
+    version = installedTorch()
+    return version is not None and SpecifierSet(TORCH).contains(version, prereleases=True)
+
+
+def torchToInstall() -> str:
+    return TORCH_FOR_WINDOWS if sys.platform == "win32" else TORCH
 
 
 def ensureTorch() -> None:
-    if torchIsInstalled():
+    """Another extension may have left a version that MambaSynth does not run on.
+
+    It is not replaced: its files may be in use, and the other extension may need it.
+    """
+    if torchIsUsable():
         return
+    version = installedTorch()
+    if version is not None:
+        message = _(
+            "PyTorch {version} is installed, probably by another extension, but MambaSynth needs "
+            "{wanted}: uninstall it in the module PyTorch Utils, restart Slicer and try again."
+        )
+        raise DependencyError(message.format(version=version, wanted=torchToInstall()))
     try:
         from PyTorchUtils import PyTorchUtilsLogic
     except ImportError as error:
@@ -67,7 +97,7 @@ def ensureTorch() -> None:
         raise DependencyError(message.format(offline=OFFLINE)) from error
     try:
         torch = PyTorchUtilsLogic().installTorch(
-            askConfirmation=True, torchVersionRequirement=TORCH
+            askConfirmation=True, torchVersionRequirement=torchToInstall()
         )
     except Exception as error:  # noqa: BLE001 - another extension: anything can come out of it
         message = _("PyTorch could not be installed ({reason}). {offline}")

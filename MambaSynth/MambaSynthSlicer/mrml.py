@@ -31,7 +31,7 @@ SHEAR_LIMIT = 1e-4  # cosine between two voxel axes that still counts as a right
 WINDOW_PERCENTILES = (1.0, 99.0)  # of the voxels that are not background
 MARK_ATTRIBUTE = TAG_PREFIX + "mark"
 SOURCE_ROLE = TAG_PREFIX + "source"
-SPREAD_ATTRIBUTE = TAG_PREFIX + "spread"
+QUANTITY_ATTRIBUTE = TAG_PREFIX + "quantity"  # of a map that is no image
 FRAME_ATTRIBUTE = TAG_PREFIX + "frame"  # of a frame of a cine: acquired, or synthetic
 
 SEVERAL_VALUES = (
@@ -97,7 +97,7 @@ def comesFromSyntheticFile(node: Any) -> bool:
 
 def isSynthesisOf(node: Any, source: Any) -> bool:
     """Whether ``node`` was synthesized from ``source``; uncertainty maps do not count."""
-    made = isSynthetic(node) and node.GetAttribute(SPREAD_ATTRIBUTE) is None
+    made = isSynthetic(node) and node.GetAttribute(QUANTITY_ATTRIBUTE) is None
     return made and node.GetNodeReferenceID(SOURCE_ROLE) == source.GetID()
 
 

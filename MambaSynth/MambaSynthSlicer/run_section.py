@@ -146,7 +146,7 @@ class RunSection:
 
     def onAdvancedFolded(self, folded: bool) -> None:
         """Ask for the devices when they are first looked at: it needs the child process."""
-        if not folded and not self._devicesKnown and dependencies.torchIsInstalled():
+        if not folded and not self._devicesKnown and dependencies.torchIsUsable():
             self.logic.askDevices()
             self._timer.start()
 

@@ -1,53 +1,38 @@
-"""A T1w head to try the module with, offered by Slicer's Sample Data module.
-
-The file (200 kB, CC-BY, see ``Resources/SampleData/README.md``) comes with the extension, so it
-loads without a network.
-"""
+"""A T1w head to try the module with: MRHead, which Slicer's own Sample Data module downloads."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import MambaSynthError
 
-CATEGORY, NAME = "MambaSynth", "MambaSynthHeadT1w"
-FILE = Path(__file__).resolve().parent.parent / "Resources" / "SampleData" / "sub-19_T1w.nii.gz"
-SHA256 = "93b85689b5d99a8d96b212da6d73d9befcee0abeacf4a067866b672a93998b32"
+NAME = "MRHead"  # a whole head, given to the Slicer project by the person it shows
 
 
 class SampleDataError(MambaSynthError):
     """The sample could not be loaded."""
 
 
-def register() -> None:
-    """Called once Slicer has started: makes the sample known, loads nothing."""
-    from SampleData import SampleDataLogic
-
-    SampleDataLogic.registerCustomSampleDataSource(
-        category=CATEGORY,
-        sampleName=NAME,
-        uris=FILE.as_uri(),
-        fileNames=f"{NAME}.nii.gz",
-        checksums=f"SHA256:{SHA256}",
-        nodeNames="Head T1w",
-    )
-
-
 def load() -> Any:
-    """The node of the sample. Raises SampleDataError where it cannot be copied or is damaged."""
+    """The volume node of the sample, downloaded unless Slicer has it in its cache.
+
+    Raises SampleDataError where it cannot be downloaded or is damaged.
+    """
     from SampleData import SampleDataLogic
 
     message = _(
-        "The sample head could not be loaded; reinstall MambaSynth, or load a T1w volume of your "
-        "own instead."
+        "The sample head MRHead could not be downloaded; check the network, or load a T1w volume "
+        "of your own instead."
     )
     try:
-        nodes = SampleDataLogic().downloadSamples(NAME)
+        with slicer.util.WaitCursor():
+            nodes = SampleDataLogic().downloadSamples(NAME)
     except (RuntimeError, OSError, ValueError) as error:
         raise SampleDataError(message) from error
-    if not nodes or nodes[0] is None:
+    # Without a network Slicer raises nothing: it returns no node, or the paths of the files.
+    if not nodes or not isinstance(nodes[0], slicer.vtkMRMLScalarVolumeNode):
         raise SampleDataError(message)
     return nodes[0]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import RequestError
+from MambaSynthLib.installation import how_to_install
 from MambaSynthLib.provenance import Place
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ Compute = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 GPUS = ("cuda", "mps", "coreml")
 FILES = {"torch": "torch_backend", "onnxruntime": "onnx_backend"}
 NEEDS = {"torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx")}
-EXTRAS = {"torch": "torch", "onnxruntime": "onnx"}
+EXTRAS = {"torch": "cine", "onnxruntime": "synthesize"}
 
 
 class Network(Protocol):
@@ -62,6 +63,12 @@ class Backend(Protocol):
     def choose_device(self, wanted: str = "auto") -> str:
         """The device to run on. Raises RequestError when the wanted one is not here."""
 
+    def why_not(self, wanted: str) -> str:
+        """What is missing here for a device that cannot be chosen."""
+
+    def gpu_count(self) -> int:
+        """How many CUDA devices this process sees."""
+
     def default_batch(self, device: str) -> int:
         """Slices per network call."""
 
@@ -84,8 +91,8 @@ def load_backend(name: str) -> Backend:
         raise RequestError(f"backend {name}: is unknown; use auto, {' or '.join(FILES)}.")
     if not _is_installed(name):
         raise RequestError(
-            f"backend {name}: is not installed; run pip install 'mambasynth[{EXTRAS[name]}]', or "
-            "use --backend auto."
+            f"backend {name}: is not installed; {how_to_install(EXTRAS[name])}, or use --backend "
+            "auto."
         )
     return cast(Backend, importlib.import_module(f"{__name__}.{FILES[name]}"))
 
@@ -95,22 +102,25 @@ def choose_backend(wanted: str = "auto", device: str = "auto") -> Backend:
 
     Raises
     ------
-    RequestError: the wanted one is unknown or not installed, or none is installed.
+    RequestError: the wanted one is unknown or not installed, none is installed, or none of several
+        has the device.
     """
     if wanted != "auto":
         return load_backend(wanted)
     installed = installed_backends()
     if not installed:
         raise RequestError(
-            "no backend is installed; run pip install 'mambasynth[onnx]', or 'mambasynth[torch]' "
-            "for GPUs and training."
+            f"no backend is installed; {how_to_install('synthesize')}, or with [cine] instead for "
+            "hearts and GPUs."
         )
-    if len(installed) > 1 and not _torch_has(device):
-        return load_backend("onnxruntime")
-    return load_backend(installed[0])
-
-
-def _torch_has(wanted: str) -> bool:
-    """Whether PyTorch sees the wanted device; it is imported only if a GPU is named."""
-    kind = wanted.partition(":")[0]
-    return kind not in GPUS or kind in load_backend("torch").available_devices()
+    kind = device.partition(":")[0]
+    if kind not in GPUS or len(installed) == 1:
+        return load_backend(installed[0])  # torch, the slow one to import, only if it comes first
+    asked = []
+    for name in installed:
+        backend = load_backend(name)
+        if kind in backend.available_devices():
+            return backend
+        asked.append(backend)
+    reasons = "; ".join(backend.why_not(device) for backend in asked)
+    raise RequestError(f"device {device}: {reasons}. Use --device auto.")

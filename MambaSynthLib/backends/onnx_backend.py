@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.backends import Compute, Network, PlacedNetwork
 from MambaSynthLib.backends.checks import COUNTER, check_keys, method_folder, telling_memory
 from MambaSynthLib.errors import RequestError
+from MambaSynthLib.installation import how_to_install
 from MambaSynthLib.layers.onnx_graph import Graph
 from MambaSynthLib.model.package import ModelPackage, Weights
 from MambaSynthLib.provenance import Place
@@ -46,13 +48,27 @@ def available_devices() -> dict[str, str]:
     """
     warn_of_two_packages()
     offered = onnxruntime.get_available_providers()
-    g = Graph("probe")
-    probe = g.model(g.op("Relu", g.input("x", [1]))).SerializeToString()
     return {
         device: provider
         for device, provider in PROVIDERS.items()
-        if provider in offered and _open_session(probe, {}, device).get_providers()[0] == provider
+        if provider in offered and _runs_on(device)
     }
+
+
+def _runs_on(device: str) -> bool:
+    g = Graph("probe")
+    probe = g.model(g.op("Relu", g.input("x", [1]))).SerializeToString()
+    try:
+        provider: str = _open_session(probe, {}, device).get_providers()[0]
+    except Exception:  # ONNX Runtime has kinds of its own; whichever it is, the device is no use
+        return False
+    return provider == PROVIDERS[device.partition(":")[0]]
+
+
+@cache
+def gpu_count() -> int:
+    """How many CUDA devices this process sees. ONNX Runtime has no such question: each is tried."""
+    return next(index for index in count() if not _runs_on(f"cuda:{index}"))
 
 
 def choose_device(wanted: str = "auto") -> str:
@@ -71,10 +87,24 @@ def choose_device(wanted: str = "auto") -> str:
     exists = index == "0" or (kind == "cuda" and index.isascii() and index.isdigit())
     if kind not in devices or (colon and not exists):
         raise RequestError(
-            f"device {wanted}: is not available to ONNX Runtime on this machine; available: "
-            f"{', '.join(devices)}. Use --device auto."
+            f"device {wanted}: {why_not(wanted)}; available: {', '.join(devices)}. Use --device "
+            "auto."
         )
     return wanted if kind == "cuda" else kind
+
+
+def why_not(wanted: str) -> str:
+    """What is missing where ONNX Runtime cannot use a device: the provider, or what it needs."""
+    kind = wanted.partition(":")[0]
+    here = f"the ONNX Runtime {onnxruntime.__version__} installed here"
+    if kind not in PROVIDERS:
+        return f"{here} has no such device"
+    if PROVIDERS[kind] not in onnxruntime.get_available_providers():
+        other = ", which onnxruntime-gpu in its place has" if kind == "cuda" else ""
+        return f"{here} has no {PROVIDERS[kind]}{other}"
+    if kind in available_devices():
+        return f"{here} finds no device of this number"
+    return f"{here} has the {PROVIDERS[kind]}, but it finds no GPU, driver or library"
 
 
 def default_batch(device: str) -> int:
@@ -105,8 +135,8 @@ def load_network(package: ModelPackage, device: str, precision: str = "auto") ->
     folder = method_folder(package)
     if find_spec(f"{folder}.graph") is None:
         raise RequestError(
-            f"{package.folder}: the method {package.card.method} runs on PyTorch only; run pip "
-            "install 'mambasynth[torch]' and use --backend torch."
+            f"{package.folder}: the method {package.card.method} runs on PyTorch only; "
+            f"{how_to_install('cine')} and use --backend torch."
         )
     graph = importlib.import_module(f"{folder}.graph")
     plain: onnx.ModelProto = graph.build(package.card.network)

@@ -45,7 +45,7 @@ def available_devices() -> dict[str, str]:
 def describe_devices() -> dict[str, str]:
     """Device name -> a line for people: every GPU by name with its free memory, then the CPU."""
     lines = {}
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+    for index in range(gpu_count()):
         free, total = (size / 1024**3 for size in torch.cuda.mem_get_info(index))
         name = torch.cuda.get_device_name(index)
         lines[f"cuda:{index}"] = f"{name}, {free:.1f} of {total:.1f} GB free"
@@ -62,17 +62,37 @@ def choose_device(wanted: str = "auto") -> str:
         return next(iter(devices))
     if wanted.partition(":")[0] not in devices or not _exists(wanted):
         raise RequestError(
-            f"device {wanted}: is not available on this machine; available: "
-            f"{', '.join(devices)}. Use --device auto."
+            f"device {wanted}: {why_not(wanted)}; available: {', '.join(devices)}. Use --device "
+            "auto."
         )
     return wanted
+
+
+def why_not(wanted: str) -> str:
+    """What is missing where PyTorch does not see a device: its build, the driver or the device."""
+    kind = wanted.partition(":")[0]
+    here = f"the PyTorch {torch.__version__} installed here"
+    if kind == "cuda" and torch.cuda.is_available():
+        return f"PyTorch sees {torch.cuda.device_count()} CUDA devices on this machine, from cuda:0"
+    if kind == "cuda" and not torch.backends.cuda.is_built():
+        return f"{here} has no CUDA; install a build that has it, see pytorch.org"
+    if kind == "cuda":
+        return f"{here} has CUDA, but finds no NVIDIA GPU or driver"
+    if kind == "mps" and torch.backends.mps.is_built():
+        return f"{here} has MPS, but finds no Apple GPU"
+    return f"{here} has no such device"
 
 
 def _exists(name: str) -> bool:
     """Whether a name such as ``cuda:1`` is one of the devices of its kind."""
     kind, colon, index = name.partition(":")
-    count = torch.cuda.device_count() if kind == "cuda" else 1
+    count = gpu_count() if kind == "cuda" else 1
     return not colon or index in map(str, range(count))
+
+
+def gpu_count() -> int:
+    """How many CUDA devices this process sees; CUDA_VISIBLE_DEVICES hides others."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def default_batch(device: str) -> int:

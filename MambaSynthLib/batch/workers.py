@@ -15,7 +15,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from queue import SimpleQueue
 
-from MambaSynthLib.batch.volumes import Outcome, Settings, Task, outcome_of
+from MambaSynthLib.batch.existing import Settings
+from MambaSynthLib.batch.tree import Task
+from MambaSynthLib.batch.volumes import Outcome, outcome_of
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.model.package import read_package
 

@@ -1,4 +1,4 @@
-"""``mambasynth models``: list, show, import and verify model packages."""
+"""``mambasynth models``: list, show, verify, import, choose and remove model packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 
 def add_parser(commands: Any) -> None:
-    models = commands.add_parser("models", help="list, show, import and verify model packages")
+    models = commands.add_parser(
+        "models", help="list, show, verify, import, choose and remove model packages"
+    )
     actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     listing = actions.add_parser("list", help="the installed models")
@@ -44,6 +46,16 @@ def add_parser(commands: Any) -> None:
     add("-o", "--output", type=Path, metavar="FOLDER", help="default: the user's model folder")
     importing.set_defaults(run=run_import)
 
+    default = actions.add_parser(
+        "default", help="choose the model that a plain synthesize or cine takes for its direction"
+    )
+    default.add_argument("model", metavar="ID")
+    default.set_defaults(run=run_default)
+
+    remove = actions.add_parser("remove", help="delete a model from the user's model folder")
+    remove.add_argument("model", metavar="ID")
+    remove.set_defaults(run=run_remove)
+
 
 def run_list(options: argparse.Namespace) -> int:
     from MambaSynthLib.commands import console
@@ -51,10 +63,11 @@ def run_list(options: argparse.Namespace) -> int:
 
     found = find_all()
     packages = [item.package for item in found if item.package]
+    defaults = _ids_of_defaults(packages)
     record = {
         "models": [
             {"id": p.card.id, "version": p.card.version, "task": p.card.task,
-             "direction": p.card.direction,
+             "direction": p.card.direction, "default": p.card.id in defaults,
              "title": p.card.title, "license": p.card.license, "folder": str(p.folder)}
             for p in packages
         ],
@@ -63,10 +76,29 @@ def run_list(options: argparse.Namespace) -> int:
     }  # fmt: skip
     width = max((len(p.card.id) for p in packages), default=0)
     lines = [f"{p.card.id:{width}}  {p.card.version}  {p.card.direction}  {p.card.title}"
+             f"{'  (default)' if p.card.id in defaults else ''}"
              for p in packages] or ["no model is installed"]  # fmt: skip
     lines += [f"unusable: {item.problem}" for item in found if not item.package]
     console.result(record, lines, options.json)
     return 0
+
+
+def _ids_of_defaults(packages: list[ModelPackage]) -> set[str]:
+    """The ids that plain commands take, one for each direction; said aloud where one is missing."""
+    from MambaSynthLib.commands import console
+    from MambaSynthLib.errors import ModelError
+    from MambaSynthLib.model.registry import default_of
+
+    directions: dict[str, list[ModelPackage]] = {}
+    for package in packages:
+        directions.setdefault(package.card.direction, []).append(package)
+    ids = set()
+    for fitting in directions.values():
+        try:
+            ids.add(default_of(fitting).card.id)
+        except ModelError as error:  # listing must work, to see what else can be chosen
+            console.note(str(error))
+    return ids
 
 
 def run_show(options: argparse.Namespace) -> int:
@@ -126,4 +158,19 @@ def run_import(options: argparse.Namespace) -> int:
             size=tuple(options.size),
         )
     print(f"installed {package.card.id} ({package.card.direction}) in {package.folder}")
+    return 0
+
+
+def run_default(options: argparse.Namespace) -> int:
+    from MambaSynthLib.install.own_models import choose_default
+
+    package = choose_default(options.model)
+    print(f"{package.card.id} is now the default for {package.card.direction}")
+    return 0
+
+
+def run_remove(options: argparse.Namespace) -> int:
+    from MambaSynthLib.install.own_models import remove_model
+
+    print(f"removed {remove_model(options.model)}")
     return 0

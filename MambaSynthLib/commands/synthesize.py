@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.installation import how_to_install
 
 if TYPE_CHECKING:
     from MambaSynthLib.engine import Synthesis
@@ -41,7 +42,12 @@ def add_parser(commands: Any) -> None:
     add("--overwrite", action="store_true", help="replace OUT if it exists")
     add("--report", type=Path, metavar="PNG", help="picture of source and synthetic volume")
     add("--reference", type=Path, metavar="FILE", help="acquired target to show in the report")
-    add("--uncertainty", type=Path, metavar="OUT", help="spread over the noise draws as a volume")
+    add(
+        "--uncertainty",
+        type=Path,
+        metavar="OUT",
+        help="uncertainty map: spread over the noise draws",
+    )
     add("--prefer", choices=("sform", "qform"), help="which of two disagreeing NIfTI forms counts")
     add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")
     add("--allow-synthetic-input", action="store_true", help="accept a synthetic INPUT")
@@ -131,7 +137,7 @@ def _check_report(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise FileError(f"{path}: is a folder; choose another name for the report.")
     if find_spec("matplotlib") is None:
-        raise RequestError("--report needs matplotlib; run: pip install 'mambasynth[report]'.")
+        raise RequestError(f"--report needs matplotlib; {how_to_install('report')}.")
     if path.exists() and not overwrite:
         raise FileError(f"{path}: exists already; add --overwrite to replace it.")
 
@@ -172,15 +178,14 @@ def _write(
     """All files that were asked for, or none of them."""
     from MambaSynthLib.io.files import write_volume
 
-    volumes = [(synthesis.volumes[options.to], options.output)]
+    made = synthesis.provenance
+    volumes = [(synthesis.volumes[options.to], options.output, made)]
     if options.uncertainty and synthesis.spread:
-        volumes.append((synthesis.spread, options.uncertainty))
+        volumes.append((synthesis.spread, options.uncertainty, made.of_spread()))
     files: list[Path] = []
     try:
-        for volume, path in volumes:
-            files += write_volume(
-                volume, path, provenance=synthesis.provenance, overwrite=options.overwrite
-            )
+        for volume, path, provenance in volumes:
+            files += write_volume(volume, path, provenance=provenance, overwrite=options.overwrite)
         if options.report:
             _write_report(options.report, source, volumes[0][0], reference, synthesis)
             files.append(options.report)

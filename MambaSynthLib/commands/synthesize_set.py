@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.io.atomic import write_json, write_whole
+from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
-    from MambaSynthLib.batch.volumes import Outcome, Task
+    from MambaSynthLib.batch.shares import Share
+    from MambaSynthLib.batch.tree import Task
+    from MambaSynthLib.batch.volumes import Outcome
     from MambaSynthLib.batch.workers import Model
 
 SUMMARY = "synthesis"
-COLUMNS = ("source", "output", "status", "seconds", "message")
-EXIT_DONE, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 0, 2, 130
+EXIT_DONE, EXIT_SOME_UNDONE, EXIT_MISSING, EXIT_INTERRUPTED = 0, 2, 3, 130
+EPILOG = """\
+Exit codes: 0 all files of this share are done; 2 some failed or were made otherwise (each is named,
+and listed in the summary); 3 with --status, something is missing; 130 interrupted.
+The files are shared out over the processes of torchrun and srun and over the tasks of a SLURM job
+array; in a PBS array, which has no number of tasks, give --share $PBS_ARRAY_INDEX/N."""
 
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
-        "synthesize-set", help="the same for every volume of a BIDS tree or a folder"
+        "synthesize-set",
+        help="the same for every volume of a BIDS tree or a folder",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("input", type=Path, metavar="INPUT_DIR", help="folder, searched with its subfolders")
-    add("-o", "--output", type=Path, required=True, metavar="OUT_DIR",
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("-o", "--output", type=Path, metavar="OUT_DIR",
         help="finished outputs that are there already are kept")  # fmt: skip
+    where.add_argument("--status", type=Path, metavar="OUT_DIR",
+        help="only say which outputs are missing, damaged or made otherwise")  # fmt: skip
     add("--to", required=True, metavar="CONTRAST", help="target contrast, for example T2w")
     add("--from", dest="source", metavar="CONTRAST", help="source contrast, for example T1w")
     add("--glob", metavar="PATTERN",
@@ -42,11 +51,14 @@ def add_parser(commands: Any) -> None:
     add("--seed", type=int, default=0, metavar="S", help="seed of all noise (default: 0)")
     add("--noise", choices=("per-slice", "shared"), default="per-slice",
         help="a noise draw for each slice, or one for all")  # fmt: skip
+    add("--overwrite", action="store_true",
+        help="make outputs of other settings, weights or sources again")  # fmt: skip
     add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to compute")
     add("--backend", default="auto", metavar="auto|torch|onnxruntime", help="what computes")
     add("--batch", type=int, metavar="N", help="slices per network call (default: by device)")
-    add("--jobs", type=int, default=1, metavar="N", help="processes on this machine (default: 1); "
-        "over several machines, start the command with torchrun or srun")  # fmt: skip
+    add("--jobs", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
+    add("--share", metavar="I/N", help="only the I-th of N equal parts of the files (default: that "
+        "of this task of a SLURM job array; 1/1: all files, in an array too)")  # fmt: skip
     add("--prefer", choices=("sform", "qform"), help="which of two disagreeing NIfTI forms counts")
     add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")
     add("--json", action="store_true", help="print the outcomes as JSON")
@@ -54,38 +66,80 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do this process's share; 2 when a file failed."""
-    from MambaSynthLib.batch.volumes import find_tasks, place_of, share_of
+    """Do this process's share; 2 when a file was not done."""
+    from MambaSynthLib.batch.shares import rank_of, share_of
+    from MambaSynthLib.batch.summary import print_counts, write_summary
+    from MambaSynthLib.batch.tree import describe_results, find_tasks
+    from MambaSynthLib.batch.volumes import UNDONE
+    from MambaSynthLib.commands import console
 
-    rank, processes, local = place_of(os.environ)
     if options.jobs < 1:
         raise RequestError(f"--jobs is {options.jobs}; give at least 1.")
-    model, contrasts = _model(options, local if processes > 1 else None)
+    if options.status:
+        return _tell_status(options)
+    share, local = share_of(os.environ, options.share), rank_of(os.environ).local
+    model, contrasts = _model(options)
+    model = replace(model, device=_device(options, local))
     tasks = find_tasks(options.input, options.output, contrasts, options.glob)
-    _describe(options.output)
-    name = SUMMARY if processes == 1 else f"{SUMMARY}-{rank + 1}-of-{processes}"
+    console.note(share.sentence(len(tasks)))
+    describe_results(options.output)
+    summary = options.output / f"{_summary_name(share)}.csv"
+    mine = share.of(tasks)
     found: list[Outcome] = []
     try:
-        share = share_of(tasks, rank, processes)
-        for outcome in _with_progress(_outcomes(model, share, options.jobs), len(share)):
+        for outcome in _with_progress("synthesizing", _outcomes(model, mine, options.jobs), mine):
             found.append(outcome)  # one by one: what is done when Ctrl-C comes is reported
     except KeyboardInterrupt:
-        _write_summary(options.output / f"{name}.csv", found)
-        _say_how_many(found, len(share))
+        write_summary(summary, found)
+        console.note(
+            f"mambasynth: interrupted after {len(found)} of {len(mine)} files; the same command "
+            "goes on"
+        )
         return EXIT_INTERRUPTED
     found.sort(key=lambda outcome: outcome.source)
-    _write_summary(options.output / f"{name}.csv", found)
+    write_summary(summary, found)
     if options.json:
         print(json.dumps([outcome.to_dict() for outcome in found], indent=2))
     else:
-        _print_table(found, options.output / f"{name}.csv")
-    return EXIT_SOME_FAILED if any(o.status == "failed" for o in found) else EXIT_DONE
+        print_counts(found)
+        print(f"wrote {summary}")
+    return EXIT_SOME_UNDONE if any(o.status in UNDONE for o in found) else EXIT_DONE
 
 
-def _model(options: argparse.Namespace, local: int | None) -> tuple[Model, tuple[str, str]]:
-    """The model with checked settings and device, and (source, target contrast)."""
-    from MambaSynthLib.backends import choose_backend
-    from MambaSynthLib.batch.volumes import Settings
+def _tell_status(options: argparse.Namespace) -> int:
+    """Compare the whole tree, or the share asked for; 3 unless everything is finished."""
+    from MambaSynthLib.batch.shares import share_of
+    from MambaSynthLib.batch.status import statuses
+    from MambaSynthLib.batch.summary import print_counts, print_unfinished
+    from MambaSynthLib.batch.tree import find_tasks
+    from MambaSynthLib.commands import console
+    from MambaSynthLib.model.package import read_package
+
+    model, contrasts = _model(options)
+    tasks = find_tasks(options.input, options.status, contrasts, options.glob)
+    share = share_of({}, options.share)
+    console.note(share.sentence(len(tasks)))
+    mine = share.of(tasks)
+    package = read_package(model.folder)
+    compared = statuses(package, mine, model.settings, options.jobs)
+    found = list(_with_progress("comparing", compared, mine))
+    unfinished = [outcome for outcome in found if outcome.status != "finished"]
+    if options.json:
+        print(json.dumps([outcome.to_dict() for outcome in found], indent=2))
+    else:
+        print_counts(found)
+        print_unfinished(unfinished, len(found))
+    return EXIT_MISSING if unfinished else EXIT_DONE
+
+
+def _summary_name(share: Share) -> str:
+    """A file of its own for each part, so that tasks do not replace each other's."""
+    return SUMMARY if share.count == 1 else f"{SUMMARY}-{share.number + 1}-of-{share.count}"
+
+
+def _model(options: argparse.Namespace) -> tuple[Model, tuple[str, str]]:
+    """The model with checked settings, on the device asked for, and (source, target contrast)."""
+    from MambaSynthLib.batch.existing import Settings
     from MambaSynthLib.batch.workers import Model
     from MambaSynthLib.engine import contrast_card
     from MambaSynthLib.methods.diffusion import levels
@@ -97,15 +151,25 @@ def _model(options: argparse.Namespace, local: int | None) -> tuple[Model, tuple
         sampling.default_steps if options.steps is None else options.steps,
         sampling.default_samples if options.samples is None else options.samples,
         options.seed, options.noise, options.batch, options.prefer, options.nan_as_zero,
+        options.overwrite,
     )  # fmt: skip
     settings.check()
     levels(sampling.schedule, settings.steps)
     package.read_weights()  # a damaged package is told once, not for every file
-    device = choose_backend(options.backend, options.device).choose_device(options.device)
-    if device == "cuda" and local is not None:
-        device = f"cuda:{local}"
-    model = Model(package.folder, device, options.backend, settings)
+    model = Model(package.folder, options.device, options.backend, settings)
     return model, (package.card.source_contrasts[0], options.to)
+
+
+def _device(options: argparse.Namespace, local: int) -> str:
+    """The device, checked; of several GPUs, each process of this machine gets its own in turn.
+
+    Where every process sees one GPU only, as with ``srun --gpus-per-task=1``, it is number 0.
+    """
+    from MambaSynthLib.backends import choose_backend
+
+    backend = choose_backend(options.backend, options.device)
+    device = backend.choose_device(options.device)
+    return f"cuda:{local % backend.gpu_count()}" if device == "cuda" and local else device
 
 
 def _outcomes(model: Model, tasks: Sequence[Task], jobs: int) -> Iterator[Outcome]:
@@ -120,65 +184,17 @@ def _outcomes(model: Model, tasks: Sequence[Task], jobs: int) -> Iterator[Outcom
     return outcomes(engine, tasks, model.settings)
 
 
-def _with_progress(found: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+def _with_progress(
+    title: str, found: Iterator[Outcome], tasks: Sequence[Task]
+) -> Iterator[Outcome]:
     """Pass outcomes on; a bar with time left, or a line per file where there is no terminal."""
+    from MambaSynthLib.batch.volumes import UNDONE
     from MambaSynthLib.commands import console
 
-    with console.slice_progress("synthesizing", "files") as progress:
-        progress(0, total)
+    with console.slice_progress(title, "files") as progress:
+        progress(0, len(tasks))
         for done, outcome in enumerate(found, start=1):
-            if outcome.status == "failed":
-                console.note(f"failed: {outcome.message}")
-            progress(done, total)
+            if outcome.status in UNDONE:
+                console.note(f"{outcome.status}: {outcome.message}")
+            progress(done, len(tasks))
             yield outcome
-
-
-def _describe(folder: Path) -> None:
-    """``dataset_description.json``, which BIDS asks of derivatives; one that is there stays."""
-    from MambaSynthLib import __version__
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(
-            f"{folder}: cannot be made ({error.strerror}); choose another output folder."
-        ) from error
-    path = folder / "dataset_description.json"
-    if not path.exists():
-        record = {
-            "Name": "Synthetic MR images, not for diagnosis",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "MambaSynth", "Version": __version__}],
-        }
-        write_json(path, record)
-
-
-def _write_summary(path: Path, found: Sequence[Outcome]) -> None:
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(outcome.to_dict() for outcome in found)
-    write_whole(path, text.getvalue().encode("utf-8", "backslashreplace"))
-
-
-def _say_how_many(found: Sequence[Outcome], total: int) -> None:
-    from MambaSynthLib.commands import console
-
-    console.note(
-        f"mambasynth: interrupted after {len(found)} of {total} files; the same command goes on"
-    )
-
-
-def _print_table(found: Sequence[Outcome], summary: Path) -> None:
-    """How many of each kind."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("outcome", "files", "seconds", title="synthesize-set")
-    for status, count in sorted(Counter(outcome.status for outcome in found).items()):
-        seconds = sum(outcome.seconds for outcome in found if outcome.status == status)
-        table.add_row(status, str(count), f"{seconds:.1f}")
-    Console().print(table)
-    print(f"wrote {summary}")

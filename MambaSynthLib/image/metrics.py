@@ -19,16 +19,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from MambaSynthLib.errors import RequestError
+from MambaSynthLib.installation import how_to_install
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 NMI_BINS = 100
+DARKEST_TISSUE = 0.1  # of the range, as in intensity.percentile_scaling
 SSIM_WINDOW = 7  # voxels along every axis, uniform weights: scikit-image's default
 
 
@@ -130,24 +133,31 @@ def psnr_raw(image: ArrayLike, reference: ArrayLike, mask: Mask) -> float:
 
 
 def foreground(reference: ArrayLike) -> Mask:
-    """(I,J,K) everything unlike the background, the most frequent value on the six outer faces.
+    """(I,J,K) where there is anatomy, by one of two rules.
 
-    Made for images whose background was set to one value; with a noisy background nearly every
-    voxel is foreground.
+    Where one value fills half of the six outer faces (stripped, masked, padded images), everything
+    that differs from it. Otherwise the air is noisy, and the anatomy is the largest piece brighter
+    than a tenth of the way from the 0.1 to the 99.9 percentile, with its cavities.
     """
     array = np.asarray(reference)
     faces = [array.take(end, axis).ravel() for axis in range(3) for end in (0, -1)]
     values, counts = np.unique(np.concatenate(faces), return_counts=True)
-    mask: Mask = array != values[counts.argmax()]
-    return mask
+    if 2 * counts.max() >= counts.sum():
+        mask: Mask = array != values[counts.argmax()]
+        return mask
+    return _largest_piece(array)
 
 
-def inverted(image: ArrayLike, mask: Mask) -> Array:
-    """max + min - x inside the mask, x outside: the simplest T1w to T2w "synthesis"."""
-    array = np.array(image, dtype=np.float64)
-    inside = array[mask]
-    array[mask] = inside.max() + inside.min() - inside
-    return array
+def _largest_piece(array: NDArray[Any]) -> Mask:
+    from scipy import ndimage
+
+    low, high = np.percentile(array, [0.1, 99.9])
+    pieces, count = ndimage.label(array > low + DARKEST_TISSUE * (high - low))
+    if not count:
+        return np.zeros(array.shape, dtype=bool)
+    largest = pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
+    closed: Mask = ndimage.binary_fill_holes(largest)
+    return closed
 
 
 def skimage_metrics() -> ModuleType:
@@ -155,6 +165,6 @@ def skimage_metrics() -> ModuleType:
         import skimage.metrics
     except ImportError as error:
         raise RequestError(
-            "Scores need scikit-image, which is not installed; run: pip install scikit-image"
+            f"Scores need scikit-image, which is not installed; {how_to_install('report')}."
         ) from error
     return skimage.metrics

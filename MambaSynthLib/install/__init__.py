@@ -1,1 +1,1 @@
-"""Model packages from checkpoints, folders and zip files."""
+"""What comes from outside: model packages, and files from their public home."""

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from MambaSynthLib.backends import choose_backend
-from MambaSynthLib.errors import RequestError
+from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.install.unpacking import unpacked
 from MambaSynthLib.methods.diffusion import Schedule
 from MambaSynthLib.model.package import CARD, ModelPackage, check_free, read_package, write_package
-from MambaSynthLib.model.registry import user_models
+from MambaSynthLib.model.registry import list_models, user_models
 
 LONGEST_ID = 64  # characters, as in the schema
 INTENDED_USE = "Research only. Not for diagnosis."
@@ -57,7 +57,7 @@ def import_folder(
     """
     progress(0, IMPORT_STEPS)
     package = read_package(folder)
-    target = destination or user_models() / package.card.id
+    target = destination or _own_place(package.card.id)
     check_free(target)  # before the work, and again when it is written
     weights = package.read_weights()
     progress(1, IMPORT_STEPS)
@@ -136,7 +136,19 @@ def import_checkpoint(
         "scores": [],
     }
     readme = f"# {title}\n\nTrained on: {trained_on}. License: {license}. {INTENDED_USE}\n"
-    return _loadable(write_package(folder or user_models() / model_id, card, weights, readme))
+    return _loadable(write_package(folder or _own_place(model_id), card, weights, readme))
+
+
+def _own_place(model_id: str) -> Path:
+    """Where this model is installed for the user. Raises ModelError where it would be hidden."""
+    own = user_models() / model_id
+    for package in list_models():
+        if package.card.id == model_id and package.folder != own:
+            raise ModelError(
+                f"{model_id}: a model of this id is in {package.folder} and would hide this "
+                "one; give this one another id."
+            )
+    return own
 
 
 def _id_of(name: str) -> str:

@@ -29,5 +29,7 @@ World axes become RAS in ``geometry.flipped`` and nowhere else. To add a format:
 ``encode``; its suffix in ``marks.SUFFIXES`` and ``files.READABLE``; a branch in ``files._decode``,
 ``files._encode`` and ``files.read_marks``; and a row in the tests ``test_files_*``.
 
-Marks, provenance and the write-check-rename of outputs are in ``marks``, ``output`` and ``atomic``.
+Marks are also read from DICOM headers (``dicom_marks``), sidecars and the texts of pictures
+(``pictures``). Marks, provenance and the write-check-rename of outputs are in ``marks``, ``output``
+and ``atomic``.
 """

@@ -18,7 +18,8 @@ from MambaSynthLib.image.cine import Cine, of_frames
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io import nifti, nrrd
 from MambaSynthLib.io.cine_acdc import phases_beside
-from MambaSynthLib.io.dicom_series import holds_dicom, read_series
+from MambaSynthLib.io.dicom_marks import holds_dicom
+from MambaSynthLib.io.dicom_series import read_series
 from MambaSynthLib.io.files import as_float32, read_marks, read_volume
 from MambaSynthLib.io.geometry import check_affine, flipped
 from MambaSynthLib.io.marks import suffix_of

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.cine import Cine, of_frames
 from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.io.dicom_marks import files_in, image_type, is_dicom, mark_in_dataset
 from MambaSynthLib.io.dicom_stack import SAME_TIME_MS, Slice, affine_of, by_place, by_time
 from MambaSynthLib.io.modality import check_modality
 from MambaSynthLib.io.payload import check_size, shown
-from MambaSynthLib.provenance import MARK
 
-MOST_FILES = 20_000
 SAME_DIRECTION = 1e-4  # between direction cosines
 AGREED = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "EchoTime",
           "PhotometricInterpretation")  # fmt: skip
@@ -29,11 +28,6 @@ IN_WORDS = {
     "Rows": "sizes", "Columns": "sizes", "PixelSpacing": "pixel sizes", "EchoTime": "echo times",
     "ImageOrientationPatient": "orientations", "PhotometricInterpretation": "kinds of pixel",
 }  # fmt: skip
-
-
-def holds_dicom(folder: Path) -> bool:
-    """Whether one of the first files in ``folder`` is DICOM by its magic word."""
-    return any(_is_dicom(path) for path in _files(folder)[:20])
 
 
 def read_series(folder: Path, *, allow_synthetic: bool = True) -> Cine:
@@ -80,35 +74,12 @@ def read_dicom_volume(folder: Path, *, allow_synthetic: bool = True) -> Volume:
 # --- the files ------------------------------------------------------------------------------------
 
 
-def _files(folder: Path) -> list[Path]:
-    try:
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-    except OSError as error:
-        raise FileError(
-            f"{shown(folder)}: cannot be read ({error.strerror}); check the folder."
-        ) from error
-    if len(files) > MOST_FILES:
-        raise FileError(
-            f"{shown(folder)}: holds {len(files)} files, more than {MOST_FILES}; name a folder "
-            "with one series."
-        )
-    return files
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        with open(path, "rb") as stream:
-            return stream.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
-    except OSError:
-        return False
-
-
 def _sorted_series(
     folder: Path, allow_synthetic: bool
 ) -> tuple[list[Slice], list[list[Slice]], tuple[str, ...]]:
     """All slices, the same by position and then time, and named warnings."""
     name = shown(folder.resolve())
-    slices = [_read(path) for path in _files(folder) if _is_dicom(path)]
+    slices = [_read(path) for path in files_in(folder) if is_dicom(path)]
     if not slices:
         raise FileError(f"{name}: holds no DICOM files; name a folder with one series.")
     _check_one_series(slices, name)
@@ -191,7 +162,7 @@ def _equal(one: Any, other: Any) -> bool:
 def _notes(slices: list[Slice], name: str, allow_synthetic: bool) -> tuple[str, ...]:
     first = slices[0].dataset
     notes: tuple[str, ...] = ()
-    marks = [mark for one in slices if (mark := _synthetic_mark(one.dataset))]
+    marks = [mark for one in slices if (mark := mark_in_dataset(one.dataset))]
     if marks:
         if not allow_synthetic:
             raise FileError(
@@ -201,28 +172,11 @@ def _notes(slices: list[Slice], name: str, allow_synthetic: bool) -> tuple[str, 
         notes += (f"synthetic source: {marks[0]}",)
     for modality in sorted({str(getattr(one.dataset, "Modality", "")) for one in slices}):
         notes += check_modality(modality or "unknown", name)
-    if any("LOCALIZER" in _image_type(one.dataset) for one in slices):
+    if any("LOCALIZER" in image_type(one.dataset) for one in slices):
         notes += ("localizer: the series is a scout (DICOM Image Type), not made for reading",)
     if str(getattr(first, "PhotometricInterpretation", "")) == "MONOCHROME1":
         notes += ("inverted: the series is stored with white as zero (MONOCHROME1)",)
     return notes
-
-
-def _synthetic_mark(dataset: Any) -> str:
-    """The DICOM attribute that says so; '' where none does."""
-    if str(getattr(dataset, "SyntheticData", "NO")).upper() == "YES":
-        return "DICOM Synthetic Data is YES"
-    if "SYNTHETIC" in _image_type(dataset):
-        return "DICOM Image Type says SYNTHETIC"
-    if str(getattr(dataset, "ImageComments", "")).startswith(MARK):
-        return f"DICOM Image Comments say {MARK}"
-    return ""
-
-
-def _image_type(dataset: Any) -> tuple[str, ...]:
-    """The values of Image Type, DICOM PS3.3 C.8.3.1.1.1."""
-    value = getattr(dataset, "ImageType", None) or ()
-    return tuple(str(part).upper() for part in ([value] if isinstance(value, str) else value))
 
 
 # --- the pixels -----------------------------------------------------------------------------------

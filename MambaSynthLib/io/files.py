@@ -20,12 +20,14 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io import mha, nifti, nrrd
 from MambaSynthLib.io.atomic import commit, commit_pair, staged
 from MambaSynthLib.io.decoded import Decoded
-from MambaSynthLib.io.dicom_series import holds_dicom, read_dicom_volume
+from MambaSynthLib.io.dicom_marks import holds_dicom, is_dicom, read_dicom_mark
+from MambaSynthLib.io.dicom_series import read_dicom_volume
 from MambaSynthLib.io.geometry import check_affine, flipped
 from MambaSynthLib.io.marks import (
     SyntheticMark,
     mark_in_name,
     mark_in_sidecar,
+    mark_in_sidecar_itself,
     mark_in_tags,
     mark_in_texts,
     sidecar_of,
@@ -36,8 +38,9 @@ from MambaSynthLib.io.nifti_geometry import Prefer
 from MambaSynthLib.io.nrrd_header import read_header
 from MambaSynthLib.io.output import check_output
 from MambaSynthLib.io.payload import check_file, opened, shown
+from MambaSynthLib.io.pictures import PICTURES, picture_texts
 from MambaSynthLib.io.rawdata import packed
-from MambaSynthLib.provenance import Provenance
+from MambaSynthLib.provenance import MARK, Provenance
 
 __all__ = [
     "SyntheticMark",
@@ -97,12 +100,18 @@ def read_volume(
 def read_marks(path: str | Path) -> SyntheticMark | None:
     """Whether the file is synthetic: its own marks first, then the sidecar, then its name.
 
-    Reads headers only. Raises FileError for a file whose header cannot be read.
+    Reads headers only, of volumes, DICOM files and folders, sidecars and pictures. Raises FileError
+    for a file that is none of these, or whose header cannot be read.
     """
     path = Path(path)
     suffix, name = suffix_of(path), shown(path)
     mark = None
+    if os.path.isdir(path) or is_dicom(path):
+        said = read_dicom_mark(path)
+        return SyntheticMark(said, None, MARK) if said else None
     check_file(path)
+    if path.suffix.lower() == ".json":
+        return mark_in_sidecar_itself(path)
     if suffix in (".nii", ".nii.gz"):
         mark = mark_in_texts(nifti.texts(path, compressed=suffix == ".nii.gz"))
     elif suffix in (".nrrd", ".nhdr"):
@@ -111,6 +120,11 @@ def read_marks(path: str | Path) -> SyntheticMark | None:
     elif suffix in (".mha", ".mhd"):
         with opened(path) as stream:
             mark = mark_in_tags("MetaImage key/values", mha.read_header(stream, name))
+    elif path.suffix.lower() in PICTURES:
+        mark = mark_in_texts(picture_texts(path))
+    else:
+        known = ", ".join((*READABLE, *PICTURES, ".json"))
+        raise FileError(f"{name}: is not a format I read; use one of {known}, or DICOM.")
     return mark or mark_in_sidecar(path) or mark_in_name(path)
 
 

@@ -79,6 +79,18 @@ def mark_in_sidecar(path: Path) -> SyntheticMark | None:
     return mark_from_record(f"sidecar {shown(sidecar)}", record)
 
 
+def mark_in_sidecar_itself(path: Path) -> SyntheticMark | None:
+    """The mark in a ``.json`` file. Raises FileError for what is no JSON object."""
+    try:
+        size, text = path.stat().st_size, path.read_bytes()[:MOST_SIDECAR].decode("utf-8")
+    except ValueError:
+        size, text = 0, ""
+    record = parsed(text)
+    if size > MOST_SIDECAR or not record:
+        raise FileError(f"{shown(path)}: is no JSON sidecar; check what the file is.")
+    return mark_from_record(shown(path), record) if record.get("Synthetic") is True else None
+
+
 def mark_in_name(path: Path) -> SyntheticMark | None:
     """A hint, no more: names are given by people."""
     if WORD.search(path.name):

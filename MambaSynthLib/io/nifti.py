@@ -30,7 +30,7 @@ from MambaSynthLib.io.payload import (
     read_image,
     shown,
 )
-from MambaSynthLib.provenance import MARK, Provenance
+from MambaSynthLib.provenance import MARK, UNCERTAINTY, Provenance
 
 MAGIC = {348: (344, b"n+1\0", 352), 540: (4, b"n+2\0\r\n\x1a\n", 544)}  # place, magic, min offset
 REAL_TYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}  # NIfTI datatype codes
@@ -214,12 +214,17 @@ def head(
         header["qform_code"] = 0
     if provenance is not None:
         record = json.dumps(provenance.to_bids()).encode("ascii")
-        header["descrip"] = MARK.encode("ascii")
+        header["descrip"] = description_of(provenance).encode("ascii")
         header["aux_file"] = AUX_FILE
         header.extensions.append(nibabel.nifti1.Nifti1Extension(COMMENT, record))
     stream = io.BytesIO()
     header.write_to(stream)
     return stream.getvalue()
+
+
+def description_of(provenance: Provenance) -> str:
+    """At most 80 characters, shown by most viewers."""
+    return f"{MARK}, {UNCERTAINTY}" if provenance.quantity else MARK
 
 
 def texts(path: Path, *, compressed: bool) -> dict[str, str]:

@@ -1,12 +1,20 @@
-"""Finds model packages: in ``MAMBASYNTH_MODELS``, in the user's folder, and the shipped ones.
+"""Finds model packages: in ``MAMBASYNTH_MODELS``, the shipped ones, and in the user's folder.
 
-No network is ever asked.
+No network is ever asked. Which package a plain ``synthesize`` or ``cine`` takes, in this order:
+
+1. the one that ``mambasynth models default ID`` chose for its direction;
+2. the first in the folders that ``MAMBASYNTH_MODELS`` names, which somebody set on purpose;
+3. the shipped one;
+4. the first in the user's folder. So importing a model never changes what a plain command does,
+   only adds directions that nothing served before.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +23,7 @@ from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.model.package import CARD, ModelPackage, read_package, shipped_models
 
 VARIABLE = "MAMBASYNTH_MODELS"
+CHOICES = "defaults.json"  # in the user's folder: direction -> id of the chosen package
 MOST_SHOWN = 200  # characters of a name that is no model
 
 
@@ -41,6 +50,14 @@ def user_models() -> Path:
     return root / "mambasynth" / "models"
 
 
+def _has_home() -> bool:
+    try:
+        user_models()
+    except ModelError:
+        return False
+    return True
+
+
 def _home() -> Path:
     try:
         return Path.home()
@@ -53,29 +70,33 @@ def _home() -> Path:
 def model_folders() -> list[Path]:
     """The folders searched, the first one winning where two hold the same id."""
     extra = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
-    try:
-        return [*extra, user_models(), shipped_models()]
-    except ModelError:  # no home: nothing was ever installed there
-        return [*extra, shipped_models()]
+    own = [user_models()] if _has_home() else []  # no home: nothing was ever installed there
+    return [*extra, shipped_models(), *own]
+
+
+def packages_in(root: Path) -> Iterator[Found]:
+    """Every package in one folder, usable or not."""
+    for card in sorted(root.glob(f"*/{CARD}")):
+        if card.parent.name.startswith("."):
+            continue  # a package that is just being written
+        try:
+            yield Found(card.parent, read_package(card.parent))
+        except ModelError as error:
+            yield Found(card.parent, None, str(error))
 
 
 def find_all() -> list[Found]:
     """Every package in the searched folders, usable or not, each id once."""
-    found: list[Found] = []
+    all_found: list[Found] = []
     seen: set[str] = set()
     for root in model_folders():
-        for card in sorted(root.glob(f"*/{CARD}")):
-            if card.parent.name.startswith("."):
-                continue  # a package that is just being written
-            try:
-                package = read_package(card.parent)
-            except ModelError as error:
-                found.append(Found(card.parent, None, str(error)))
-                continue
-            if package.card.id not in seen:
-                seen.add(package.card.id)
-                found.append(Found(card.parent, package))
-    return found
+        for found in packages_in(root):
+            if found.package is None:
+                all_found.append(found)
+            elif found.package.card.id not in seen:
+                seen.add(found.package.card.id)
+                all_found.append(found)
+    return all_found
 
 
 def list_models(task: str | None = None) -> list[ModelPackage]:
@@ -106,18 +127,63 @@ def find_model(name: str | Path) -> ModelPackage:
     raise ModelError(f"{str(name)[:MOST_SHOWN]}: is no known model and no model folder; {hint}")
 
 
+def chosen_models() -> dict[str, str]:
+    """Direction -> id, as ``mambasynth models default`` kept it. Raises ModelError if damaged."""
+    try:
+        path = user_models() / CHOICES
+        choices = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise _damaged(path) from error
+    if not isinstance(choices, dict) or not all(isinstance(v, str) for v in choices.values()):
+        raise _damaged(path)
+    return choices
+
+
+def _damaged(path: Path) -> ModelError:
+    return ModelError(
+        f"{path}: does not hold a choice of models; delete it, then choose again with 'mambasynth "
+        "models default ID'."
+    )
+
+
+def default_of(packages: list[ModelPackage]) -> ModelPackage:
+    """The one that a plain command takes of packages that serve it, in the order of ``find_all``.
+
+    Raises
+    ------
+    ModelError: the chosen one is not installed any more; another is not taken in silence.
+    """
+    choices = chosen_models() if _has_home() else {}
+    for package in packages:
+        if choices.get(package.card.direction) == package.card.id:
+            return package
+    first = packages[0].card
+    if first.direction in choices:
+        raise ModelError(
+            f"{choices[first.direction]}: is the default model for {first.direction} and is not "
+            f"installed; choose another, for example with 'mambasynth models default {first.id}'."
+        )
+    return packages[0]
+
+
 def model_for(source: str | None, target: str) -> ModelPackage:
-    """The first package that synthesizes ``target``, from ``source`` if one is named.
+    """The default package that synthesizes ``target``, from ``source`` if one is named.
 
     Raises
     ------
     ModelError: none does; the directions that exist are named.
     """
     packages = list_models("contrast")
-    for package in packages:
-        card = package.card
-        if target in card.target_contrasts and source in (None, *card.source_contrasts):
-            return package
+    fitting = [
+        package
+        for package in packages
+        if target in package.card.target_contrasts
+        and source in (None, *package.card.source_contrasts)
+    ]
+    if fitting:
+        return default_of(fitting)
     directions = ", ".join(sorted({package.card.direction for package in packages})) or "none"
     raise ModelError(
         f"{target}: no installed model synthesizes it{f' from {source}' if source else ''}; "
@@ -126,7 +192,7 @@ def model_for(source: str | None, target: str) -> ModelPackage:
 
 
 def choose_model(name: str | Path | None, source: str | None, target: str) -> ModelPackage:
-    """The package called ``name``, or the first that fits where no name is given.
+    """The package called ``name``, or the default where no name is given.
 
     Raises
     ------
@@ -147,11 +213,11 @@ def choose_model(name: str | Path | None, source: str | None, target: str) -> Mo
 
 
 def cine_model() -> ModelPackage:
-    """The first package that synthesizes cine frames. Raises ModelError when there is none."""
+    """The default package that synthesizes cine frames. Raises ModelError when there is none."""
     packages = list_models("cine")
     if not packages:
         raise ModelError(
             "no installed model synthesizes cine frames; import one with 'mambasynth models "
             "import FOLDER', or name one with --model."
         )
-    return packages[0]
+    return default_of(packages)

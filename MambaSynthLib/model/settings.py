@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -25,17 +25,22 @@ def settings(kind: type[Settings], values: Mapping[str, Any], where: str = "reci
         raise ValueError(f"{where} is {values!r}, not a mapping")
     types_of = get_type_hints(kind)
     known = {each.name: each for each in fields(kind) if each.init}  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            raise ValueError(
-                f"{where} has the unknown key {key!r}" + (f", meant {near[0]}?" if near else "")
-            )
+    refuse_unknown(values, known, where)
     for name, each in known.items():
         if name not in values and each.default is MISSING and each.default_factory is MISSING:
             raise ValueError(f"{where} lacks {name}")
     prefix = "" if where == "recipe" else f"{where}."
     return kind(**{key: _fit(types_of[key], value, prefix + key) for key, value in values.items()})
+
+
+def refuse_unknown(keys: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Raises ValueError at a key that is not known, with the nearest one that is."""
+    known = list(known)
+    for key in keys:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1)
+            hint = f"meant {near[0]}?" if near else f"none of {', '.join(known) or '(none)'}"
+            raise ValueError(f"{where} has the unknown key {key!r}, {hint}")
 
 
 def refuse_entries(**parts: Mapping[str, Any]) -> None:

@@ -1,28 +1,35 @@
 """How near a synthetic volume comes to the acquired one, beside what no model at all would reach.
 
-The notation and the conventions of the numbers are those of ``metrics.py``.
+The notation and the conventions of the numbers are those of ``metrics.py``, the trivial answers
+those of ``trivial.py``. This is the one way in which this project scores: ``evaluate``, ``demo``,
+``evaluate-set``, the cards and the benchmarks all come through ``compared_slices``, which counts
+every slice that holds at least 1 % of mask and says how many those are.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.image.metrics import (
     Mask,
     Scores,
     foreground,
-    inverted,
     psnr_raw,
     slice_scores,
     volume_scores,
 )
+from MambaSynthLib.image.trivial import answered
 from MambaSynthLib.image.volume import Volume, array_axis, check_finite, check_same_grid
 
+T = TypeVar("T")
+Floats = NDArray[np.floating[Any]]
 MIN_MASK_FRACTION = 0.01  # of a slice's pixels; emptier slices say little and score high
 
 
@@ -63,11 +70,14 @@ class Evaluation:
 
     def to_table(self) -> str:
         """A markdown table that also reads as plain text; ``-`` means not computed."""
+        first = self.rows[0]
+        counted = first.n_slices + first.n_skipped
         return "\n".join(
             [
-                f"Reference: {self.reference}. Slices: means over slices along "
-                f"{self.slice_axis_code}, each z-scored. Volume: z-scored inside the mask "
-                f"({self.n_mask_voxels} voxels).",
+                f"Reference: {self.reference}. Slices: means over the {counted} of "
+                f"{counted + first.n_outside} slices along {self.slice_axis_code} that hold at "
+                f"least {MIN_MASK_FRACTION:.0%} of mask, each z-scored with its background. "
+                f"Volume: z-scored inside the mask ({self.n_mask_voxels} voxels).",
                 "",
                 *markdown([TABLE_HEADER, *(_cells(row) for row in self.rows)]),
             ]
@@ -84,14 +94,15 @@ def evaluate(
 ) -> Evaluation:
     """Score ``synthetic`` against the acquired target ``reference``.
 
-    With a ``source``, the source itself and its inversion inside the mask are scored too: a
-    synthetic image is worth something where it beats both. ``mask`` is inside where it is not 0;
+    With a ``source``, the trivial answers are scored too: a synthetic image is worth something
+    where it beats them. ``mask`` is inside where it is not 0;
     by default it is ``foreground(reference)``. Slices are cut across the patient axis
     ``slice_axis_code`` (one of L R P A I S), whatever the order of the array axes.
 
     Raises
     ------
-    VolumeError: grids differ, values are not finite, the mask is empty, or no slice can be scored.
+    VolumeError: grids differ, values are not finite, the source or the reference is constant, the
+        mask is empty, or no slice can be scored.
     RequestError: ``slice_axis_code`` is no patient direction, or scikit-image is missing.
     """
     for volume in (synthetic, reference, source, mask):
@@ -107,29 +118,32 @@ def evaluate(
         )
     images = {"synthetic": synthetic}
     if source is not None:
-        images["source itself"] = source
-        flipped = inverted(source.array, inside)
-        images["source inverted inside the mask"] = source.with_array(flipped)
+        images |= answered(source, reference, inside, slice_axis_code)
     rows = tuple(_row(name, image, reference, inside, axis) for name, image in images.items())
     return Evaluation(reference.name, slice_axis_code, int(inside.sum()), rows)
 
 
-def scored_slices(masks: Mask) -> list[int]:
-    """The indices n of masks (N,H,W) that hold at least 1 % of their slice."""
-    return [n for n, mask in enumerate(masks) if mask.mean() >= MIN_MASK_FRACTION]
+def compared_slices(
+    images: Floats, references: Floats, masks: Mask, compare: Callable[[Floats, Floats], T | None]
+) -> dict[int, T | None]:
+    """Number of each slice that counts -> ``compare`` of that slice of two (N,H,W) stacks.
+
+    A slice counts where its mask, of (N,H,W) ``masks``, holds at least 1 % of its pixels.
+    """
+    counted = [n for n, mask in enumerate(masks) if mask.mean() >= MIN_MASK_FRACTION]
+    return {n: compare(images[n], references[n]) for n in counted}
 
 
 def _row(name: str, image: Volume, reference: Volume, inside: Mask, axis: int) -> Row:
     images, references = (np.moveaxis(v.array, axis, 0) for v in (image, reference))
-    masks = np.moveaxis(inside, axis, 0)
-    kept = scored_slices(masks)
-    compared = [slice_scores(images[i], references[i]) for i in kept]
-    scores = [s for s in compared if s is not None]
+    compared = compared_slices(images, references, np.moveaxis(inside, axis, 0), slice_scores)
+    scores = [s for s in compared.values() if s is not None]
+    n_slices = inside.shape[axis]
     if not scores:
         raise VolumeError(
-            f"{image.name}: none of {len(masks)} slices can be scored against {reference.name} "
-            f"({len(kept)} of them meet the mask, and all of those are constant); check that both "
-            "volumes show the anatomy inside the mask."
+            f"{image.name}: none of {n_slices} slices can be scored against {reference.name} "
+            f"({len(compared)} of them meet the mask, and all of those are constant); check that "
+            "both volumes show the anatomy inside the mask."
         )
     return Row(
         name,
@@ -138,8 +152,8 @@ def _row(name: str, image: Volume, reference: Volume, inside: Mask, axis: int) -
         nmi=float(np.mean([s.nmi for s in scores])),
         mse=float(np.mean([s.mse for s in scores])),
         n_slices=len(scores),
-        n_skipped=len(kept) - len(scores),
-        n_outside=len(masks) - len(kept),
+        n_skipped=len(compared) - len(scores),
+        n_outside=n_slices - len(compared),
         volume=volume_scores(image.array, reference.array, inside),
         psnr_raw=psnr_raw(image.array, reference.array, inside),
     )

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.cine.preparation import short_axis
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.installation import how_to_install
 from MambaSynthLib.io.atomic import commit, staged_from
 from MambaSynthLib.io.payload import shown
 
@@ -51,7 +52,7 @@ def check_report(path: Path, overwrite: bool) -> None:
     if path.suffix.lower() not in KINDS:
         raise FileError(f"{path}: a cine report is one of {', '.join(KINDS)}; rename it.")
     if find_spec("PIL") is None:
-        raise RequestError("--report needs Pillow; run: pip install 'mambasynth[report]'.")
+        raise RequestError(f"--report needs Pillow; {how_to_install('report')}.")
     if path.suffix.lower() == ".mp4" and not _has_ffmpeg():
         raise RequestError(
             f"{path.name}: writing .mp4 needs imageio-ffmpeg; run pip install imageio-ffmpeg, or "

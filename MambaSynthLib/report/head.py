@@ -1,9 +1,9 @@
-"""One picture for the reader: source, synthetic image, acquired target and their difference.
+"""One picture for the reader: source, synthetic image, reference and their difference.
 
-    | axial    |  source | synthetic | acquired | difference |
-    | coronal  |         |           |          |            |
-    | sagittal |         |           |          |            |
-    | grey bar |         |           |          |            |
+    | axial    |  source | synthetic | reference | difference |
+    | coronal  |         |           |           |            |
+    | sagittal |         |           |           |            |
+    | grey bar |         |           |           |            |
 
 Every plane is shown in the radiological convention at its true size in mm: the patient's right on
 the left of axial and coronal pictures, anterior on the left of sagittal ones. All planes share one
@@ -68,10 +68,10 @@ def write_report(
 ) -> None:
     """Write one PNG that shows a synthesis; an existing file is replaced.
 
-    ``reference`` is the acquired target, where there is one; it adds its own column and that of
-    the absolute difference, taken after each image is scaled by its own display window because
-    MR units are arbitrary. ``contrasts`` are the names of source and target contrast; ``title``
-    and the lines of ``caption`` are wrapped. Equal inputs give equal bytes.
+    ``reference`` is the acquired or computed target, where there is one; it adds its own column
+    and that of the absolute difference, taken after each image is scaled by its own display
+    window because MR units are arbitrary. ``contrasts`` are the names of source and target
+    contrast; ``title`` and the lines of ``caption`` are wrapped. Equal inputs give equal bytes.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def _columns(
         _column(f"{target_contrast} synthetic", synthetic, marked=True),
     ]
     if reference is not None:
-        columns.append(_column(f"{target_contrast} acquired", reference))
+        columns.append(_column(f"{target_contrast} reference", reference))
         scaled = [_scaled(column) for column in columns[1:]]
         difference = np.abs(scaled[0] - scaled[1])
         columns.append(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from MambaSynthLib.errors import RequestError
+from MambaSynthLib.installation import how_to_install
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ class Sheet:
             from matplotlib.figure import Figure
         except ImportError as error:
             raise RequestError(
-                "Reports need matplotlib, which is not installed; run: pip install matplotlib"
+                f"Reports need matplotlib, which is not installed; {how_to_install('report')}."
             ) from error
         self.width, self.height = width, height
         self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor=BACKGROUND)

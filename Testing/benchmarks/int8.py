@@ -4,8 +4,8 @@
 
 Dynamic: matrix products in int8, ranges found while computing. Static: convolutions and matrix
 products in int8, ranges from calibration slices. Kept only if faster than what is used today and
-worse by less than 0.002 SSIM against the acquired T2w slices, with no pixel changed by a twentieth
-of the range. Needs onnxruntime and onnx.
+worse by less than 0.002 SSIM against the T2w slices of the demo's computed head, with no pixel
+changed by a twentieth of the range. Needs onnxruntime and onnx.
 """
 
 from __future__ import annotations
@@ -27,17 +27,16 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from skimage.metrics import structural_similarity
 
 from MambaSynthLib.backends import onnx_backend
 from MambaSynthLib.backends.onnx_backend import declared_weights
+from MambaSynthLib.image.metrics import slice_scores
 from MambaSynthLib.image.preparation import prepare
-from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.methods.cravim import graph
 from MambaSynthLib.model.package import ModelPackage, read_package, shipped_models
+from MambaSynthLib.phantom.template import template_head
 from Testing.benchmarks.race import Row, arguments, race, report
 
-HEAD = Path(__file__).resolve().parents[1] / "data/head"
 MODEL = "cravim-t1w-t2w-compact"
 MOST_LOST = 0.002  # SSIM
 MOST_CHANGED = 0.1  # of any pixel, whose range is 2
@@ -102,13 +101,10 @@ def quantized(package: ModelPackage, calibration: Images, folder: Path) -> dict[
 
 
 def stacks(package: ModelPackage) -> tuple[Images, Images]:
-    """(N,H,W) the demo's head and its acquired target on the model's grid, in [-1,1]."""
-    card = package.card
-    source, acquired = (
-        prepare(read_volume(HEAD / f"sub-19_{c}.nii.gz"), card.grid, card.intensity).stack()
-        for c in ("T1w", "T2w")
-    )
-    return source, acquired
+    """(N,H,W) the demo's computed head and its T2w target on the model's grid, in [-1,1]."""
+    card, head = package.card, template_head()
+    source, target = (prepare(head[c], card.grid, card.intensity).stack() for c in ("T1w", "T2w"))
+    return source, target
 
 
 def main() -> None:
@@ -117,7 +113,7 @@ def main() -> None:
     parser.set_defaults(rounds=15)
     options = parser.parse_args()
     package = read_package(shipped_models() / MODEL)
-    source, acquired = stacks(package)
+    source, target = stacks(package)
     noise = np.random.default_rng(0).standard_normal(source.shape, dtype=np.float32)
     images = np.stack([source, noise], axis=1)
     chosen = np.linspace(0.3, 0.7, options.slices) * len(source)
@@ -129,7 +125,7 @@ def main() -> None:
         seconds = race(runs, options.rounds, options.threads)
         results = {name: call(images[tested])[:, -1] for name, call in calls.items()}
     exact = results["as used today"]
-    scores = {name: _ssim(found, acquired[tested]) for name, found in results.items()}
+    scores = {name: _ssim(found, target[tested]) for name, found in results.items()}
     rows: list[Row] = []
     for name, found in results.items():
         ratio = seconds[name] / seconds["as used today"]
@@ -144,9 +140,10 @@ def main() -> None:
     report("int8", rows, options.out, "time")
 
 
-def _ssim(found: Images, acquired: Images) -> float:
-    pairs = zip(found, acquired, strict=True)
-    return float(np.mean([structural_similarity(f, a, data_range=2.0) for f, a in pairs]))
+def _ssim(found: Images, target: Images) -> float:
+    pairs = zip(found, target, strict=True)
+    scores = [slice_scores(f, t) for f, t in pairs]
+    return float(np.mean([score.ssim for score in scores if score is not None]))
 
 
 if __name__ == "__main__":

@@ -2,29 +2,28 @@
 
     python -m Testing.benchmarks.precision [--device cuda] [--steps 1 4]
 
-The head is that of the demo; SSIM is against the acquired T2w volume.
+The head is the computed one of the demo; SSIM is against its T2w volume, known exactly.
 """
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 
 from MambaSynthLib.engine import Engine
-from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.methods.cravim.inference import PRECISIONS
 from MambaSynthLib.model.package import read_package, shipped_models
+from MambaSynthLib.phantom.template import template_head
 from MambaSynthLib.report.evaluation import evaluate
 from Testing.benchmarks.race import Row, arguments, report
 
-HEAD = Path(__file__).resolve().parents[1] / "data/head"
 MODEL = "cravim-t1w-t2w-compact"
 
 
 def rows_of(device: str, steps: int, rounds: int) -> list[Row]:
-    source, acquired = (read_volume(HEAD / f"sub-19_{name}.nii.gz") for name in ("T1w", "T2w"))
+    head = template_head()
+    source, reference = head["T1w"], head["T2w"]
     package = read_package(shipped_models() / MODEL)
     exact = Engine(package, "cpu").synthesize({"T1w": source}, steps=steps).volumes["T2w"]
     high, rows = float(exact.array.max()), []
@@ -35,7 +34,7 @@ def rows_of(device: str, steps: int, rounds: int) -> list[Row]:
             found = engine.synthesize({"T1w": source}, steps=steps).volumes["T2w"]
             seconds.append(time.perf_counter() - start)
         difference = np.abs(found.array - exact.array) / high
-        scores = evaluate(found, acquired).rows[0]
+        scores = evaluate(found, reference).rows[0]
         rows.append({
             "precision": precision, "s per volume": float(np.median(seconds[1:])),
             "largest difference": float(difference.max()), "mean": float(difference.mean()),

@@ -25,7 +25,8 @@ from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
 from MambaSynthTraining.contrast.rivals.generators import ResNetGenerator
 from MambaSynthTraining.data.batches import Shard
 from MambaSynthTraining.data.slices import SliceBatch
-from MambaSynthTraining.engine.iteration import Machine, run_iteration
+from MambaSynthTraining.engine.iteration import run_iteration
+from MambaSynthTraining.engine.machine import Machine
 from MambaSynthTraining.engine.memory import recompute_activations
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.recipe import Recipe, recipe_of

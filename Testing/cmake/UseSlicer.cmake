@@ -1,3 +1,22 @@
+# ------------------------------------------------------------------------------ compiler checks
+# Slicer checks the compiler of every extension, also of one that compiles nothing. Its
+# UseSlicer.cmake.in includes, in this order,
+# * SlicerBlockPlatformCheck.cmake, which stops on Windows below a version of Visual Studio (its
+#   "if(MSVC_VERSION VERSION_LESS ...)"; a project without languages has no MSVC_VERSION);
+# * ITKPlatformSpecificChecks.cmake, whose line 115 asks on every system whether the C++ compiler
+#   accepts a flag; itkCheckCXXAcceptsFlags.cmake does that with try_compile, which is an error
+#   for a language that is not enabled.
+# (github.com/Slicer/Slicer, folder CMake)
+if(WIN32 AND (NOT MSVC_VERSION OR MSVC_VERSION VERSION_LESS 1900))
+  message(FATAL_ERROR "Slicer needs Visual Studio 2015 or newer; MSVC_VERSION is '${MSVC_VERSION}'")
+endif()
+file(WRITE "${CMAKE_BINARY_DIR}/accepts_flags.cxx" "int main() { return 0; }\n")
+try_compile(STUB_CXX_WORKS "${CMAKE_BINARY_DIR}/accepts_flags"
+  "${CMAKE_BINARY_DIR}/accepts_flags.cxx")
+if(NOT STUB_CXX_WORKS OR NOT CMAKE_CXX_COMPILER_VERSION)
+  message(FATAL_ERROR "Slicer compiles C++ while it configures an extension, and that failed")
+endif()
+
 # ------------------------------------------------------------------------- extension metadata
 if(NOT DEFINED EXTENSION_NAME)
   set(EXTENSION_NAME "${PROJECT_NAME}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from MambaSynthTraining.evaluation.marked_text import blocks_of
 from Testing.benchmarks import summary
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -32,30 +33,62 @@ def test_a_small_race_of_the_network_prints_its_table_and_writes_it(tmp_path):
     assert table.with_suffix(".png").stat().st_size > 0
 
 
-def write_tables(folder):
-    for title, columns in summary.TABLES.items():
-        with open(folder / f"{title.replace(' ', '_')}.csv", "w", newline="") as file:
-            csv.writer(file).writerows(
-                [["what", *columns], ["ours", *["0.12345678"] * len(columns)]]
-            )
+def write_table(folder, table):
+    with open(folder / f"{table.title.replace(' ', '_')}.csv", "w", newline="") as file:
+        rows = [["what", *table.columns], ["ours", *["0.12345678"] * len(table.columns)]]
+        csv.writer(file).writerows(rows)
 
 
-def test_the_summary_puts_every_table_between_the_marks(tmp_path, capsys, monkeypatch):
-    write_tables(tmp_path)
+def run_summary(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["summary", *map(str, words)])
+    return summary.main()
+
+
+def test_the_summary_writes_the_measured_table_and_leaves_the_others(tmp_path, capsys, monkeypatch):
+    former = summary.TABLES_README.read_text(encoding="utf-8")
     readme = tmp_path / "README.md"
-    readme.write_text("above\n<!-- bench -->\nformer numbers\n<!-- /bench -->\nbelow\n")
-    monkeypatch.setattr(sys, "argv", ["summary", str(tmp_path), "--readme", str(readme)])
-    assert summary.main() == 0
-    text = readme.read_text()
-    assert text.startswith("above\n") and text.endswith("below\n") and "former numbers" not in text
-    assert all(f"`{title}`" in text for title in summary.TABLES)
-    assert "| ours | 0.123 |" in text
-    assert capsys.readouterr().out.strip() in text
+    readme.write_text(former)
+    table = next(table for table in summary.TABLES if table.title == "startup")
+    write_table(tmp_path, table)
+    assert run_summary(monkeypatch, tmp_path, "--readme", readme) == 0
+    before, after = (
+        {block.source: block.text for block in blocks_of(text, "README.md")}
+        for text in (former, readme.read_text())
+    )
+    changed = {source for source in before if before[source] != after[source]}
+    assert changed == {summary.source_of(table)}
+    assert "| ours | 0.123 |" in after[summary.source_of(table)]
+    assert capsys.readouterr().out.strip() == after[summary.source_of(table)]
 
 
-def test_the_summary_names_a_table_that_was_not_measured(tmp_path, capsys, monkeypatch):
-    write_tables(tmp_path)
-    (tmp_path / "startup.csv").unlink()
-    monkeypatch.setattr(sys, "argv", ["summary", str(tmp_path)])
-    assert summary.main() == 2
-    assert "startup.csv" in capsys.readouterr().err
+def test_the_benchmarks_readme_has_a_block_for_every_table():
+    text = summary.TABLES_README.read_text(encoding="utf-8")
+    sources = [block.source for block in blocks_of(text, "README.md")]
+    assert sources == [summary.source_of(table) for table in summary.TABLES]
+
+
+def test_make_bench_runs_the_command_of_every_table():
+    run = (FOLDER.parents[1] / "Makefile").read_text(encoding="utf-8").replace("$$threads", "1")
+    for table in summary.TABLES:
+        module, *words = table.command.replace("threads 2", "threads 1").split()
+        assert module in run and " ".join(words) in run
+
+
+def test_a_folder_without_tables_and_a_readme_without_blocks_are_told(
+    tmp_path, capsys, monkeypatch
+):
+    assert run_summary(monkeypatch, tmp_path) == 2
+    assert "make bench" in capsys.readouterr().err
+    write_table(tmp_path, summary.TABLES[-1])
+    (tmp_path / "README.md").write_text("no marks")
+    assert run_summary(monkeypatch, tmp_path, "--readme", tmp_path / "README.md") == 2
+    assert "holds 0 blocks of" in capsys.readouterr().err
+
+
+def test_the_headline_is_made_of_the_tables(tmp_path):
+    text = summary.TABLES_README.read_text(encoding="utf-8")
+    readme = tmp_path / "README.md"
+    cell = "| textbook | "
+    assert cell in text
+    readme.write_text(text.replace(cell, cell + "777"))
+    assert "777" not in summary.headline() and "777" in summary.headline(readme)

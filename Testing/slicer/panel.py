@@ -68,6 +68,16 @@ def head(name="Head", shape=(20, 24, 16), affine=None):
     return slicer.util.addVolumeFromArray(array, ijkToRAS=matrix, name=name)
 
 
+def sample_file(folder, spacing=(4.0, 4.0, 4.0), skull=True):
+    """A T1w head from formulas, as a file."""
+    from MambaSynthLib.io.files import write_volume
+    from Testing.analytic_heads import analytic_head
+
+    path = folder / "head_T1w.nrrd"
+    write_volume(analytic_head(spacing, skull)["T1w"], path)
+    return path
+
+
 def oblique(degrees=13.7):
     """(4,4) an affine turned about two axes, with three voxel sizes and a left-handed grid."""
     a = np.deg2rad(degrees)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +85,14 @@ def cine_tab(panel) -> None:
 
 
 def contrast_tab(panel, stand) -> None:
+    """With a head from formulas in the place of MRHead."""
     import slicer
+    from panel import sample_file
+    from slicerstand import sample_data
 
-    panel.ui.sampleButton.click()
+    with tempfile.TemporaryDirectory() as folder:
+        sample_data.serve(sample_file(Path(folder), (1.3, 1.0, 1.0)))
+        panel.ui.sampleButton.click()
     panel.events()
     save_panel(panel, FOLDER / "panel-sample.png")
     panel.ui.applyButton.click()

@@ -1,5 +1,6 @@
 """Missing packages: what is asked, when, and what the user reads if they cannot be had."""
 
+import importlib.metadata
 import subprocess
 
 import pytest
@@ -26,10 +27,18 @@ def installed(stand, monkeypatch):
     return monkeypatch
 
 
-def without_torch(monkeypatch):
-    from MambaSynthSlicer import dependencies
+def with_torch(monkeypatch, version):
+    """As another extension has left it; None: as in a fresh Slicer."""
 
-    monkeypatch.setattr(dependencies, "torchIsInstalled", lambda: False)
+    def installed(name):
+        if name != "torch":
+            return honest(name)
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    honest = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", installed)
 
 
 def test_nothing_is_asked_when_everything_is_installed(panel, stand, installed):
@@ -67,7 +76,7 @@ def test_refused_or_failed_packages_give_one_sentence_and_the_offline_way(
 
 @pytest.mark.usefixtures("untouched")
 def test_refused_torch_gives_the_offline_way(panel, stand, installed):
-    without_torch(installed)
+    with_torch(installed, None)
     stand.torch.installed = stand.torch.accepts = False
     dialog = dialog_after(panel, lambda: click(panel))
     assert dialog.text.startswith("PyTorch was not installed")
@@ -76,8 +85,60 @@ def test_refused_torch_gives_the_offline_way(panel, stand, installed):
 
 
 @pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("version", ["2.2.2", "2.9.1+cu126", "2.14.0"])
+def test_another_version_of_torch_is_told_with_the_remedy_and_not_replaced(
+    panel, stand, installed, version
+):
+    """``find_spec`` takes any of them for PyTorch."""
+    with_torch(installed, version)
+    dialog = dialog_after(panel, lambda: click(panel))
+    assert dialog.text.startswith(f"PyTorch {version} is installed, probably by another extension")
+    assert (
+        ">=2.10,<2.14" in dialog.text and "uninstall it in the module PyTorch Utils" in dialog.text
+    )
+    assert stand.torch.requests == []
+
+
+@pytest.mark.parametrize(("version", "asked"), [("2.2.2", False), (None, False), ("2.13.0", True)])
+def test_devices_are_asked_for_only_where_torch_is_usable(panel, installed, version, asked):
+    """The child process would import it to find out."""
+    with_torch(installed, version)
+    calls = []
+    installed.setattr(panel.logic, "askDevices", lambda: calls.append(1))
+    panel.ui.advancedSection.collapsed = False
+    assert bool(calls) == asked
+
+
+@pytest.mark.parametrize("version", ["2.10.0", "2.12.1+cu130", "2.13.0", "2.13.0a0+git123"])
+@pytest.mark.parametrize("system", ["linux", "win32"])
+def test_a_version_of_torch_that_fits_is_used_as_it_is(panel, stand, installed, version, system):
+    with_torch(installed, version)
+    installed.setattr("MambaSynthSlicer.dependencies.sys.platform", system)
+    from MambaSynthSlicer import dependencies
+
+    dependencies.ensureTorch()
+    assert stand.torch.requests == []
+
+
+@pytest.mark.parametrize(
+    ("system", "wanted"),
+    [("linux", ">=2.10,<2.14"), ("darwin", ">=2.10,<2.14"), ("win32", ">=2.10,<2.13")],
+)
+def test_on_windows_a_version_is_installed_whose_paths_are_short_enough(
+    panel, stand, installed, system, wanted
+):
+    """Slicer/light-the-torch issue 176."""
+    with_torch(installed, None)
+    installed.setattr("MambaSynthSlicer.dependencies.sys.platform", system)
+    from MambaSynthSlicer import dependencies
+
+    dependencies.ensureTorch()
+    assert stand.torch.requests == [{"ask": True, "torch": wanted}]
+
+
+@pytest.mark.usefixtures("untouched")
 def test_a_failed_download_of_torch_is_told(panel, stand, installed):
-    without_torch(installed)
+    with_torch(installed, None)
     stand.torch.error = RuntimeError("407 Proxy Authentication Required\nmore lines")
     dialog = dialog_after(panel, lambda: click(panel))
     assert "PyTorch could not be installed (407 Proxy Authentication Required)" in dialog.text
@@ -85,7 +146,7 @@ def test_a_failed_download_of_torch_is_told(panel, stand, installed):
 
 @pytest.mark.usefixtures("untouched")
 def test_a_missing_pytorch_extension_is_told(panel, installed):
-    without_torch(installed)
+    with_torch(installed, None)
     installed.setitem(__import__("sys").modules, "PyTorchUtils", None)
     dialog = dialog_after(panel, lambda: click(panel))
     assert "install the PyTorch extension in the Extensions Manager" in dialog.text

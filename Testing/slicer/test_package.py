@@ -16,7 +16,9 @@ STUB = ROOT / "Testing" / "cmake"
 MODULES = "Extensions-31053/MambaSynth/lib/Slicer-5.12/qt-scripted-modules"
 CMAKE = (ROOT / "CMakeLists.txt").read_text()
 
-pytestmark = pytest.mark.skipif(not shutil.which("cmake"), reason="needs cmake")
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("cmake") and shutil.which("c++")), reason="needs cmake and a C++ compiler"
+)
 
 
 def run(*command, fails=False):
@@ -101,6 +103,17 @@ def test_a_wrong_path_in_cmake_is_refused(tmp_path, old, new, complaint):
     assert old in text
     path.write_text(text.replace(old, new))
     assert complaint in configure(tmp_path, tmp_path / "build", fails=True)
+
+
+def test_a_project_without_languages_cannot_be_configured_in_a_slicer_build_tree(tmp_path):
+    """Slicer's own checks compile C++, and need to know the compiler's version."""
+    assert re.search(r"^project\(.*\)$", CMAKE, re.M)[0] == "project(MambaSynth)"
+    for folder in ("MambaSynth", "MambaSynthLib", "models"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    without = CMAKE.replace("project(MambaSynth)", "project(MambaSynth NONE)")
+    (tmp_path / "CMakeLists.txt").write_text(without)
+    said = configure(tmp_path, tmp_path / "build", fails=True)
+    assert "try_compile" in said and "works only for enabled languages" in " ".join(said.split())
 
 
 # ---------------------------------------------------------------------- what the index wants

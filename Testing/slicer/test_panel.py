@@ -1,13 +1,9 @@
 """The module and its panel: start, devices, log, keys, settings, sample data, self-test."""
 
-import hashlib
 import sys
 
-from panel import MODULE, ROOT, head, run_python
-
-SAMPLE = MODULE.parent / "Resources" / "SampleData" / "sub-19_T1w.nii.gz"
-DEMO_HEAD = ROOT / "Testing" / "data" / "head" / "sub-19_T1w.nii.gz"
-
+import pytest
+from panel import MODULE, ROOT, head, run_python, sample_file
 
 # ------------------------------------------------------------------------------------- import
 
@@ -122,36 +118,52 @@ def test_a_setting_that_makes_no_sense_falls_back_to_its_default(panel, scene):
 # ---------------------------------------------------------------------------------- sample data
 
 
-def registered(panel):
-    import slicer
+@pytest.fixture
+def sample(panel, tmp_path):
+    """Slicer's server holds a head; what it is told to do is set on this."""
+    from slicerstand import sample_data
 
-    panel.stand.app.startupCompleted.emit()
-    return slicer.modules.sampleDataSources["MambaSynth"]["MambaSynthHeadT1w"]
-
-
-def test_the_sample_is_the_demos_head_and_is_registered_with_its_checksum(panel):
-    source = registered(panel)
-    assert SAMPLE.read_bytes() == DEMO_HEAD.read_bytes()
-    digest = hashlib.sha256(SAMPLE.read_bytes()).hexdigest()
-    assert source["checksums"] == f"SHA256:{digest}" and source["uris"] == SAMPLE.as_uri()
+    yield sample_data.serve(sample_file(tmp_path))
+    sample_data.serve(None)
 
 
-def test_one_click_loads_the_sample_and_selects_it(panel):
-    registered(panel)
+def test_one_click_loads_slicers_own_head_and_selects_it(panel, sample):
     head("other")
     panel.events()
     panel.ui.sampleButton.click()
-    assert panel.ui.sourceSelector.currentNode().GetName() == "Head T1w"
+    node = panel.ui.sourceSelector.currentNode()
+    assert node.GetName() == "MRHead" and node.GetStorageNode() is None
     assert panel.ui.applyButton.enabled
 
 
-def test_a_sample_that_cannot_be_loaded_is_told(panel, tmp_path):
-    source = registered(panel)
-    source["uris"] = (tmp_path / "nothing.nii.gz").as_uri()
-    source["fileNames"] = "never-loaded.nii.gz"
+def test_the_sample_is_asked_for_once_and_then_comes_from_slicers_cache(panel, sample):
+    from slicerstand import sample_data
+
+    panel.ui.sampleButton.click()
+    sample.uri = sample_data.UNREACHABLE
+    panel.ui.sampleButton.click()
+    assert panel.stand.record.dialogs == []
+    assert panel.ui.sourceSelector.currentNode().GetName().startswith("MRHead")
+
+
+def no_network(sample):
+    from slicerstand import sample_data
+
+    sample.uri = sample_data.UNREACHABLE  # Slicer returns no node
+
+
+def another_file(sample):
+    sample.checksum = "SHA256:" + "1" * 64  # Slicer returns paths that do not exist
+
+
+@pytest.mark.parametrize("trouble", [no_network, another_file])
+def test_a_sample_that_cannot_be_downloaded_is_told_in_one_dialog(panel, sample, trouble):
+    trouble(sample)
     panel.expect_dialog()
     panel.ui.sampleButton.click()
-    assert "could not be loaded" in panel.stand.record.dialogs[-1].text
+    (dialog,) = panel.stand.record.dialogs
+    assert "MRHead could not be downloaded; check the network" in dialog.text
+    assert panel.ui.sourceSelector.currentNode() is None
 
 
 # ------------------------------------------------------------------------------------ self-test

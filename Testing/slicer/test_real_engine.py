@@ -5,9 +5,8 @@ import time
 import hearts
 import numpy as np
 import pytest
-from panel import ROOT, small_cine_package, small_package
+from panel import sample_file, small_cine_package, small_package
 
-HEAD = ROOT / "Testing" / "data" / "head" / "sub-19_T1w.nii.gz"
 pytest.importorskip("torch")
 slicer = pytest.importorskip("slicer")
 
@@ -23,9 +22,9 @@ def real_panel(panel, models):
     return panel, package
 
 
-def test_the_real_engine_synthesizes_and_the_second_run_starts_at_once(real_panel):
+def test_the_real_engine_synthesizes_and_the_second_run_starts_at_once(real_panel, tmp_path):
     panel, package = real_panel
-    source = slicer.util.loadVolume(str(HEAD))
+    source = slicer.util.loadVolume(str(sample_file(tmp_path, (2.0, 2.0, 2.0), skull=False)))
     panel.events()
     panel.choose_model("small")
     panel.ui.sliceRangeWidget.setValues(40, 43)
@@ -67,13 +66,13 @@ def test_a_constant_volume_is_refused_in_the_librarys_words(real_panel):
     assert dialog.text.startswith("flat: ") and "constant" in dialog.text and not dialog.details
 
 
-def test_a_model_whose_weights_changed_on_disk_is_refused(real_panel):
+def test_a_model_whose_weights_changed_on_disk_is_refused(real_panel, tmp_path):
     panel, package = real_panel
     path = package.folder / "weights.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    slicer.util.loadVolume(str(HEAD))
+    slicer.util.loadVolume(str(sample_file(tmp_path)))
     panel.events()
     panel.choose_model("small")
     panel.expect_dialog()

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ from MambaSynthTraining.data.slices import SlicePairs
 from MambaSynthTraining.data.sources import ContrastData
 from MambaSynthTraining.engine.checkpoint import read_checkpoint
 from MambaSynthTraining.engine.fit import Hardware, fit
-from MambaSynthTraining.engine.iteration import Machine, run_iteration
+from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.logs import LOSSES
+from MambaSynthTraining.engine.machine import Machine
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.recipe import Recipe, recipe_of
 from MambaSynthTraining.run_folder import LAST
+from Testing.library.clusters import torchrun
 
 TINY: dict[str, Any] = {
     "method": "cravim",
@@ -99,26 +102,30 @@ def free_port() -> int:
 
 
 def in_processes(
-    count: int, recipe: Recipe, run: Path, hardware: Hardware = CPU, data: Any = None
+    count: int,
+    recipe: Recipe,
+    run: Path,
+    hardware: Hardware = CPU,
+    data: Any = None,
+    launcher: Callable[[int], Sequence[dict[str, str]]] = torchrun,
 ) -> list[multiprocessing.Process]:
-    """Start the run as torchrun would with so many processes."""
-    port, found = free_port(), []
-    for rank in range(count):
-        environment = {
-            "RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": count,
-            "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-        }  # fmt: skip
-        process = FORK.Process(target=_child, args=(environment, recipe, run, hardware, data))
+    """Start the run as ``launcher`` would with so many processes; one alone has none."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    alone = count == 1 and launcher is torchrun
+    environments = [{}] if alone else launcher(count)
+    found = []
+    for environment in environments:
+        everything = {**environment, **(meeting if len(environments) > 1 else {})}
+        process = FORK.Process(target=_child, args=(everything, recipe, run, hardware, data))
         process.start()
         found.append(process)
     return found
 
 
 def _child(
-    environment: dict[str, object], recipe: Recipe, run: Path, hardware: Hardware, data: Any
+    environment: dict[str, str], recipe: Recipe, run: Path, hardware: Hardware, data: Any
 ) -> None:
-    if environment["WORLD_SIZE"] != 1:
-        os.environ.update({name: str(value) for name, value in environment.items()})
+    os.environ.update(environment)
     torch.set_num_threads(1)
     train(recipe, run, hardware, data)
 

@@ -49,7 +49,8 @@ def place(tmp_path_factory):
 
 def export(place, out, *scores, run="run"):
     words = ["export", str(place / run), str(out), "--id", "tiny", "--title", "Tiny",
-             "--trained-on", "Nobody.", "--attribution", "The generator of NumPy."]  # fmt: skip
+             "--trained-on", "Nobody.", "--license", "CC-BY-4.0",
+             "--attribution", "The generator of NumPy."]  # fmt: skip
     named = ["--scores", *(str(place / "scores" / name) for name in scores)] if scores else []
     return main([*words, *named])
 
@@ -89,6 +90,7 @@ def test_a_package_states_the_scores_of_its_weights_and_the_trivial_ones_first(p
     assert scores["data"].endswith("never trained on (tiny heads, test split)")
     assert all(one["subject"] in scores["data"] for one in record["data"]["subjects"])
     text = package.describe()
+    assert package.card.license == "CC-BY-4.0" and "| license | CC-BY-4.0 |" in text
     assert f"{scores['rows'][-1]['ssim']:.4f} ± " in text and "The generator of NumPy." in text
     assert package.card.extra["training"]["recipe_file"] == "tiny.yaml"
 
@@ -107,6 +109,15 @@ def test_scores_of_former_weights_do_not_count(place, tmp_path, capsys):
     damaged_copy(place, place / "changed", change)
     assert export(place, tmp_path / "package", "run", run="changed") == 2
     assert "has no scores of its weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--license", " "]])
+def test_weights_without_a_license_are_not_exported(place, tmp_path, capsys, words):
+    named = ["--id", "tiny", "--title", "Tiny", "--trained-on", "Nobody."]
+    assert main(["export", str(place / "run"), str(tmp_path / "p"), *named, *words]) == 2
+    message = capsys.readouterr().err
+    assert "--license is missing; name the license of the weights" in message
+    assert message.count("\n") == 1 and not (tmp_path / "p").exists()
 
 
 def test_an_existing_package_is_not_overwritten(place, tmp_path):

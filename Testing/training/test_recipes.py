@@ -91,7 +91,7 @@ def shards(state, pairs, iteration):
 
 
 def machine():
-    from MambaSynthTraining.engine.iteration import Machine
+    from MambaSynthTraining.engine.machine import Machine
 
     return Machine()
 

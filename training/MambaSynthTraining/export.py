@@ -33,6 +33,7 @@ class Description:
     version: str
     title: str
     trained_on: str
+    license: str  # of the weights: an SPDX identifier, or NOASSERTION
     attribution: tuple[str, ...] = ()
     limits: str = ""  # of a contrast: in the place of the usual words; of a cine: after them
     default_steps: int = 0  # of a contrast: network calls; 0: the recipe's
@@ -69,7 +70,7 @@ def export(
 
 def draft(run_folder: Path, folder: Path) -> ModelPackage:
     """The package of a run before it was scored, for ``evaluate-set`` alone."""
-    description = Description("draft", "0.0.0", "draft", "draft")
+    description = Description("draft", "0.0.0", "draft", "draft", "NOASSERTION")
     return _write(open_run(run_folder), folder, description, [], {})
 
 
@@ -117,7 +118,7 @@ def _write(
         "title": description.title,
         "method": run.method,
         **method.parts(run, description),
-        "license": "Apache-2.0",
+        "license": description.license,
         "attribution": list(description.attribution),
         "trained_on": description.trained_on,
         "training": {**run.record, "parity": found},

@@ -16,6 +16,7 @@ def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
     attribution = "\n".join(f"* {line}" for line in card["attribution"])
     return f"""# {card["title"]}
 
+<!-- made by: mambasynth card models/{card["id"]} -->
 **SYNTHETIC IMAGES - NOT FOR DIAGNOSIS.** {card["intended_use"]}
 
 | | |
@@ -41,16 +42,17 @@ draws {card["sampling"]["default_samples"]} |
 
 {tables}
 
-Means over subjects, each the mean over its axial slices and over the sampling seeds; slices are
-z-scored by their own mean and standard deviation, as `mambasynth evaluate` does it. "Source
-inverted" is the source clipped as the network sees it, with its brightness turned upside down. A
-shifted target is the acquired image itself, moved by so many pixels: what registration errors of
-that size cost. `mambasynth evaluate` turns the source around from its unclipped maximum, which
-gives it a lower SSIM and a higher NMI: a few bright voxels leave its tissue few of the 100 bins.
+Means over subjects, each the mean over its axial slices that hold anatomy and over the sampling
+seeds; slices are z-scored by their own mean and standard deviation, background included, as
+`mambasynth evaluate` does it. The source rows are the source clipped as the network sees it: as it
+is, with its brightness upside down, and times the gain plus the offset that bring it nearest to the
+acquired target, which it must have seen for that. A shifted target is the acquired image itself,
+moved by so many pixels: what registration errors of that size cost.
 
 ## Limits
 
 {card["limits"]}
+<!-- /made -->
 """
 
 
@@ -91,13 +93,17 @@ def _score_table(score: dict[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            f"**{score['data']}** (`{score['command']}`)",
+            f"**{score['data']}**{_slices(score)} (`{score['command']}`)",
             "",
             "| | SSIM | PSNR [dB] | NMI | MSE |",
             "|---|---|---|---|---|",
             *rows,
         ]
     )
+
+
+def _slices(score: dict[str, Any]) -> str:
+    return f", {score['slices']} slices" if "slices" in score else ""
 
 
 def _cell(row: dict[str, Any], name: str, digits: int) -> str:

@@ -5,8 +5,9 @@ Data, machine and number of processes are not in it: the same file runs on a lap
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from torch.optim import Adam
 from MambaSynthLib.errors import MambaSynthError, RequestError
 from MambaSynthLib.methods.diffusion import Schedule
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
-from MambaSynthLib.model.settings import settings
+from MambaSynthLib.model.settings import refuse_unknown, settings
 from MambaSynthTraining.data.augmentation import Augmentation
 from MambaSynthTraining.data.cine_draws import CineDraws
 from MambaSynthTraining.data.kinds import kind_of, module_of
 from MambaSynthTraining.data.phantom_slices import Phantoms
 from MambaSynthTraining.methods import method_class
+from MambaSynthTraining.recipe_changes import with_changes
 from MambaSynthTraining.yaml_file import read_yaml
 
 DECAYS = ("constant", "cosine", "linear")
@@ -130,6 +132,28 @@ class Recipe:
     def iterations(self) -> int:
         return sum(stage.iterations for stage in self.stages)
 
+    @property
+    def stage_starts(self) -> list[int]:
+        """The first iteration of each stage."""
+        return list(accumulate((stage.iterations for stage in self.stages[:-1]), initial=0))
+
+    def of_length(self, iterations: int) -> Recipe:
+        """As it is, but for so many iterations altogether; the stages keep their shares of them.
+
+        Raises ValueError: there are more stages than iterations.
+        """
+        if iterations < len(self.stages):
+            raise ValueError(f"{iterations} iterations are too few for {len(self.stages)} stages")
+        ends = accumulate(stage.iterations for stage in self.stages)
+        stages, first = [], 0
+        for n, (stage, end) in enumerate(zip(self.stages, ends, strict=True)):
+            later = len(self.stages) - n - 1  # stages that need an iteration each
+            last = round(iterations * end / self.iterations)
+            last = min(max(last, first + 1), iterations - later)
+            stages.append(replace(stage, iterations=last - first))
+            first = last
+        return replace(self, stages=tuple(stages))
+
     def phase_of(self, iteration: int) -> tuple[int, int]:
         """First and one past last iteration between the restarts around this one."""
         first = end = 0
@@ -161,8 +185,8 @@ class Recipe:
         return values
 
 
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in a YAML file.
+def read_recipe(path: Path, changes: Sequence[str] = (), iterations: int = 0) -> Recipe:
+    """The recipe in a YAML file, with changes to it and another length, see ``of_length``.
 
     Raises
     ------
@@ -171,11 +195,15 @@ def read_recipe(path: Path) -> Recipe:
     """
     data = read_yaml(path)
     try:
-        recipe = recipe_of(data)
+        recipe = recipe_of(with_changes(data, changes))
+        recipe = recipe.of_length(iterations) if iterations else recipe
         module_of(kind_of(recipe)).check(recipe)
         with torch.device("meta"):  # the method checks its part; nothing is allocated
             method = method_class(recipe.method).build(recipe)
-            method.optimizers()
+            refuse_unknown(
+                recipe.optimization.learning_rates, method.optimizers(),
+                "optimization.learning_rates",
+            )  # fmt: skip
             for stage in recipe.stages:
                 method.begin(stage)
         return recipe

@@ -19,6 +19,7 @@ from MambaSynthTraining.recipe import Recipe
 from MambaSynthTraining.run_folder import RUN
 
 SPENT = ("minutes", "cpu_minutes")  # by the clock; of the first process's processor time
+REASON = "precision_reason"  # why a run that asked for bfloat16 is in float32
 PACKAGES = ("lightning", "monai", "numpy", "scipy", "SimpleITK", "torch", "zarr")
 
 
@@ -29,7 +30,7 @@ def new_record(
     device: torch.device,
     machine: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The record of a run that starts now. ``machine`` adds precision, processes and the like."""
+    """The record of a run that starts now. ``machine`` adds processes and the like."""
     return {
         "recipe_file": recipe_file.name,
         "machine": machine_name(device),

@@ -1,11 +1,9 @@
-"""One weights file, one answer: the shipped model on real slices, whoever computes it.
+"""One weights file, one answer: the shipped model on slices of a head, whoever computes it.
 
 The plain float32 network is the reference. ``test_cuda.py`` has the same for a GPU.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +11,11 @@ import torch
 
 from MambaSynthLib.backends import torch_backend
 from MambaSynthLib.image.preparation import prepare
-from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.methods.cravim import inference, network
 from MambaSynthLib.methods.cravim.inference import GPU_STEPS, Steps
 from MambaSynthLib.model.package import read_package, shipped_models
+from Testing.analytic_heads import analytic_head
 
-HEAD = Path(__file__).resolve().parents[2] / "data/head/sub-19_T1w.nii.gz"
 CLOSE = 1e-4
 
 
@@ -29,9 +26,9 @@ def package():
 
 @pytest.fixture(scope="module")
 def images(package):
-    """Three real slices, from neck to vertex, each with noise: (3,2,192,160)."""
+    """Three slices of a whole head, from neck to vertex, each with noise: (3,2,192,160)."""
     card = package.card
-    stack = prepare(read_volume(HEAD), card.grid, card.intensity).stack()
+    stack = prepare(analytic_head()["T1w"], card.grid, card.intensity).stack()
     slices = stack[(np.array([0.3, 0.5, 0.7]) * len(stack)).astype(int)]
     noise = np.random.default_rng(0).standard_normal(slices.shape, dtype=np.float32)
     return np.stack([slices, noise], axis=1)

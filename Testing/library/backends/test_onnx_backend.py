@@ -238,8 +238,10 @@ def test_two_onnxruntime_packages_are_warned_of(monkeypatch, caplog, both):
 
 def pretend(monkeypatch: pytest.MonkeyPatch, installed: list[str], gpus: tuple[str, ...]) -> None:
     monkeypatch.setattr(backends, "_is_installed", lambda name: name in installed)
-    devices = dict.fromkeys((*gpus, "cpu"), "pretended")
-    monkeypatch.setattr(torch_backend, "available_devices", lambda: devices)
+    for backend, kind in ((torch_backend, ""), (onnx_backend, "onnx:")):
+        here = [gpu.removeprefix("onnx:") for gpu in gpus if gpu.startswith("onnx:") == bool(kind)]
+        devices = dict.fromkeys((*here, "cpu"), "pretended")
+        monkeypatch.setattr(backend, "available_devices", lambda devices=devices: devices)
 
 
 @pytest.mark.parametrize(
@@ -249,8 +251,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch, installed: list[str], gpus: tuple[s
         (["torch", "onnxruntime"], ("cuda",), "cpu", "torch"),
         (["torch", "onnxruntime"], ("cuda",), "cuda:0", "torch"),
         (["torch", "onnxruntime"], ("mps",), "mps", "torch"),
-        (["torch", "onnxruntime"], (), "cuda", "onnxruntime"),
-        (["torch", "onnxruntime"], ("mps",), "coreml", "onnxruntime"),
+        (["torch", "onnxruntime"], ("onnx:cuda",), "cuda", "onnxruntime"),
+        (["torch", "onnxruntime"], ("mps", "onnx:coreml"), "coreml", "onnxruntime"),
         (["torch"], (), "cuda", "torch"),
         (["onnxruntime"], (), "auto", "onnxruntime"),
     ],
@@ -265,9 +267,9 @@ def test_auto_takes_torch_if_it_is_here_and_sees_the_wanted_gpu(
 @pytest.mark.parametrize(
     "installed, wanted, message",
     [
-        ([], "auto", r"no backend is installed.*mambasynth\[onnx\]"),
-        (["onnxruntime"], "torch", r"not installed.*mambasynth\[torch\]"),
-        (["torch"], "onnxruntime", r"not installed.*mambasynth\[onnx\]"),
+        ([], "auto", r"no backend is installed; run pip install .*\[synthesize\]"),
+        (["onnxruntime"], "torch", r"not installed; run pip install .*\[cine\]"),
+        (["torch"], "onnxruntime", r"not installed; run pip install .*\[synthesize\]"),
         (["torch"], "tensorrt", "unknown; use auto, torch or onnxruntime"),
     ],
 )
@@ -277,6 +279,51 @@ def test_a_backend_that_is_not_here_is_refused_with_the_remedy(
     pretend(monkeypatch, installed, ())
     with pytest.raises(RequestError, match=message):
         backends.choose_backend(wanted)
+
+
+def refusal(backend, device: str) -> str:
+    with pytest.raises(RequestError) as caught:
+        backend.choose_device(device)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "built, seen, message",
+    [
+        (False, False, "installed here has no CUDA; install a build that has it"),
+        (True, False, "installed here has CUDA, but finds no NVIDIA GPU or driver"),
+        (True, True, "PyTorch sees 2 CUDA devices on this machine, from cuda:0"),
+    ],
+)
+def test_pytorch_says_what_cuda_lacks(monkeypatch, built, seen, message):
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: built)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: seen)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "pretended")
+    assert message in refusal(torch_backend, "cuda:7")
+
+
+def test_onnx_runtime_says_what_cuda_lacks(monkeypatch):
+    cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
+    monkeypatch.setattr(onnx_backend, "available_devices", lambda: {"cpu": cpu})
+    for offered, message in (
+        ([cpu], f"has no {cuda}, which onnxruntime-gpu in its place has"),
+        ([cuda, cpu], f"has the {cuda}, but it finds no GPU, driver or library"),
+    ):
+        monkeypatch.setattr(
+            onnx_backend.onnxruntime, "get_available_providers", lambda here=offered: here
+        )
+        said = refusal(onnx_backend, "cuda")
+        assert message in said and "PyTorch" not in said
+    assert "installed here has no such device" in refusal(onnx_backend, "mps")
+
+
+def test_where_no_backend_has_the_device_each_is_blamed_for_its_own(monkeypatch):
+    pretend(monkeypatch, ["torch", "onnxruntime"], ())
+    with pytest.raises(RequestError) as caught:
+        backends.choose_backend("auto", "cuda")
+    said = str(caught.value)
+    assert "the PyTorch" in said and "the ONNX Runtime" in said and "--device auto" in said
 
 
 # --- without torch -----------------------------------------------------------------------------
@@ -337,7 +384,7 @@ def test_a_report_without_matplotlib_is_refused_before_computing(tmp_path, head_
         out, "--report", tmp_path / "report.png",
     )  # fmt: skip
     assert done.returncode == 2
-    assert "mambasynth[report]" in done.stderr
+    assert "--report needs matplotlib; run pip install" in done.stderr and "[report]" in done.stderr
     assert not out.exists()
 
 

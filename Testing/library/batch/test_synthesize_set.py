@@ -14,17 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MambaSynthLib.batch import volumes as cohort
-from MambaSynthLib.batch import workers
-from MambaSynthLib.batch.volumes import (
-    Outcome,
-    Settings,
-    Task,
-    find_tasks,
-    output_name,
-    place_of,
-    share_of,
-)
+from MambaSynthLib import engine as engine_module
+from MambaSynthLib.batch import volumes, workers
+from MambaSynthLib.batch.existing import Settings
+from MambaSynthLib.batch.tree import Task, find_tasks, output_name
+from MambaSynthLib.batch.volumes import Outcome
 from MambaSynthLib.batch.workers import Model, outcomes_of_jobs
 from MambaSynthLib.cli import main
 from MambaSynthLib.engine import Engine
@@ -117,6 +111,21 @@ def test_outputs_inside_the_input_are_not_inputs_of_the_next_run(tree, run, tmp_
     assert len(find_tasks(tree, inside, CONTRASTS)) == 3
 
 
+@pytest.mark.parametrize(("out", "what"), [(".", "is"), ("..", "holds"), ("anat/..", "is")])
+def test_an_output_folder_that_is_or_holds_the_input_is_refused_for_that_reason(tree, out, what):
+    (tree / "anat").mkdir()
+    with pytest.raises(RequestError, match=f"{what} the input folder, whose files .*derivatives"):
+        find_tasks(tree, tree / out, CONTRASTS)
+
+
+def test_the_same_folder_by_another_name_is_refused_and_nothing_is_written(tree, run, tmp_path):
+    (tmp_path / "link").symlink_to(tree)
+    before = sorted(tree.rglob("*"))
+    code, _, err = run("-o", str(tmp_path / "link"))
+    assert code == 2 and "is the input folder" in err and err.count("\n") == 1
+    assert sorted(tree.rglob("*")) == before
+
+
 def test_two_files_with_one_output_are_refused_by_name(tree, tmp_path, head):
     write_volume(head, tree / "sub-01/anat/sub-01_desc-x_T1w.nii.gz")
     with pytest.raises(RequestError, match=r"sub-01_T1w.* and .*|.*desc-x.* would both become"):
@@ -134,46 +143,6 @@ def test_a_missing_folder_and_an_absolute_pattern_are_refused(tree, tmp_path):
         find_tasks(tmp_path / "nowhere", tmp_path / "out", CONTRASTS)
     with pytest.raises(RequestError, match="is no pattern inside"):
         find_tasks(tree, tmp_path / "out", CONTRASTS, "/etc/*")
-
-
-# --- shares -------------------------------------------------------------------------------------
-
-
-def test_every_task_belongs_to_exactly_one_rank():
-    tasks = [Task(Path(str(n)), Path(str(n))) for n in range(11)]
-    shares = [share_of(tasks, rank, 4) for rank in range(4)]
-    assert sorted(t.source.name for s in shares for t in s) == sorted(t.source.name for t in tasks)
-    assert {len(share) for share in shares} == {2, 3}
-
-
-@pytest.mark.parametrize(
-    ("environment", "place"),
-    [
-        ({}, (0, 1, 0)),
-        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, (3, 8, 1)),
-        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"}, (2, 4, 0)),
-        ({"RANK": "1", "WORLD_SIZE": "2", "SLURM_PROCID": "0", "SLURM_NTASKS": "9"}, (1, 2, 0)),
-        ({"SLURM_NTASKS": "4"}, (0, 1, 0)),
-    ],
-)
-def test_torchrun_and_slurm_tell_a_process_its_place(environment, place):
-    assert place_of(environment) == place
-
-
-@pytest.mark.parametrize("rank", ["4", "-1", "x"])
-def test_an_impossible_rank_is_refused(rank):
-    with pytest.raises(RequestError, match="RANK, WORLD_SIZE, LOCAL_RANK are .*unset"):
-        place_of({"RANK": rank, "WORLD_SIZE": "4"})
-
-
-def test_two_ranks_together_do_everything_once(run, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
-        assert run()[0] == 0
-    first, second = (rows(tmp_path / "out", f"synthesis-{n}-of-2.csv") for n in (1, 2))
-    assert [row["status"] for row in first + second] == ["done"] * 3
-    assert len({row["output"] for row in first + second}) == 3
 
 
 # --- what is made -------------------------------------------------------------------------------
@@ -201,17 +170,36 @@ def test_a_second_run_keeps_finished_outputs_to_the_byte(run, tmp_path):
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in outputs} == before
 
 
-@pytest.mark.parametrize("change", ["seed", "source", "weights", "damage", "affine"])
-def test_an_output_of_other_input_weights_or_settings_is_made_again(
-    run, tree, tmp_path, make_package, tiny_weights, head, change
+def test_a_damaged_output_is_made_again(run, tmp_path):
+    run()
+    output = tmp_path / "out/sub-01/anat/sub-01_desc-synthetic_T2w.nii.gz"
+    whole = output.read_bytes()
+    output.write_bytes(whole[:-40])
+    assert run()[0] == 0
+    assert statuses(tmp_path / "out") == ["done", "finished before", "finished before"]
+    assert output.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("seed", "was made with seed 0, not 1; add --overwrite"),
+        ("steps", "was made with steps 2, not 1; add"),
+        ("samples", "was made with samples 1, not 2; add"),
+        ("source", "was made from other voxels than sub-01_T1w.nii.gz has now; add"),
+        ("affine", "was made on another grid than sub-01_T1w.nii.gz has now; add"),
+        ("weights", "was made with other weights (of tiny-t1w-t2w 1.2.3); add"),
+    ],
+)
+def test_an_output_of_other_input_weights_or_settings_is_kept_unless_told_otherwise(
+    run, tree, tmp_path, make_package, tiny_weights, head, change, said
 ):
     run()
-    options = []
+    options = {"seed": ["--seed", "1"], "steps": ["--steps", "1"], "samples": ["--samples", "2"]}
+    options = options.get(change, [])
     output = tmp_path / "out/sub-01/anat/sub-01_desc-synthetic_T2w.nii.gz"
     source = tree / "sub-01/anat/sub-01_T1w.nii.gz"
-    if change == "seed":
-        options = ["--seed", "1"]
-    elif change == "source":
+    if change == "source":
         array = head.array.copy()
         array[5, 6, 4] += 1
         write_volume(head.with_array(array), source, overwrite=True)
@@ -219,17 +207,23 @@ def test_an_output_of_other_input_weights_or_settings_is_made_again(
         moved = head.affine.copy()
         moved[0, 3] += 5
         write_volume(type(head)(head.array, moved), source, overwrite=True)
-    elif change == "damage":
-        output.write_bytes(output.read_bytes()[:-40])
-    else:
+    elif change == "weights":
         weights = {name: array * 2 for name, array in tiny_weights.items()}
         package = make_package(tmp_path / "other", weights)
         options = ["--model", str(package.folder)]
+    before = output.read_bytes()
+    code, table, err = run(*options)
+    of_one = change in ("source", "affine")
+    others = ["finished before" if of_one else "made otherwise"] * 2
+    assert code == 2 and "made otherwise" in table and said in err
+    assert err.count("made otherwise: ") == (1 if of_one else 3)
+    assert statuses(tmp_path / "out") == ["made otherwise", *others]
+    assert output.read_bytes() == before
+    assert run(*options, "--overwrite")[0] == 0
+    others = ["finished before" if of_one else "done"] * 2
+    assert statuses(tmp_path / "out") == ["done", *others]
     assert run(*options)[0] == 0
-    again = {Path(row["source"]).name: row["status"] for row in rows(tmp_path / "out")}
-    assert again["sub-01_T1w.nii.gz"] == "done"
-    others = "done" if change in ("seed", "weights") else "finished before"
-    assert again["sub-02_ses-1_T1w.nii.gz"] == others
+    assert statuses(tmp_path / "out") == ["finished before"] * 3
 
 
 def test_a_bad_file_fails_alone_with_its_reason(run, tree, tmp_path, head):
@@ -245,7 +239,7 @@ def test_a_bad_file_fails_alone_with_its_reason(run, tree, tmp_path, head):
 
 
 def test_a_bug_in_one_file_does_not_stop_the_rest_either(run, tmp_path, monkeypatch):
-    honest = cohort.sha256_of
+    honest = engine_module.sha256_of
     calls = []
 
     def broken(source):
@@ -283,7 +277,7 @@ def test_impossible_settings_are_refused_before_any_file(run, tmp_path, capsys):
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(run, tmp_path, monkeypatch):
-    honest, calls = cohort.outcome_of, []
+    honest, calls = volumes.outcome_of, []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -291,7 +285,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(run, tmp_path, monkeypa
             raise KeyboardInterrupt
         return honest(*arguments)
 
-    monkeypatch.setattr(cohort, "outcome_of", interrupted)
+    monkeypatch.setattr(volumes, "outcome_of", interrupted)
     code, _, err = run()
     assert code == 130 and "after 1 of 3 files" in err
     assert statuses(tmp_path / "out") == ["done"]

@@ -1,4 +1,4 @@
-"""The referee: what is hidden, what a perfect and a blind method score, and what motion explains."""
+"""The referee: what is hidden, what a perfect method scores, and what motion explains."""
 
 import math
 

@@ -1,12 +1,13 @@
 """The commands beside synthesis: models, info and help."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from MambaSynthLib.cli import COMMANDS
-from MambaSynthLib.model.registry import user_models
+from MambaSynthLib.model.registry import find_model, user_models
 from Testing.library.cli.command_line import called, refused
 
 
@@ -48,6 +49,52 @@ def test_a_package_folder_is_imported(tiny_package, capsys):
     code, said, _ = called(capsys, "models", "import", tiny_package.folder)
     assert code == 0 and "installed tiny-t1w-t2w" in said
     refused(called(capsys, "models", "import", tiny_package.folder), "exists already")
+
+
+def test_a_package_with_the_id_of_a_shipped_model_is_not_hidden_but_refused(tmp_path, capsys):
+    shipped = find_model("cravim-t1w-t2w-compact").folder
+    shutil.copytree(shipped, tmp_path / "copy")
+    refused(called(capsys, "models", "import", tmp_path / "copy"), "would hide this one")
+    assert not user_models().exists()
+
+
+def test_an_imported_model_becomes_the_default_only_by_choice_and_can_be_removed(
+    tiny_package, capsys
+):
+    def defaults():
+        record = json.loads(called(capsys, "models", "list", "--json")[1])
+        return [model["id"] for model in record["models"] if model["default"]]
+
+    shipped = ["cravim-t1w-t2w-compact", "mstg-cine-compact"]
+    assert defaults() == shipped
+    assert called(capsys, "models", "import", tiny_package.folder)[0] == 0
+    assert defaults() == shipped
+    code, said, _ = called(capsys, "models", "default", "tiny-t1w-t2w")
+    assert (code, said) == (0, "tiny-t1w-t2w is now the default for T1w -> T2w\n")
+    assert sorted(defaults()) == ["mstg-cine-compact", "tiny-t1w-t2w"]
+    marked = [
+        line for line in called(capsys, "models", "list")[1].splitlines() if "(default)" in line
+    ]
+    assert [line.split()[0] for line in marked] == ["mstg-cine-compact", "tiny-t1w-t2w"]
+    code, said, _ = called(capsys, "models", "remove", "tiny-t1w-t2w")
+    assert (code, said) == (0, f"removed {user_models() / 'tiny-t1w-t2w'}\n")
+    assert defaults() == shipped
+
+
+def test_a_default_that_is_gone_is_told_and_the_list_still_works(tiny_package, capsys):
+    called(capsys, "models", "import", tiny_package.folder)
+    called(capsys, "models", "default", "tiny-t1w-t2w")
+    (user_models() / "tiny-t1w-t2w").rename(user_models() / ".away")
+    code, said, err = called(capsys, "models", "list")
+    assert code == 0 and "cravim-t1w-t2w-compact" in said
+    assert "tiny-t1w-t2w: is the default model for T1w -> T2w and is not installed" in err
+
+
+def test_shipped_and_unknown_models_are_not_removed(capsys):
+    refused(called(capsys, "models", "remove", "mstg-cine-compact"), "and only models in")
+    refused(called(capsys, "models", "remove", "nonsense"), "nonsense: is no model in")
+    refused(called(capsys, "models", "default", "mstg-cine-compac"), "did you mean mstg-cine")
+    assert find_model("mstg-cine-compact").folder.is_dir()
 
 
 def test_info_says_what_is_here(capsys, make_package):

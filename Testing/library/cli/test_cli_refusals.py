@@ -69,7 +69,7 @@ def test_an_input_that_is_no_file_is_refused(kind, run, folder):
         (["--seed", "-1"], "seed is -1"),
         (["--seed", str(2**64)], "seed is 18446744073709551616"),
         (["--batch", "0"], "batch is 0"),
-        (["--device", "cuda:99"], "device cuda:99: is not available"),
+        (["--device", "cuda:99"], "device cuda:99: "),
         (["--device", "quantum"], "device quantum"),
         (["--device", "cpu:"], "device cpu:"),
         (["--noise", "pink"], "--noise"),
@@ -106,7 +106,10 @@ def test_cuda_is_refused_where_there_is_none(run, folder, monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with unchanged(folder):
-        refused(run("--device", "cuda"), "device cuda: is not available", "cpu")
+        refused(run("--device", "cuda", "--backend", "torch"), "device cuda: the PyTorch", "cpu")
+        refused(
+            run("--device", "cuda", "--backend", "onnxruntime"), "device cuda: the ONNX Runtime"
+        )
 
 
 @pytest.mark.parametrize(

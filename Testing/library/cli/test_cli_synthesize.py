@@ -47,15 +47,6 @@ def test_verify_repeats_the_warnings_of_the_synthesis(run, folder, head, capsys)
     assert "\nwarning: " in called(capsys, "verify", folder / "out.nii.gz")[1]
 
 
-def test_an_acquired_file_carries_no_mark(folder, capsys):
-    code, said, _ = called(capsys, "verify", folder / "head.nii.gz")
-    assert code == 0 and "no mark" in said and "does not prove" in said
-    assert (
-        json.loads(called(capsys, "verify", folder / "head.nii.gz", "--json")[1])["synthetic"]
-        is None
-    )
-
-
 def test_the_same_command_twice_gives_the_same_bytes(run, folder):
     options = ["--seed", 5, "--report", folder / "r.png", "--overwrite"]
     assert run(*options)[0] == 0
@@ -82,6 +73,32 @@ def test_the_spread_is_written_beside_the_mean(run, folder):
     spread = read_volume(folder / "spread.nrrd")
     assert spread.array.min() == 0 and spread.array.max() > 0
     assert read_marks(folder / "spread.nrrd").certain
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_the_uncertainty_map_says_that_it_is_one_in_its_marks_and_beside_it(
+    run, folder, suffix, capsys
+):
+    out = folder / f"spread{suffix}"
+    assert run("--samples", 3, "--uncertainty", out)[0] == 0
+    record = json.loads((folder / "spread.json").read_text())
+    assert record["Description"].startswith(
+        "uncertainty map: standard deviation over 3 noise draws"
+    )
+    assert record["Units"] == "those of the synthetic T2w image"
+    (folder / "spread.json").unlink()  # the marks inside say it as well
+    code, said, _ = called(capsys, "verify", out)
+    assert code == 0 and record["Description"] in said and f"units: {record['Units']}" in said
+    assert "It belongs to the T2w synthesized from T1w head.nii.gz" in said
+    image = json.loads((folder / "out.json").read_text())
+    assert "Description" not in image and "Units" not in image
+    assert "uncertainty map" not in called(capsys, "verify", folder / "out.nii.gz")[1]
+
+
+def test_viewers_of_nifti_show_in_the_header_that_a_map_is_no_image(run, folder):
+    assert run("--samples", 2, "--uncertainty", folder / "spread.nii")[0] == 0
+    description = nibabel.load(folder / "spread.nii").header["descrip"].item().decode()
+    assert description == "SYNTHETIC - NOT FOR DIAGNOSIS, uncertainty map"
 
 
 def test_the_models_own_number_of_samples_counts_for_the_spread(run, folder, make_package, card):

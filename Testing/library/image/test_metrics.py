@@ -12,7 +12,6 @@ from textured_head import head
 
 from MambaSynthLib.image.metrics import (
     foreground,
-    inverted,
     psnr_raw,
     slice_scores,
     volume_scores,
@@ -170,6 +169,13 @@ def test_the_foreground_is_what_differs_from_the_border():
     assert foreground(array).sum() == 28 and foreground(array)[4, 4, 4]
 
 
-def test_inversion_flips_inside_the_mask_between_the_same_extremes():
-    array = np.array([[[0.0, 10, 30, 50]]])
-    assert inverted(array, array > 0).tolist() == [[[0, 50, 30, 10]]]
+def test_the_foreground_of_an_image_with_noisy_air_is_its_largest_bright_piece():
+    rng = np.random.default_rng(0)
+    array = abs(rng.normal(0, 1, (24, 24, 24)))
+    array[4:20, 4:20, 4:20] += 100
+    array[10:13, 10:13, 10:13] = 0  # a cavity
+    array[22, 22, 22] = 100  # a spot in the air
+    mask = foreground(array)
+    expected = np.zeros(array.shape, dtype=bool)
+    expected[4:20, 4:20, 4:20] = True
+    assert np.array_equal(mask, expected)

@@ -69,8 +69,8 @@ def test_an_imported_checkpoint_synthesizes_what_its_network_says(checkpoint, ca
 
 
 @pytest.mark.timeout(120)
-def test_a_checkpoint_of_the_published_size_and_keys_is_imported(shared, tmp_path):
-    listing = (shared / "parity" / "cravim_state_dict.txt").read_text().split("cnns.")[0]
+def test_a_checkpoint_of_the_published_size_and_keys_is_imported(parity, tmp_path):
+    listing = (parity / "cravim_state_dict.txt").read_text().split("cnns.")[0]
     generator = torch.Generator().manual_seed(1)
     state = {}
     for name, shape, dtype in PUBLISHED.findall(listing):

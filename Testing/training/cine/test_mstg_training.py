@@ -292,7 +292,8 @@ def finished(tmp_path_factory) -> Path:
 
 def export(run: Path, out: Path, *more: str) -> int:
     words = ["export", str(run), str(out), "--id", "tiny-cine", "--title", "Tiny"]
-    return main([*words, "--trained-on", "two balls", "--attribution", "nobody", *more])
+    words += ["--trained-on", "two balls", "--license", "CC0-1.0", "--attribution", "nobody"]
+    return main([*words, *more])
 
 
 def test_a_run_becomes_a_package_that_the_torch_backend_computes(tmp_path, finished):

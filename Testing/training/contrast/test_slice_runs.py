@@ -318,7 +318,7 @@ def test_a_run_with_neighbors_is_scored_and_exported_as_any_other(place, tmp_pat
     scored = ["evaluate-set", str(place / "run"), "--data", str(place / "data"), "--seeds", "1"]
     assert main([*scored, "--out", str(tmp_path / "scores")]) == 0
     export = ["export", str(place / "run"), str(tmp_path / "package"), "--id", "seeing",
-              "--title", "Seeing", "--trained-on", "Nobody."]  # fmt: skip
+              "--title", "Seeing", "--trained-on", "Nobody.", "--license", "CC0-1.0"]  # fmt: skip
     assert main([*export, "--scores", str(tmp_path / "scores")]) == 0
     package = read_package(tmp_path / "package")
     assert package.card.network["neighbors"] == 1

@@ -10,6 +10,7 @@ import pytest
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.image.volume import Volume
 from MambaSynthTraining.data import acdc
 from MambaSynthTraining.data.heart_cine import read_split, read_subject
 
@@ -71,7 +72,8 @@ def test_frames_are_scaled_before_padding_and_padding_is_zero(tmp_path):
 def test_a_bright_spot_that_is_cropped_away_still_counts_for_the_scale():
     volume = np.zeros((10, 300, 300), dtype=np.float32)
     volume[5, 2, 2], volume[5, 150, 150] = 4.0, 1.0
-    image, _ = acdc._frame(volume, acdc.SPACING_MM, Path("x"))
+    affine = np.diag([*acdc.SPACING_MM[::-1], 1.0])
+    image, _ = acdc._frame(Volume(volume.T, affine, "x"), Path("x"))
     assert image.max() == pytest.approx(0.25, abs=0.03)  # splines overshoot a little below 0
 
 
@@ -118,7 +120,7 @@ def test_missing_files_and_foreign_labels_are_told(tmp_path, capsys):
         acdc.read_patient(folder)
     labels.unlink()
     assert main(["prepare-acdc", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
-    assert "frame03_gt.nii.gz: is missing" in capsys.readouterr().err
+    assert "frame03_gt.nii.gz: does not exist" in capsys.readouterr().err
     assert not (tmp_path / "out" / "splits.json").exists()
 
 

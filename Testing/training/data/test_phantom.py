@@ -11,11 +11,8 @@ import pytest
 from scipy import ndimage
 
 from MambaSynthLib.errors import FileError, RequestError, VolumeError
-from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
-from MambaSynthTraining.data.phantom_anatomy import add_fat, add_lesions
-from MambaSynthTraining.data.phantom_config import PhantomConfig
-from MambaSynthTraining.data.random_field import smooth_field
-from MambaSynthTraining.data.signal_equations import (
+from MambaSynthLib.phantom.random_field import smooth_field
+from MambaSynthLib.phantom.signal_equations import (
     CONTRASTS,
     draw_protocol,
     inversion_recovery,
@@ -24,7 +21,7 @@ from MambaSynthTraining.data.signal_equations import (
     spin_echo,
     spoiled_gradient_echo,
 )
-from MambaSynthTraining.data.tissues import (
+from MambaSynthLib.phantom.tissues import (
     FIELDS_TESLA,
     INDEX,
     LESION_LABEL,
@@ -33,6 +30,9 @@ from MambaSynthTraining.data.tissues import (
     mean_properties,
     tissue_indices,
 )
+from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
+from MambaSynthTraining.data.phantom_anatomy import add_fat, add_lesions
+from MambaSynthTraining.data.phantom_config import PhantomConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 LABEL_MAPS = ROOT / "../shared/data/brain_labels/training_label_maps"
@@ -328,10 +328,15 @@ def test_a_missing_label_map_and_an_image_are_refused(tmp_path):
     (tmp_path / "text.nii").write_text("no image")
     with pytest.raises(FileError, match="text.nii"):
         read_label_map(tmp_path / "text.nii")
-    for array in (np.full((4, 4, 4), 0.5, np.float32), np.zeros((4, 4, 4, 2), np.int16)):
-        nib.save(nib.Nifti1Image(array, LIA), tmp_path / "image.nii")
+    for value in (0.5, 2.0**15):
+        nib.save(
+            nib.Nifti1Image(np.full((4, 4, 4), value, np.float32), LIA), tmp_path / "image.nii"
+        )
         with pytest.raises(VolumeError, match="image.nii: holds"):
             read_label_map(tmp_path / "image.nii")
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), LIA), tmp_path / "image.nii")
+    with pytest.raises(FileError, match="image.nii"):
+        read_label_map(tmp_path / "image.nii")
 
 
 @pytest.mark.skipif(not LABEL_MAPS.exists(), reason="needs the label maps in ../shared")

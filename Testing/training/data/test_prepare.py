@@ -201,7 +201,7 @@ def test_reggan_arrays_keep_their_range(tmp_path):
 
 
 def shells():
-    """(48,56,52) label map of 2 mm voxels, see tissues.py."""
+    """(48,56,52) label map of 2 mm voxels, see phantom/tissues.py."""
     i, j, k = np.indices((48, 56, 52))
     radius = np.sqrt((i - 24) ** 2 + ((j - 28) / 1.15) ** 2 + (k - 26) ** 2)
     labels = np.zeros(radius.shape, dtype=np.int16)
@@ -246,16 +246,16 @@ def test_phantoms_of_one_label_map_never_meet_in_two_splits(tmp_path):
     assert before == {one.id: one.sha256 for split in again.splits for one in again.subjects(split)}
 
 
-def write_dicom(folder, volume):
+def write_dicom(folder, volume, left_out=(), orientation=(1, 0, 0, 0, 1, 0), **changed):
     """One file per slice, as a scanner would; ``volume`` has axial slices in LPS order."""
     folder.mkdir(parents=True)
-    for k in range(volume.shape[2]):
+    for k in sorted(set(range(volume.shape[2])) - set(left_out)):
         plane = sitk.GetImageFromArray(volume.array[:, :, k].T.astype(np.int16)[None])
         plane.SetSpacing(volume.spacing.tolist())
         x, y, z = (volume.affine @ [0, 0, k, 1])[:3]
         tags = {"0008|0060": "MR", "0020|000e": "1.2.3.4", "0020|000d": "1.2.3",
-                "0020|0032": f"{-x}\\{-y}\\{z}", "0020|0037": "1\\0\\0\\0\\1\\0",
-                "0008|0018": f"1.2.3.4.{k + 1}", "0020|0013": str(k + 1)}  # fmt: skip
+                "0020|0032": f"{-x}\\{-y}\\{z}", "0020|0037": "\\".join(map(str, orientation)),
+                "0008|0018": f"1.2.3.4.{k + 1}", "0020|0013": str(k + 1), **changed}  # fmt: skip
         for tag, value in tags.items():
             plane.SetMetaData(tag, value)
         writer = sitk.ImageFileWriter()
@@ -276,6 +276,24 @@ def test_a_dicom_folder_is_a_volume(tmp_path):
     np.testing.assert_allclose(stored.affine, volume.affine, atol=1e-3)
     all_equal(stored.array, volume.array.astype(np.int16))
     assert subject.attributes["paired"] and len(subject.attributes["sources"]) == 33
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ({"left_out": (7,)}, "missing"),
+        ({"0008|0060": "CT"}, "CT"),
+        ({"0008|0008": "DERIVED\\SECONDARY\\SYNTHETIC"}, "is synthetic already"),
+        ({"orientation": (1, 0, 0, 0, 0.9848, 0.1736)}, "sheared"),
+    ],
+    ids=["missing slice", "CT", "synthetic", "tilted gantry"],
+)
+def test_a_dicom_series_that_the_library_refuses_is_no_training_data(tmp_path, capsys, fault, told):
+    write_dicom(tmp_path / "in/a/T1w", oriented(head("T1w", 0, True), "LPS"), **fault)
+    save(head("T2w", 0, True), tmp_path / "in/a/T2w.nii.gz")
+    options = ["--t1", f"{tmp_path}/in/*/T1w", "--t2", f"{tmp_path}/in/*/T2w.nii.gz"]
+    assert prepare("paired", *options, "--split", "train", "--out", tmp_path / "out") == 2
+    assert told in "".join(capsys.readouterr())
 
 
 # Masks, resuming, processes

@@ -18,7 +18,6 @@ from MambaSynthTraining.data.batches import Batches, shard_count
 from MambaSynthTraining.data.prepared import write_dataset, write_subject
 from MambaSynthTraining.data.slices import SlicePairs
 from MambaSynthTraining.data.sources import prepared_data
-from MambaSynthTraining.engine.distributed import launcher_size
 
 
 def test_the_batches_are_a_function_of_seed_iteration_and_shard():
@@ -68,10 +67,3 @@ def test_batches_that_cannot_be_shared_evenly_are_refused():
     four = tiny_recipe(shards=2, stages=[{"iterations": 1, "batch": 4, "crop": [64, 64]}])
     with pytest.raises(RequestError, match="4 processes cannot share .* in 2 shards"):
         shard_count(four, 4)
-
-
-def test_torchrun_and_slurm_say_how_many_processes_there_are(monkeypatch):
-    assert launcher_size() == (1, 1)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    monkeypatch.setenv("WORLD_SIZE", "8")
-    assert launcher_size() == (4, 2)

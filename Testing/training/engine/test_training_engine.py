@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from engine_runs import (
-    CPU,
     FORK,
     in_processes,
     iterate,
@@ -31,6 +29,7 @@ from MambaSynthLib.methods.cravim import evss
 from MambaSynthTraining.engine import module as module_module
 from MambaSynthTraining.engine.checkpoint import latest_checkpoint, read_checkpoint
 from MambaSynthTraining.engine.lock import LOCK, locked
+from MambaSynthTraining.engine.machine import BF16, Machine
 from MambaSynthTraining.engine.memory import recompute_activations
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.record import read_record
@@ -124,7 +123,7 @@ def test_too_little_memory_is_told_with_the_remedies(tmp_path, monkeypatch):
         train(tiny_recipe(), tmp_path)
 
 
-def test_bf16_trains_with_the_scan_in_float32(tmp_path, monkeypatch):
+def test_in_bf16_the_scan_stays_in_float32_and_so_do_the_weights(monkeypatch):
     seen = []
     scan = evss.selective_scan
 
@@ -139,16 +138,15 @@ def test_bf16_trains_with_the_scan_in_float32(tmp_path, monkeypatch):
             convolutions.add(out.dtype) if type(module) is torch.nn.Conv2d else None
         )
     )
-    recipe = tiny_recipe(stages=[{"iterations": 1, "batch": 2, "crop": [64, 64]}])
+    recipe = tiny_recipe()
+    state = State(recipe)
     try:
-        train(recipe, tmp_path, replace(CPU, precision="bf16-mixed"), some_data(validation=0))
+        iterate(state, recipe, machine=Machine(precision=BF16))
     finally:
         hook.remove()
     assert set(seen) == {(torch.float32, False)} and convolutions == {torch.bfloat16}
-    assert read_record(tmp_path)["precision"] == "bf16-mixed"
-    weights = read_checkpoint(tmp_path / LAST)["networks"].values()
+    weights = state.content()["networks"].values()
     assert {value.dtype for value in weights} <= {torch.float32, torch.int64}
-    assert not (tmp_path / BEST).exists()
 
 
 def test_gradient_checkpointing_changes_no_number():
@@ -161,6 +159,12 @@ def test_gradient_checkpointing_changes_no_number():
         assert torch.equal(value, saving.method.networks.state_dict()[name]), name
     averaged = saving.averaged.module.resnet_blocks[0]
     assert averaged.conv1.weight is not saving.exported.resnet_blocks[0].conv1.weight
+
+
+def test_without_subjects_to_validate_with_there_is_no_best_checkpoint(tmp_path):
+    recipe = tiny_recipe(stages=[{"iterations": 1, "batch": 2, "crop": [64, 64]}])
+    train(recipe, tmp_path, data=some_data(validation=0))
+    assert (tmp_path / LAST).exists() and not (tmp_path / BEST).exists()
 
 
 def test_a_terminated_run_exits_with_the_systems_code_and_can_go_on(tmp_path):

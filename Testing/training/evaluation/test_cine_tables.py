@@ -220,7 +220,7 @@ def test_from_data_to_table_in_one_command(data, recipes, tmp_path, capsys, monk
     words = ["--out", str(tmp_path), "--data", str(data), "--recipes", str(recipes), "--small",
              "--seeds", "2"]  # fmt: skip
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- table -->\n<!-- /table -->\nafter\n")
+    readme.write_text("before\n<!-- made by: make tables-cine -->\n<!-- /made -->\nafter\n")
     assert tables.main([*words, "--readme", str(readme)]) == 0
     assert "| linear blend" in capsys.readouterr().out
     assert (tmp_path / "table.md").read_text(encoding="utf-8").strip() in readme.read_text("utf-8")
@@ -269,7 +269,7 @@ def test_a_missing_data_set_or_row_is_told(recipes, tmp_path, capsys):
     words = ["--out", str(tmp_path), "--recipes", str(recipes), "--small"]
     (tmp_path / "README.md").write_text("no marks\n")
     assert tables.main([*words, "--readme", str(tmp_path / "README.md")]) == 2
-    assert "lacks the lines <!-- table --> and <!-- /table -->" in capsys.readouterr().err
+    assert "holds 0 blocks of 'make tables-cine'" in capsys.readouterr().err
     assert tables.main(words) == 2
     assert "give one" in capsys.readouterr().err
     assert tables.main([*words, "--data", str(tmp_path)]) == 2

@@ -14,8 +14,9 @@ from tiny_data import GRID, INTENSITY, head, write_tiny_data
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.image.metrics import z_score
+from MambaSynthLib.image.metrics import foreground, z_score
 from MambaSynthLib.image.preparation import prepare, scaling_of
+from MambaSynthLib.image.trivial import shifted, trivial_answers
 from MambaSynthLib.report.evaluation import evaluate
 from MambaSynthTraining.evaluation import lpips as lpips_module
 from MambaSynthTraining.evaluation.candidates import Pair, Wrapped
@@ -24,7 +25,7 @@ from MambaSynthTraining.evaluation.results import read_result, read_results
 from MambaSynthTraining.evaluation.scoring import score, subject_means, write_scores
 from MambaSynthTraining.evaluation.statistics import holm, paired_t_test
 from MambaSynthTraining.evaluation.table import comparisons, main_row, to_markdown
-from MambaSynthTraining.evaluation.trivial import MeanTarget, Shifted, Source, centered
+from MambaSynthTraining.evaluation.trivial import MeanTarget, Trivial, centered, trivial_candidates
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trivial(data, tmp_path_factory):
-    """Folder of the five trivial answers, scored by the command."""
+    """Folder of the trivial answers, scored by the command."""
     out = tmp_path_factory.mktemp("trivial")
     words = ["evaluate-set", "trivial", "--data", str(data.folder), "--out", str(out)]
     assert main(words) == 0
@@ -50,6 +51,10 @@ class Blur:
     def synthesize(self, source, generator):
         smooth = torch.nn.functional.avg_pool2d(source, 3, 1, 1)
         return smooth + self.noise * torch.randn(source.shape, generator=generator)
+
+
+def shifted_target(data, pixels):
+    return Trivial(f"target shifted {pixels} px", shifted(pixels, "S"), data)
 
 
 def rows_of(folder, name):
@@ -166,15 +171,21 @@ def test_a_seed_changes_noise_and_gives_it_again():
 def test_the_trivial_answers_are_what_they_are_called(data):
     source, target = head(4)
     pair = Pair("p4", source, target)
-    itself = Source(data, inverted=False).synthesize(pair, 0).array
-    inverted = Source(data, inverted=True).synthesize(pair, 0).array
+    rows = {row.name: row for row in trivial_candidates(data)}
+    itself, inverted, moved, fitted = (
+        rows[name].synthesize(pair, 0).array
+        for name in ("source itself", "source inverted", "target shifted 2 px",
+                     "best linear map of source")
+    )  # fmt: skip
     inside = itself > -0.9
-    np.testing.assert_allclose(inverted[inside], -itself[inside])
-    assert inverted[0, 0, 0] == itself[0, 0, 0] == -1
+    np.testing.assert_allclose(inverted[inside], -itself[inside], atol=1e-6)
+    assert inverted[0, 0, 0] == itself[0, 0, 0] == pytest.approx(-1)
     scaled = scaling_of(target, INTENSITY).apply(target.array)
-    moved = Shifted(data, 2).synthesize(pair, 0).array
-    np.testing.assert_array_equal(moved[2:], scaled[:-2])  # the first axis runs right to left
-    assert (moved[:2] == scaled.min()).all()
+    np.testing.assert_allclose(moved[2:], scaled[:-2], atol=1e-6)  # the first axis runs to the left
+    np.testing.assert_allclose(moved[:2], scaled.min(), atol=1e-6)
+    mask = foreground(target.array)
+    gain, offset = np.polyfit(itself[mask].astype(float), scaled[mask].astype(float), 1)
+    np.testing.assert_allclose(fitted[inside], gain * itself[inside] + offset, atol=1e-5)
     mean = MeanTarget(data)
     stacks = np.concatenate([s.slices("T2w")[:] for s in data.subjects("train")])
     np.testing.assert_allclose(mean.mean, stacks.mean(axis=0), atol=1e-6)
@@ -194,15 +205,18 @@ def test_an_image_is_cropped_and_padded_around_its_middle():
 
 
 def test_the_numbers_are_those_of_mambasynth_evaluate(data, trivial):
-    """Slice means of the source itself against ``evaluate``, which sees the raw volumes."""
-    rows = {row["subject"]: row for row in rows_of(trivial / "source-itself", "per_subject.csv")}
+    """Every trivial answer, which both score beside a model; ``evaluate`` sees the raw volumes."""
+
+    def read_rows(folder):
+        return {row["subject"]: row for row in rows_of(folder, "per_subject.csv")}
+
     source, target = head(5)
-    low, high = np.percentile(source.array[source.array > 5], [0, 99.5])
-    clipped = source.with_array(np.minimum(source.array, high))
-    expected = evaluate(clipped, target).rows[0]
-    assert int(rows["p5"]["n_slices"]) == expected.n_slices
-    for name in ("ssim", "nmi", "mse", "psnr"):
-        assert float(rows["p5"][name]) == pytest.approx(getattr(expected, name), rel=2e-3)
+    expected = {row.name: row for row in evaluate(target, target, source=source).rows}
+    for row in trivial_answers():
+        scored = read_rows(trivial / row.replace(" ", "-"))["p5"]
+        assert int(scored["n_slices"]) == expected[row].n_slices
+        for name in ("ssim", "nmi", "mse", "psnr"):
+            assert float(scored[name]) == pytest.approx(getattr(expected[row], name), rel=1e-4)
 
 
 def test_subject_means_are_means_over_slices_and_the_record_over_subjects(trivial):
@@ -240,7 +254,7 @@ def test_noise_is_scored_with_every_seed_and_its_absence_once(data):
 
 def test_a_perfect_candidate_beats_a_shift_and_a_shift_of_two_is_worse_than_of_one(data):
     def mean(pixels):
-        rows, _, _ = score(Shifted(data, pixels), data, "test", [0])
+        rows, _, _ = score(shifted_target(data, pixels), data, "test", [0])
         return np.mean([row.measures["mse"] for row in rows])
 
     assert mean(1) < mean(2)
@@ -250,9 +264,9 @@ def test_a_perfect_candidate_beats_a_shift_and_a_shift_of_two_is_worse_than_of_o
 def test_a_split_without_people_and_an_unknown_one_are_refused(data, tmp_path):
     empty = replace(data, splits={**data.splits, "validation": ()})
     with pytest.raises(RequestError, match="its split validation has no subjects"):
-        score(Shifted(data, 1), empty, "validation", [0])
+        score(shifted_target(data, 1), empty, "validation", [0])
     with pytest.raises(RequestError, match="is no split"):
-        score(Shifted(data, 1), data, "exam", [0])
+        score(shifted_target(data, 1), data, "exam", [0])
 
 
 def test_something_that_is_neither_run_nor_package_is_told(data, tmp_path, capsys):
@@ -317,9 +331,10 @@ def test_the_report_has_every_row_its_tests_and_its_conditions(trivial, tmp_path
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert text.strip() == capsys.readouterr().out.strip()
     lines = text.splitlines()
-    names = [line.split("|")[1].strip() for line in lines[2:7]]
-    assert names == ["source itself", "source inverted", "mean target of the training set",
-                     "target shifted 1 px", "target shifted 2 px"]  # fmt: skip
+    names = [line.split("|")[1].strip() for line in lines[2:8]]
+    assert names == ["source itself", "source inverted", "best linear map of source",
+                     "mean target of the training set", "target shifted 1 px",
+                     "target shifted 2 px"]  # fmt: skip
     assert "main row" in lines[3] and "not computed" in lines[3]
     assert "n = 3 subjects" in text and "Holm" in text and "no test possible" not in text
     table = {row["row"]: row for row in rows_of(tmp_path, "table.csv")}
@@ -348,7 +363,7 @@ def test_one_subject_means_no_test(trivial):
 def test_results_of_other_people_or_with_one_name_are_not_compared(data, trivial, tmp_path):
     with pytest.raises(RequestError, match="source itself: names two results"):
         read_results([trivial / "source-itself", trivial / "source-itself"])
-    candidate = Shifted(data, 3)
+    candidate = shifted_target(data, 3)
     rows, examples, lpips = score(candidate, data, "validation", [0])
     write_scores(tmp_path, candidate, data, "validation", rows, examples, lpips, "test")
     with pytest.raises(RequestError, match="was scored on other subjects"):

@@ -18,7 +18,7 @@ from MambaSynthTraining.data.prepared import open_prepared
 from MambaSynthTraining.evaluation import reproduction
 from MambaSynthTraining.evaluation.reproduction import find_rows
 
-START, END = "<!-- tables -->", "<!-- /tables -->"
+START, END = "<!-- made by: make tables -->", "<!-- /made -->"
 EXPECTED = "expected: {{row: {row}, order: {order}, minutes: 1, paper_ssim: '{paper}'}}\n"
 ABLATION = CRAVIM + "weights: {lambda_rdn: 0.0}\n"
 
@@ -54,6 +54,7 @@ def test_every_table_has_its_rows_and_the_trivial_ones(place):
     )
     rows = [line.split("|")[1].strip() for line in two.splitlines() if line.startswith("|")][2:]
     assert rows == ["everything", "no rdn", "source itself", "source inverted",
+                    "best linear map of source",
                     "mean target of the training set", "target shifted 1 px",
                     "target shifted 2 px"]  # fmt: skip
     assert "| 78.59" in one and "paper's SSIM %" in one

@@ -19,6 +19,8 @@ def add_parser(commands: Any) -> None:
     add("--version", default="1.0.0")
     add("--title", required=True)
     add("--trained-on", required=True, help="the training data, for people")
+    add("--license", default="", metavar="SPDX", help="required: of the weights, such as "
+        "Apache-2.0; the training data may ask for one; NOASSERTION: you cannot say")  # fmt: skip
     add("--attribution", action="append", default=[], help="whom the data ask to be named")
     add("--limits", default="", help="what the model cannot do: for a contrast in the place of "
         "the usual words, for a cine after them")  # fmt: skip
@@ -31,13 +33,20 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from MambaSynthLib.errors import RequestError
     from MambaSynthTraining.export import Description, export
 
+    if not options.license.strip():
+        raise RequestError(
+            "export: --license is missing; name the license of the weights, e.g. --license "
+            "Apache-2.0, after a look at what the training data ask for."
+        )
     description = Description(
         options.id,
         options.version,
         options.title,
         options.trained_on,
+        options.license.strip(),
         tuple(options.attribution),
         options.limits,
         options.steps,

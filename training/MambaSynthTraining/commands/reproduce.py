@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-MARK = "tables"  # in a README, <!-- tables --> and <!-- /tables -->
+MADE_BY = "make tables"  # names the block of a README that the tables go into
 COMPARE = (
     "These numbers cannot be compared with the paper's: other people (phantoms and two acquired "
     "patients instead of IXI), thicker and coarser slices, networks of about a hundredth of the "
@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
         "--readme",
         type=Path,
         metavar="FILE",
-        help=f"put the tables between <!-- {MARK} --> and <!-- /{MARK} -->",
+        help=f"put the tables into its block 'made by: {MADE_BY}'",
     )
     parser.set_defaults(run=run)
 
@@ -44,14 +44,14 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     import torch
 
-    from MambaSynthTraining.evaluation.marked_text import check_marks, put_between_marks
+    from MambaSynthTraining.evaluation.marked_text import check_block, put_into_block
     from MambaSynthTraining.evaluation.reproduction import Settings, find_rows, reproduce
 
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     if options.readme:
-        check_marks(options.readme, MARK)
+        check_block(options.readme, MADE_BY)
     tables = [
         (folder.name, find_rows(folder, options.small, options.iterations))
         for folder in options.tables
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"\n{options.out / name}\n\n{text}")
     if options.readme:
         text = _text([name for name, _ in tables], texts)
-        put_between_marks(options.readme, MARK, text)
+        put_into_block(options.readme, MADE_BY, text)
     return 0
 
 

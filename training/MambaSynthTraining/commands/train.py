@@ -27,10 +27,18 @@ def add_parser(commands: Any) -> None:
     add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
     add("--devices", type=int, default=0, metavar="N", help="processes on each node")
     add("--nodes", type=int, default=0, metavar="N")
+    add("--iterations", type=int, default=0, metavar="N", help="altogether, the stages of the "
+        "recipe in proportion (default: the recipe's)")  # fmt: skip
+    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
+        help="change a value of the recipe, e.g. stages.0.batch=2 or optimization.ema=0.99; it is "
+        "checked as the recipe is")  # fmt: skip
     add("--seed", type=int, metavar="N", help="default: the recipe's")
-    add("--precision", choices=("32", "bf16-mixed"), default="", help="default: the recipe's")
+    add("--precision", choices=("32", "bf16-mixed"), default="", help="default: the recipe's; on "
+        "a CPU bf16-mixed is tested first, and float32 used where it fails")  # fmt: skip
     add("--gradient-checkpointing", action="store_true", help="less memory, a little slower")
     add("--threads", type=int, metavar="N", help="CPU threads of each process")
+    add("--line-every", type=float, default=30.0, metavar="SECONDS", help="where stderr is no "
+        "terminal: a line with losses and time left so often (default: 30; 0: none)")  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -40,18 +48,24 @@ def run(options: argparse.Namespace) -> int:
 
     import torch
 
+    from MambaSynthLib.commands.console import note
     from MambaSynthLib.errors import RequestError
     from MambaSynthTraining.data.kinds import kind_of, open_data
     from MambaSynthTraining.engine.distributed import is_first_process
     from MambaSynthTraining.engine.fit import Hardware, fit
     from MambaSynthTraining.recipe import read_recipe
+    from MambaSynthTraining.unused import unused_parts
 
     if bool(options.data) == bool(options.pair):
         raise RequestError("train: name the data, either --data or --pair.")
+    if options.labels and not options.pair:
+        raise RequestError("train: --labels widens the volumes of --pair; leave it out.")
+    if options.iterations < 0:
+        raise RequestError(f"train: --iterations is {options.iterations}; give at least 1.")
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    recipe = read_recipe(options.recipe)
+    recipe = read_recipe(options.recipe, options.changes, options.iterations)
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
     if options.data:
@@ -65,9 +79,12 @@ def run(options: argparse.Namespace) -> int:
         from MambaSynthTraining.data.sources import volume_data
 
         data = volume_data(recipe, options.pair, options.labels, options.cache or options.out)
+    unused = unused_parts(recipe, data)
+    if unused and is_first_process():
+        note(f"{options.recipe}: this run does not use {', '.join(unused)}")
     hardware = Hardware(
         options.accelerator, options.devices, options.nodes, options.precision,
-        options.gradient_checkpointing, sys.stderr.isatty(),
+        options.gradient_checkpointing, sys.stderr.isatty(), options.line_every,
     )  # fmt: skip
     state = fit(recipe, options.recipe, data, options.out, hardware)
     if is_first_process():

@@ -22,8 +22,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MambaSynthLib.errors import FileError, VolumeError
+from MambaSynthLib.image.cine import USUAL_CYCLE_MS, Cine
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.atomic import write_json
 from MambaSynthLib.io.cine_acdc import INFO, phases_beside
+from MambaSynthLib.io.cine_files import read_cine
+from MambaSynthLib.io.files import read_volume
 from MambaSynthTraining.data.heart_cine import SPLITS, Box, HeartCine, write_subject
 
 Image = NDArray[np.float32]
@@ -32,7 +36,7 @@ SPACING_MM = (3.15, 1.5, 1.5)  # D (slices), H, W
 SIZE = (32, 128, 128)
 TRAIN_PATIENTS = 90  # 1-90 train, 91-100 test
 LICENCE = "CC BY-NC-SA 4.0"  # as its makers state it
-USUAL_CYCLE_MS = 1000.0  # where the header does not tell the time between frames
+LONGEST_STEP_MS = 1000.0  # a step of 1 s is what tools write that know no time
 SPLINE = 3
 
 
@@ -76,19 +80,18 @@ def _number(path: Path) -> int | None:
 def read_patient(path: Path) -> HeartCine:
     """One patient folder -> cine on the grid. Raises as ``prepare_acdc``."""
     source = path / f"{path.name}_4d.nii.gz"
-    array, spacing, step_ms = _read(source, axes=4)  # (F,D,H,W)
-    phases, notes = phases_beside(source, len(array))
+    cine = read_cine(source, allow_synthetic=False)
+    phases, notes = phases_beside(source, len(cine.frames))
     if phases is None:
         reason = "; ".join(notes) or "is missing"
         raise FileError(f"{path / INFO}: {reason}; get the patient from ACDC anew.")
     ed, es, _ = phases
-    frames, valid = zip(*(_frame(image, spacing, source) for image in array), strict=True)
-    labels = [_labels(path, index + 1, array.shape[1:]) for index in (ed, es)]
-    step_ms = step_ms or USUAL_CYCLE_MS / len(array)
+    frames, valid = zip(*(_frame(frame, source) for frame in cine.frames), strict=True)
+    labels = [_labels(path, index + 1, cine.frames[0]) for index in (ed, es)]
     return HeartCine(
         name=path.name,
         frames=np.stack(frames),
-        times_ms=tuple(index * step_ms for index in range(len(array))),
+        times_ms=_times(cine),
         labels=np.stack(labels),
         labelled=(ed, es),
         spacing_mm=SPACING_MM,
@@ -98,50 +101,38 @@ def read_patient(path: Path) -> HeartCine:
     )
 
 
-def _read(path: Path, axes: int) -> tuple[NDArray[Any], tuple[float, float, float], float | None]:
-    """Array ([F,]D,H,W), spacing along D, H, W in mm, and ms between frames where it is told."""
-    import nibabel as nib
-
-    try:
-        image: Any = nib.load(path)  # declared as a file that need not hold an array
-        array = np.asarray(image.dataobj)
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
-        raise FileError(
-            f"{path}: is missing or no readable NIfTI file ({error}); get it from ACDC anew."
-        ) from error
-    if array.ndim != axes:
-        raise VolumeError(
-            f"{path}: has {array.ndim} axes instead of {axes}; get the file from ACDC anew."
-        )
-    zooms = [float(zoom) for zoom in image.header.get_zooms()]
-    return np.ascontiguousarray(array.T), (zooms[2], zooms[1], zooms[0]), _step_ms(image)
+def _times(cine: Cine) -> tuple[float, ...]:
+    """The times of the header; where a step of 1 s or more says nothing, one usual cycle."""
+    if cine.times_ms[1] - cine.times_ms[0] < LONGEST_STEP_MS:
+        return cine.times_ms
+    step = USUAL_CYCLE_MS / len(cine.frames)
+    return tuple(index * step for index in range(len(cine.frames)))
 
 
-def _step_ms(image: Any) -> float | None:
-    """Milliseconds between frames from pixdim[4]; 0 and the meaningless 1 s say nothing."""
-    zooms = image.header.get_zooms()
-    unit = image.header.get_xyzt_units()[1]
-    step = float(zooms[3]) * {"msec": 1.0, "usec": 1e-3}.get(unit, 1e3) if len(zooms) > 3 else 0.0
-    return step if 0 < step < 1000 else None
+def _slices_first(volume: Volume) -> tuple[Image, tuple[float, float, float]]:
+    """(D,H,W) as the papers have it, and the spacing along these axes in mm."""
+    i, j, k = (float(mm) for mm in volume.spacing)
+    return np.ascontiguousarray(volume.array.T), (k, j, i)
 
 
-def _frame(image: NDArray[Any], spacing: tuple[float, ...], path: Path) -> tuple[Image, Box]:
-    resampled = resample(np.asarray(image, dtype=np.float32), spacing, SPLINE)
+def _frame(volume: Volume, path: Path) -> tuple[Image, Box]:
+    resampled = resample(*_slices_first(volume), SPLINE)
     low, high = float(resampled.min()), float(resampled.max())
-    if not np.isfinite([low, high]).all() or high <= low:
+    if high <= low:
         raise VolumeError(f"{path}: a frame holds nothing but {low:g}; get the file anew.")
     return centre((resampled - low) / (high - low))
 
 
-def _labels(path: Path, number: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _labels(path: Path, number: int, frame: Volume) -> NDArray[np.uint8]:
     source = path / f"{path.name}_frame{number:02d}_gt.nii.gz"
-    labels, spacing, _ = _read(source, axes=3)
-    if labels.shape != shape or not np.isin(labels, (0, 1, 2, 3)).all():
+    labels = read_volume(source)
+    if labels.shape != frame.shape or not np.isin(labels.array, (0, 1, 2, 3)).all():
         raise FileError(
-            f"{source}: has the shape {labels.shape[::-1]} and labels up to {labels.max():g}, "
-            f"but {shape[::-1]} and 0 to 3 are expected; get the file from ACDC anew."
+            f"{source}: has the shape {labels.shape} and labels up to {labels.array.max():g}, but "
+            f"{frame.shape} and 0 to 3 are expected; get the file from ACDC anew."
         )
-    return centre(resample(labels.astype(np.uint8), spacing, order=0))[0]
+    array, spacing = _slices_first(labels)
+    return centre(resample(array.astype(np.uint8), spacing, order=0))[0]
 
 
 def resample(array: NDArray[Any], spacing: tuple[float, ...], order: int) -> NDArray[Any]:

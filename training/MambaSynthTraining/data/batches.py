@@ -7,6 +7,7 @@ iteration, its number), whatever process asks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 from torch import Generator, Tensor
@@ -15,11 +16,17 @@ from torch.utils.data import Dataset
 from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
+    from MambaSynthTraining.method import Phase, TrainingMethod
     from MambaSynthTraining.recipe import Recipe, Stage
+
+
+NO_VALIDATION = "every.validate (the data have no validation subjects)"
 
 
 class Batch(Protocol):
     """A named tuple of tensors, which Lightning moves to the device: what a method is given."""
+
+    def _asdict(self) -> dict[str, Any]: ...
 
     @property
     def extent(self) -> str:
@@ -37,6 +44,11 @@ class Shard(NamedTuple):
     batch: Batch
     names: tuple[str, ...]  # of what is in it, for people
     seed: int  # of everything else that is random in this shard
+
+    def phases(self, method: TrainingMethod, recipe: Recipe, stage: Stage) -> Iterator[Phase]:
+        """The phases of an iteration on this shard, the same ones however often it is begun."""
+        generator = Generator().manual_seed(self.seed)
+        return method.iteration(self.batch.augmented(recipe, stage, generator), generator)
 
 
 class Validation(NamedTuple):
@@ -65,6 +77,10 @@ class TrainingData(Protocol):
 
     def settings(self) -> dict[str, Any]:
         """What the data decide in the place of the recipe."""
+        ...
+
+    def unused(self, recipe: Recipe) -> list[str]:
+        """Keys of the recipe that these data have no use for, each with the reason."""
         ...
 
     def about(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.methods.mstg.config import SIZE_MULTIPLE
-from MambaSynthTraining.data.batches import Shard, Validation
+from MambaSynthTraining.data.batches import NO_VALIDATION, Shard, Validation
 from MambaSynthTraining.data.beats import Beats
 from MambaSynthTraining.data.cine_validation import validate
 from MambaSynthTraining.data.heart_cine import SPLITS_FILE, HeartCine, read_split, read_subject
@@ -49,6 +49,9 @@ class CineData:
 
     def settings(self) -> dict[str, Any]:
         return {}
+
+    def unused(self, recipe: Recipe) -> list[str]:
+        return [] if self.validation else [NO_VALIDATION]
 
     def about(self) -> dict[str, Any]:
         return {

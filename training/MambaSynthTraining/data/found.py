@@ -106,10 +106,6 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def _read(path: Path, reading: Reading) -> Volume:
-    if path.is_dir():
-        from MambaSynthTraining.data.dicom_folder import read_dicom_folder
-
-        return read_dicom_folder(path)
     return read_volume(
         path, prefer=reading.prefer, nan_as_zero=reading.nan_as_zero, allow_synthetic=False
     )

@@ -5,7 +5,7 @@
 
 | symbol  | code          | shape   | meaning                                                   |
 |---------|---------------|---------|-----------------------------------------------------------|
-| L       | ``labels``    | (I,J,K) | FreeSurfer-like labels, see tissues.py                    |
+| L       | ``labels``    | (I,J,K) | FreeSurfer-like labels, see phantom/tissues.py            |
 | -       | ``tissues``   | (I,J,K) | row of the tissue table per voxel                         |
 | T1..rho | ``maps``      | 3 x (I,J,K) | T1, T2 in ms and proton density, shared by all contrasts |
 | b       | bias          | (I,J,K) | exp of a smooth field, its own for each contrast          |
@@ -22,19 +22,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MambaSynthLib.errors import FileError, RequestError, VolumeError
+from MambaSynthLib.errors import RequestError, VolumeError
 from MambaSynthLib.image.volume import Volume, spacing
-from MambaSynthTraining.data.phantom_anatomy import add_fat, add_lesions, brain_mask, warp
-from MambaSynthTraining.data.phantom_config import PhantomConfig
-from MambaSynthTraining.data.random_field import smooth_field
-from MambaSynthTraining.data.signal_equations import CONTRASTS, Protocol, draw_protocol
-from MambaSynthTraining.data.tissues import (
+from MambaSynthLib.io.files import read_volume
+from MambaSynthLib.phantom.random_field import smooth_field
+from MambaSynthLib.phantom.signal_equations import CONTRASTS, Protocol, draw_protocol
+from MambaSynthLib.phantom.tissues import (
     BRAIN_LABELS,
     FIELDS_TESLA,
     INDEX,
@@ -42,6 +40,8 @@ from MambaSynthTraining.data.tissues import (
     draw_properties,
     tissue_indices,
 )
+from MambaSynthTraining.data.phantom_anatomy import add_fat, add_lesions, brain_mask, warp
+from MambaSynthTraining.data.phantom_config import PhantomConfig
 
 Labels = NDArray[np.integer]
 Maps = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -61,7 +61,7 @@ def phantom_subject(
 
     Parameters
     ----------
-    labels: (I,J,K) integers, see tissues.py; ``affine`` (4,4) voxel -> RAS mm.
+    labels: (I,J,K) integers, see ``tissues.py``; ``affine`` (4,4) maps voxels to RAS mm.
     rng: a generator made from a seed; the same seed gives the same person.
     contrasts: among T1w, T2w, PDw, FLAIR.
 
@@ -183,24 +183,19 @@ def _rician(
 
 
 def read_label_map(path: str | Path) -> tuple[Labels, NDArray[np.float64]]:
-    """(I,J,K) int16 labels and the (4,4) affine, voxel -> RAS mm, of a NIfTI label map.
+    """(I,J,K) int16 labels and the (4,4) affine, voxel -> RAS mm, of a label map.
 
     Raises
     ------
-    FileError: the file is missing or no NIfTI.
-    VolumeError: it is not 3-D, or its values are no whole numbers.
+    FileError: the file cannot be read as one 3-D volume without guessing.
+    VolumeError: its values are no whole numbers of 16 bits.
     """
-    import nibabel as nib
-
-    try:
-        image: Any = nib.load(path)  # declared as a file that need not hold an array
-        array = np.asarray(image.dataobj)
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
-        raise FileError(f"{path}: is not a readable NIfTI label map; check the file.") from error
-    labels = np.rint(array).astype(np.int16) if np.isfinite(array).all() else None
-    if labels is None or array.ndim != 3 or not np.array_equal(labels, array):
+    volume = read_volume(path)
+    labels = np.rint(np.clip(volume.array, -(2**15), 2**15 - 1)).astype(np.int16)
+    wrong = labels != volume.array
+    if wrong.any():
         raise VolumeError(
-            f"{path}: holds {array.dtype} values on a grid {array.shape}, but whole numbers on a "
-            "3-D grid are needed; give a label map, not an image."
+            f"{path}: holds {volume.array[wrong][0]:g}, but a label map has whole numbers of 16 "
+            "bits; give a label map, not an image."
         )
-    return labels, np.asarray(image.affine, dtype=np.float64)
+    return labels, volume.affine

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MambaSynthTraining.data.phantom_config import PhantomConfig
-from MambaSynthTraining.data.random_field import smooth_field
-from MambaSynthTraining.data.tissues import (
+from MambaSynthLib.phantom.random_field import smooth_field
+from MambaSynthLib.phantom.tissues import (
     EYE_LABEL,
     FLUID_AROUND_BRAIN,
     INDEX,
@@ -20,6 +19,7 @@ from MambaSynthTraining.data.tissues import (
     SOFT_TISSUE,
     VENTRICLES,
 )
+from MambaSynthTraining.data.phantom_config import PhantomConfig
 
 Labels = NDArray[np.integer]
 Floats = NDArray[np.float64]

@@ -10,10 +10,10 @@ import numpy as np
 
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.phantom.signal_equations import CONTRASTS
 from MambaSynthTraining.data.found import Layout, Reading
 from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
 from MambaSynthTraining.data.phantom_config import PhantomConfig
-from MambaSynthTraining.data.signal_equations import CONTRASTS
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
-from MambaSynthTraining.data.batches import Shard, Validation
+from MambaSynthTraining.data.batches import NO_VALIDATION, Shard, Validation
 from MambaSynthTraining.data.phantom_slices import phantom_slices
 from MambaSynthTraining.data.prepared import (
     DATASET,
@@ -72,6 +72,17 @@ class ContrastData:
 
     def settings(self) -> dict[str, Any]:
         return {"grid": asdict(self.grid), "intensity": asdict(self.intensity)}
+
+    def unused(self, recipe: Recipe) -> list[str]:
+        stated = {name: getattr(recipe, name) for name in ("grid", "intensity")}
+        found = [
+            f"{name} (the data have their own)"
+            for name, value in stated.items()
+            if value is not None and value != getattr(self, name)
+        ]
+        if recipe.phantoms is not None and len(self.groups) == 1:
+            found.append("phantoms (they need --pair and --labels)")
+        return found if len(self.validation) else [*found, NO_VALIDATION]
 
     def about(self) -> dict[str, Any]:
         return {

@@ -12,9 +12,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
+
+from MambaSynthLib.batch.shares import is_in_step, rank_of
+from MambaSynthLib.errors import RequestError
 
 
 class Processes(DDPStrategy):
@@ -64,21 +67,34 @@ def average_statistics(networks: nn.Module) -> None:
 
 
 def launcher_size() -> tuple[int, int]:
-    """Processes for each node and nodes, as torchrun or SLURM started them; else 1 and 1."""
-    environment = os.environ
-    if "LOCAL_WORLD_SIZE" in environment:  # torchrun
-        local = int(environment["LOCAL_WORLD_SIZE"])
-        return local, int(environment["WORLD_SIZE"]) // local
-    if SLURMEnvironment.detect():
-        nodes = int(environment.get("SLURM_NNODES", "1"))
-        return int(environment["SLURM_NTASKS"]) // nodes, nodes
-    return 1, 1
+    """Processes for each node and nodes, as torchrun or srun started them; else 1 and 1.
+
+    The tasks that a batch job asks for count only once srun has started them: its script is one
+    process, which would wait for the others forever.
+
+    Raises RequestError where the nodes have unequal numbers of processes.
+    """
+    count = rank_of(os.environ).count
+    if _is_torchrun():
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", count))
+        return local, count // local
+    if not is_in_step(os.environ):
+        return 1, 1
+    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", os.environ.get("SLURM_NNODES", "1")))
+    if count % nodes:
+        raise RequestError(
+            f"srun started {count} tasks on {nodes} nodes, but each node must have as many; use "
+            "--ntasks-per-node."
+        )
+    return count // nodes, nodes
 
 
 def is_first_process() -> bool:
     """Whether this process writes; known before any of them has found the others."""
-    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-    return all(int(os.environ.get(name) or 0) == 0 for name in ranks)
+    rank = rank_of(os.environ)
+    if rank.count > 1:  # LOCAL_RANK and SLURM_PROCID are then about parts of the processes
+        return rank.number == 0
+    return all(int(os.environ.get(name) or 0) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))
 
 
 def strategy(processes: int) -> Any:
@@ -87,5 +103,21 @@ def strategy(processes: int) -> Any:
 
 
 def plugins() -> list[Any]:
-    """Under SLURM: no checkpoint of Lightning's own at the end of a job; ours is on the disk."""
-    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    """Whom Lightning takes for the launcher, where it would guess wrong.
+
+    It takes every process with SLURM_NTASKS for a task of srun
+    (``lightning/fabric/plugins/environments/slurm.py``: _is_srun_used), also the script of a batch
+    job, which then waits for tasks that nobody starts, and those of torchrun inside a job. In a
+    step it writes no checkpoint of its own at the end of a job; ours is on the disk.
+    """
+    if _is_torchrun() or "SLURM_NTASKS" not in os.environ:
+        return []
+    if not is_in_step(os.environ):
+        return [LightningEnvironment()]
+    local, _ = launcher_size()
+    os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(local))  # or it refuses ``srun --ntasks``
+    return [SLURMEnvironment(auto_requeue=False)]
+
+
+def _is_torchrun() -> bool:
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE"))

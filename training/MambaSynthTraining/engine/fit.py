@@ -16,13 +16,16 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.atomic import telling
 from MambaSynthTraining.data.batches import TrainingData, shard_count
+from MambaSynthTraining.engine.bookkeeping import Bookkeeping
 from MambaSynthTraining.engine.checkpoint import latest_checkpoint
 from MambaSynthTraining.engine.distributed import is_first_process, launcher_size, plugins, strategy
 from MambaSynthTraining.engine.lock import locked
-from MambaSynthTraining.engine.module import Bookkeeping, Training
+from MambaSynthTraining.engine.module import Training
+from MambaSynthTraining.engine.precision import Precision
+from MambaSynthTraining.engine.progress import Lines
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.recipe import Recipe
-from MambaSynthTraining.record import SPENT, new_record, read_record, write_record
+from MambaSynthTraining.record import REASON, SPENT, new_record, read_record
 from MambaSynthTraining.run_folder import RUN
 
 TERMINATED = 128 + 15  # exit code of a process that SIGTERM ended
@@ -37,7 +40,8 @@ class Hardware:
     nodes: int = 0
     precision: str = ""  # empty: the recipe's
     gradient_checkpointing: bool = False
-    progress: bool = False
+    progress: bool = False  # a bar
+    line_every: float = 0.0  # seconds between two lines in the place of the bar; 0: none
 
 
 def fit(
@@ -58,16 +62,17 @@ def fit(
     with locked(run) if is_first_process() else nullcontext():
         content = latest_checkpoint(run)
         trainer = _trainer(recipe, run, hardware, devices, nodes)
-        machine = {"precision": trainer.precision, "processes": devices * nodes, "nodes": nodes}
+        machine = {"processes": devices * nodes, "nodes": nodes}
         record = new_record(recipe, recipe_file, data, trainer.strategy.root_device, machine)
         if content is not None:
             record = continued(run, record)
             if content["iteration"] == recipe.iterations:
                 return _finished(recipe, content)
-        if trainer.is_global_zero:
-            write_record(run, record)
-        module = Training(recipe, data, content, hardware.gradient_checkpointing)
+        precision = Precision(hardware.precision or recipe.precision, record.pop(REASON, ""))
+        module = Training(recipe, data, content, precision, hardware.gradient_checkpointing)
         trainer.callbacks.append(Bookkeeping(run, record, module))  # type: ignore[attr-defined]
+        if hardware.line_every and not hardware.progress:
+            trainer.callbacks.append(Lines(module, hardware.line_every))  # type: ignore[attr-defined]
         _fit(trainer, module)
         return module.state
 
@@ -79,7 +84,7 @@ def _finished(recipe: Recipe, content: dict[str, Any]) -> State:
 
 
 def continued(run: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """The record of a run that goes on: what it has spent is kept.
+    """The record of a run that goes on: what it has spent is kept, and why it is in float32.
 
     Raises FileError when the folder's run has another recipe; the sentence names what differs.
     """
@@ -92,7 +97,7 @@ def continued(run: Path, record: dict[str, Any]) -> dict[str, Any]:
             f"{run / RUN}: the run in this folder has another {' and '.join(different)}; choose "
             "another folder for this recipe."
         )
-    return {**record, **{name: former[name] for name in SPENT}}
+    return {**record, **{name: former[name] for name in (*SPENT, REASON) if name in former}}
 
 
 def _trainer(recipe: Recipe, run: Path, hardware: Hardware, devices: int, nodes: int) -> pl.Trainer:
@@ -103,7 +108,6 @@ def _trainer(recipe: Recipe, run: Path, hardware: Hardware, devices: int, nodes:
         num_nodes=nodes,
         strategy=strategy(devices * nodes),
         plugins=plugins(),
-        precision=hardware.precision or recipe.precision,  # type: ignore[arg-type]
         max_epochs=1,  # an epoch is the whole run; an iteration says which slices it needs
         deterministic=None if hardware.accelerator == "cpu" else "warn",
         callbacks=[RichProgressBar()] if hardware.progress else [],

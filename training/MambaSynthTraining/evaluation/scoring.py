@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from MambaSynthLib.image.grid import Reorientation
 from MambaSynthLib.image.metrics import foreground
 from MambaSynthLib.image.preparation import scaling_of
 from MambaSynthLib.image.volume import Volume, check_finite, check_same_grid
-from MambaSynthLib.report.evaluation import scored_slices
+from MambaSynthLib.report.evaluation import compared_slices
 from MambaSynthTraining.data.prepared import PreparedData
 from MambaSynthTraining.evaluation.candidates import Candidate, Pair
 from MambaSynthTraining.evaluation.lpips import NOT_COMPUTED, find_lpips
@@ -125,17 +126,15 @@ def _score_volume(
     check_finite(synthetic)
     check_same_grid(synthetic, pair.target)
     scaled = scaling_of(pair.target, data.intensity).apply(pair.target.array)
-    images, references = (_stack(pair.target, a, data) for a in (synthetic.array, scaled))
-    masks = _stack(pair.target, foreground(pair.target.array), data)
-    return [
-        SliceRow(
-            pair.subject, seed, n,
-            slice_measures(
-                np.asarray(images[n], np.float64), np.asarray(references[n], np.float64), lpips
-            ),
-        )
-        for n in scored_slices(masks)
-    ]  # fmt: skip
+    images, references, masks = (
+        _stack(pair.target, array, data)
+        for array in (synthetic.array, scaled, foreground(pair.target.array))
+    )
+    compared = compared_slices(
+        np.asarray(images, np.float64), np.asarray(references, np.float64), masks,
+        partial(slice_measures, lpips=lpips),
+    )  # fmt: skip
+    return [SliceRow(pair.subject, seed, n, found) for n, found in compared.items()]
 
 
 def _keep_examples(
@@ -242,4 +241,5 @@ def summary(record: dict[str, Any]) -> str:
             value, digits = means.get(measure.name), measure.digits
             text = NOT_COMPUTED if value is None else f"{value * measure.scale:.{digits}f}"
             parts.append(f"{measure.title} {text}")
-    return f"{record['name']}: {', '.join(parts)}"
+    slices = record["slices"]["scored"] // max(1, len(record["seeds"]))
+    return f"{record['name']}: {', '.join(parts)} ({slices} slices)"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from MambaSynthLib.errors import RequestError
+from MambaSynthLib.image.trivial import SHIFTED
 from MambaSynthLib.report.evaluation import markdown
 from MambaSynthTraining.evaluation.lpips import NOT_COMPUTED
 from MambaSynthTraining.evaluation.measures import BY_NAME, MEASURES, PAPER, Measure
@@ -17,7 +18,6 @@ from MambaSynthTraining.evaluation.results import Result, write_csv
 from MambaSynthTraining.evaluation.statistics import NO_TEST, Test, holm, paired_t_test
 
 SHOWN = (*PAPER, "psnr")
-SHIFTED = "target shifted"  # rows that are no answers, but what registration errors cost
 
 
 @dataclass(frozen=True)

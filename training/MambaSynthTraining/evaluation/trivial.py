@@ -1,8 +1,4 @@
-"""Answers that need no model. A model is worth something where it beats them.
-
-The two shifted rows are the acquired target itself, moved by a pixel or two: what registration
-errors of that size cost a perfect model.
-"""
+"""The rows of a table that need no model: the library's answers, and the mean training target."""
 
 from __future__ import annotations
 
@@ -12,64 +8,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.errors import RequestError
-from MambaSynthLib.image.intensity import background
+from MambaSynthLib.image.metrics import foreground
 from MambaSynthLib.image.preparation import EMPTY, prepare, scaling_of
-from MambaSynthLib.image.volume import Volume, array_axis
+from MambaSynthLib.image.trivial import SHIFTED, Answer, trivial_answers
+from MambaSynthLib.image.volume import Volume
 from MambaSynthTraining.data.prepared import PreparedData
 from MambaSynthTraining.evaluation.candidates import NETWORK_RANGE, Candidate, Pair
 
-SHIFTS = (1, 2)  # pixels
-
 
 @dataclass
-class Source:
-    """The source itself, or with its brightness upside down inside the anatomy.
+class Trivial:
+    """One of the library's answers as a row of a table."""
 
-    Both are clipped as the network's input is; that makes the inversion a stronger answer.
-    """
-
+    name: str
+    answer: Answer
     data: PreparedData
-    inverted: bool
     random: bool = False
     about: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def name(self) -> str:
-        return "source inverted" if self.inverted else "source itself"
-
     def synthesize(self, pair: Pair, seed: int) -> Volume:
-        scaled = scaling_of(pair.source, self.data.intensity).apply(pair.source.array)
-        image = np.clip(scaled, -1, 1)
-        if self.inverted:
-            image = np.where(background(pair.source.array), EMPTY, -image)
-        return pair.source.with_array(image)
-
-
-@dataclass
-class Shifted:
-    """The acquired target, moved along the rows of the slices; at the edge comes background."""
-
-    data: PreparedData
-    pixels: int
-    random: bool = False
-    about: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return f"target shifted {self.pixels} px"
-
-    def synthesize(self, pair: Pair, seed: int) -> Volume:
-        scaled = scaling_of(pair.target, self.data.intensity).apply(pair.target.array)
-        axis = array_axis(pair.target, self.data.grid.axis_codes[0])
-        moved = np.roll(scaled, self.pixels, axis)
-        np.moveaxis(moved, axis, 0)[: self.pixels] = scaled.min()
-        return pair.target.with_array(moved)
+        made = self.answer(pair.source, pair.target, foreground(pair.target.array))
+        scaling = scaling_of(pair.target, self.data.intensity)
+        return made.with_array(scaling.apply(made.array))
 
 
 @dataclass
 class MeanTarget:
-    """The mean of all training slices of the target, cut out by the source's own background."""
+    """The mean of all training slices of the target, cut out by the source's own background.
+
+    ``data`` must have subjects to train on.
+    """
 
     data: PreparedData
     random: bool = False
@@ -78,8 +46,6 @@ class MeanTarget:
 
     def __post_init__(self) -> None:
         subjects = self.data.subjects("train")
-        if not subjects:
-            raise RequestError(f"{self.data.name}: has no training subjects to take a mean of.")
         size = np.max([s.slices(self.data.contrasts[1]).shape[1:] for s in subjects], axis=0)
         total, count = np.zeros(size), 0
         for subject in subjects:
@@ -113,13 +79,12 @@ def centered(image: NDArray[np.floating[Any]], size: tuple[int, ...]) -> NDArray
 
 
 def trivial_candidates(data: PreparedData) -> list[Candidate]:
-    """In the order of the table."""
-    candidates: list[Candidate] = [
-        Source(data, inverted=False),
-        Source(data, inverted=True),
-        MeanTarget(data),
-        *(Shifted(data, pixels) for pixels in SHIFTS),
-    ]
+    """In the order of the table; the mean target only where the data have people to train on."""
+    answers = trivial_answers(data.grid.axis_codes[2])
+    rows = [Trivial(name, answer, data) for name, answer in answers.items()]
+    moved = next(n for n, row in enumerate(rows) if row.name.startswith(SHIFTED))
+    mean = [MeanTarget(data)] if data.subjects("train") else []
+    candidates: list[Candidate] = [*rows[:moved], *mean, *rows[moved:]]
     for n, candidate in enumerate(candidates):
         candidate.about["trivial"] = n  # a table puts them last, in this order
     return candidates

@@ -122,10 +122,17 @@ def card_scores(results: Sequence[Result], weights_sha256: str) -> list[dict[str
         {
             "data": _subjects(found[0]),
             "command": found[-1].record["command"],
+            "slices": slices_of(found[-1]),
             "rows": [_row(result, weights_sha256) for result in found],
         }
         for found in groups.values()
     ]
+
+
+def slices_of(result: Result) -> int:
+    """How many slices of all subjects count."""
+    scored: int = result.record["slices"]["scored"]
+    return scored // len(result.record["seeds"])
 
 
 def _subjects(result: Result) -> str:

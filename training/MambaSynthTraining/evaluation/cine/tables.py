@@ -32,13 +32,13 @@ from MambaSynthTraining.evaluation.cine.score import score_run, score_trivial
 from MambaSynthTraining.evaluation.cine.table_picture import draw_table_picture
 from MambaSynthTraining.evaluation.cine.table_text import card_entry, comma_separated, markdown
 from MambaSynthTraining.evaluation.cine.trainings import run_folder, train_all
-from MambaSynthTraining.evaluation.marked_text import check_marks, put_between_marks
+from MambaSynthTraining.evaluation.marked_text import check_block, put_into_block
 from MambaSynthTraining.evaluation.reproduction import Row, find_rows
 from MambaSynthTraining.recipe_folder import recipes_folder
 
 RECIPES = recipes_folder() / "cine"
 CARD = "card.json"
-MARK = "table"  # in a README, <!-- table --> and <!-- /table -->
+MADE_BY = "make tables-cine"  # names the block of a README that the tables go into
 
 
 def chosen_rows(folder: Path, small: bool, names: Sequence[str], iterations: int) -> list[Row]:
@@ -112,11 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--jobs", type=int, default=1, help="trainings at once")
     add("--small", action="store_true", help="the small twins of the rows, for a CPU")
     add("--readme", type=Path, metavar="FILE",
-        help=f"put the table between <!-- {MARK} --> and <!-- /{MARK} -->")  # fmt: skip
+        help=f"put the tables into its block 'made by: {MADE_BY}'")  # fmt: skip
     options = parser.parse_args(arguments)
     try:
         if options.readme:
-            check_marks(options.readme, MARK)
+            check_block(options.readme, MADE_BY)
         rows = chosen_rows(options.recipes, options.small, options.rows, options.iterations)
         data = options.data or _made_data(options.stacks, options.out / "data", options.jobs)
         runs = options.out / "runs"
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = write_tables(rows, data, runs, options.out, options.seeds)
         print(text)
         if options.readme:
-            put_between_marks(options.readme, MARK, text)
+            put_into_block(options.readme, MADE_BY, text)
     except MambaSynthError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -156,7 +156,7 @@ def tissue_indices(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
         strangers = sorted(set(np.unique(labels).tolist()) - set(known))
         raise VolumeError(
             f"label map: holds the labels {strangers[:8]} that stand for no known tissue; "
-            "set them to 0 or add them to MambaSynthTraining/data/tissues.py."
+            "set them to 0 or add them to MambaSynthLib/phantom/tissues.py."
         )
     return rows
 

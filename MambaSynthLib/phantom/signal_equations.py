@@ -32,14 +32,16 @@ CONTRASTS = ("T1w", "T2w", "PDw", "FLAIR")
 
 def spin_echo(t1: Array, t2: Array, pd: Array, *, tr: float, te: float) -> Array:
     """S = rho (1 - e^(-TR/T1)) e^(-TE/T2), for TE << TR."""
-    return pd * -np.expm1(-tr / t1) * np.exp(-te / t2)
+    signal: Array = pd * -np.expm1(-tr / t1) * np.exp(-te / t2)
+    return signal
 
 
 def inversion_recovery(
     t1: Array, t2: Array, pd: Array, *, tr: float, te: float, ti: float
 ) -> Array:
     """S = rho |1 - 2 e^(-TI/T1) + e^(-TR/T1)| e^(-TE/T2), for TE << TR."""
-    return pd * np.abs(1 - 2 * np.exp(-ti / t1) + np.exp(-tr / t1)) * np.exp(-te / t2)
+    signal: Array = pd * np.abs(1 - 2 * np.exp(-ti / t1) + np.exp(-tr / t1)) * np.exp(-te / t2)
+    return signal
 
 
 def spoiled_gradient_echo(
@@ -48,7 +50,8 @@ def spoiled_gradient_echo(
     """S = rho sin(alpha) (1 - E1) / (1 - cos(alpha) E1) e^(-TE/T2), E1 = e^(-TR/T1) (Ernst)."""
     sin_alpha, cos_alpha = _sin_cos(flip)
     e1 = np.exp(-tr / t1)
-    return pd * sin_alpha * (1 - e1) / (1 - cos_alpha * e1) * np.exp(-te / t2)
+    signal: Array = pd * sin_alpha * (1 - e1) / (1 - cos_alpha * e1) * np.exp(-te / t2)
+    return signal
 
 
 def mprage(
@@ -73,7 +76,8 @@ def mprage(
     before_inversion = offset / (1 - slope)
     at_readout = 1 - (1 + before_inversion) * e_a
     at_center = driven + (at_readout - driven) * per_pulse ** (echoes / 2)
-    return pd * sin_alpha * np.abs(at_center) * np.exp(-te / t2)
+    signal: Array = pd * sin_alpha * np.abs(at_center) * np.exp(-te / t2)
+    return signal
 
 
 def _sin_cos(degrees: float) -> tuple[float, float]:

@@ -1,0 +1,127 @@
+"""The cards of finished packages: new scores, the README of each, and one table of all.
+
+Every number in ``models/*/README.md`` and in the model table of the project's README comes from
+``model.json`` through here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from MambaSynthLib.errors import RequestError
+from MambaSynthLib.io.atomic import write_whole
+from MambaSynthLib.model.card import parse_card
+from MambaSynthLib.model.package import CARD, README, ModelPackage, read_package, schema
+from MambaSynthTraining.runs import CARDS
+
+MADE_BY = "mambasynth card models/*/ --worth README.md"
+WITHOUT_MODEL = ("source itself", "source inverted", "best linear map of source", "no motion",
+                 "linear blend", "mean target of the training set")  # fmt: skip
+
+Card = dict[str, Any]
+
+
+def rescore(package: ModelPackage, folders: Sequence[Path], of: Sequence[str]) -> ModelPackage:
+    """The package with the scores in ``folders`` in its card.
+
+    Raises
+    ------
+    RequestError: the package is of a cine, whose scores come with its training, or no folder
+        holds scores of these weights.
+    FileError: a folder holds no complete scores.
+    """
+    from MambaSynthTraining.contrast.cravim.card import card_scores
+    from MambaSynthTraining.evaluation.results import results_in
+
+    if package.card.task != "contrast":
+        raise RequestError(f"{package.folder}: is a cine; export its run again for new scores.")
+    results = [results_in([folder]) for folder in folders]
+    ours = package.weights_sha256
+    if not any(r.record["about"].get("weights_sha256") == ours for row in results for r in row):
+        raise RequestError(
+            f"{package.folder}: no folder of --scores holds scores of its weights; run "
+            "'mambasynth evaluate-set' on it."
+        )
+    card = read_json(package)
+    for n, found in enumerate(results):
+        for entry in card_scores(found, ours):
+            entry["data"] = of[n] if of else entry["data"]
+            card["scores"] = replaced(card["scores"], entry)
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    parse_card(text, schema(), str(package.folder / CARD))
+    write_whole(package.folder / CARD, text.encode("utf-8"))
+    return read_package(package.folder)
+
+
+def replaced(entries: Sequence[Card], new: Card) -> list[Card]:
+    """``entries`` with ``new`` in the place of the one of the same people, or at the end.
+
+    Rows of the former that were not measured again follow the new ones.
+    """
+    former = next((entry for entry in entries if entry["data"] == new["data"]), None)
+    if former is None:
+        return [*entries, new]
+    names = {row["name"] for row in new["rows"]}
+    kept = [row for row in former["rows"] if row["name"] not in names]
+    merged = {**former, **new, "rows": [*new["rows"], *kept]}
+    if kept and "command" in former:
+        merged["command"] = former["command"]  # it made the rows that stay, too
+    return [merged if entry is former else entry for entry in entries]
+
+
+def readme_of(package: ModelPackage) -> str:
+    """The README of a package, from its card alone; its marks name the command that wrote it."""
+    card = read_json(package)
+    method = importlib.import_module(CARDS[package.card.method])
+    text: str = method.readme(card, package.read_weights())
+    return text
+
+
+def write_readme(package: ModelPackage) -> None:
+    write_whole(package.folder / README, readme_of(package).encode("utf-8"))
+
+
+def read_json(package: ModelPackage) -> Card:
+    card: Card = json.loads((package.folder / CARD).read_text(encoding="utf-8"))
+    return card
+
+
+def worth(packages: Sequence[ModelPackage]) -> str:
+    """A table: each model on each group of people, beside the best answer without a model."""
+    table = [["model", "scored on", "the model: SSIM, PSNR", "best answer without one: SSIM, PSNR"]]
+    for package in packages:
+        name = f"`{package.card.id}`"
+        for entry in package.card.scores:
+            model = _of_the_model(package, entry["rows"])
+            rivals = [row for row in entry["rows"] if row["name"] in WITHOUT_MODEL]
+            if model is None or not rivals:
+                continue
+            slices = f", {entry['slices']} slices" if "slices" in entry else ""
+            people = f"{entry['data'].partition(';')[0]}{slices}"
+            table.append([name, people, _pair(model), _best(rivals)])
+    lines = [table[0], ["---"] * 4, *table[1:]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _of_the_model(package: ModelPackage, rows: Sequence[Card]) -> Card | None:
+    """The row of the settings that a user gets by default."""
+    card = read_json(package)
+    steps = card["sampling"].get("default_steps")
+    names = ("(ours)", f"synthetic, {steps} step")
+    return next((row for row in rows if any(name in row["name"] for name in names)), None)
+
+
+def _best(rows: Sequence[Card]) -> str:
+    """The highest SSIM and the highest PSNR, each with whose it is."""
+    ssim, psnr = (max(rows, key=lambda row: row[name]) for name in ("ssim", "psnr"))
+    if ssim is psnr:
+        return f"{_pair(ssim)} ({ssim['name']})"
+    return f"{ssim['ssim']:.3f} ({ssim['name']}), {psnr['psnr']:.1f} dB ({psnr['name']})"
+
+
+def _pair(row: Card) -> str:
+    return f"{row['ssim']:.3f}, {row['psnr']:.1f} dB"
