@@ -182,7 +182,8 @@ class PairMotion:
         from scipy.ndimage import gaussian_filter
 
         local: Array = gaussian_filter((a - b) ** 2, (0, NEARBY, NEARBY))
-        return np.maximum(local - 2 * self.noise, 0)
+        apart: Array = np.maximum(local - 2 * self.noise, 0)
+        return apart
 
     def _blend(self, a: Array, b: Array, share: float, apart: Array) -> Array:
         weight = (share * apart + self.noise) / (apart + 2 * self.noise)

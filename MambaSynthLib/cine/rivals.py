@@ -89,12 +89,14 @@ def linear_blend(first: Array, last: Array) -> Passage:
 def tv_l1(first: Array, last: Array) -> Passage:
     """Optical flow of Zach et al. 2007 as scikit-image has it."""
     try:
-        from skimage.registration import optical_flow_tvl1
+        from skimage import registration
     except ModuleNotFoundError as error:
         raise RequestError(_missing("scikit-image")) from error
 
+    optical_flow: Any = registration.optical_flow_tvl1
+
     def flow(seen: Array, looked_into: Array) -> Array:
-        found: Any = optical_flow_tvl1(seen, looked_into, attachment=ATTACHMENT, num_warp=WARPS)
+        found = optical_flow(seen, looked_into, attachment=ATTACHMENT, num_warp=WARPS)
         return np.asarray(found, np.float32)
 
     there = np.stack([flow(b, a) for a, b in zip(first, last, strict=True)])
