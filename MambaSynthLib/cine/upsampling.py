@@ -82,7 +82,12 @@ class Solved:
         if not self.single:  # the chosen course is one from ED to ES; frames between fix it
             return Timing(LINEAR).course(length)
         course = timing.course(length, times[interval.first])
-        return course if not interval.backwards else lambda tau: 1 - course(1 - tau)
+        return mirrored(course) if interval.backwards else course
+
+
+def mirrored(course: Course) -> Course:
+    """The same course on the way back."""
+    return lambda tau: 1 - course(1 - tau)
 
 
 def solve(
@@ -105,12 +110,16 @@ def solve(
     wanted = _wanted(intervals, options)
     total = options.steps * len(wanted)
     motions: list[Motion | None] = [None] * len(intervals)
+
+    def counting(before: int) -> Progress:
+        return lambda step, _: progress(options.steps * before + step, total)
+
     for done, number in enumerate(wanted):
         interval = intervals[number]
         motions[number] = engine.find_motion(
             cine.frames[interval.first], cine.frames[interval.last], options, stacks=stacks,
             backwards=interval.backwards, coarse=len(intervals) > 1, cancelled=cancelled,
-            progress=lambda step, _, before=done: progress(options.steps * before + step, total),
+            progress=counting(done),
         )  # fmt: skip
     motions = _joined(motions, [_length(cine, interval) for interval in intervals])
     return Solved(engine, cine, timeline, options, tuple(motions))
@@ -188,9 +197,7 @@ def between(
         yield from iterate_frames(motion, *pair, fractions, course, with_fields)
         return
     from_ed = [1 - tau for tau in fractions]  # the network counts from ED
-    yield from iterate_frames(
-        motion, pair[1], pair[0], from_ed, lambda tau: 1 - course(1 - tau), with_fields
-    )
+    yield from iterate_frames(motion, pair[1], pair[0], from_ed, mirrored(course), with_fields)
 
 
 def provenance_of(solved: Solved, *, seed: int = 0) -> Provenance:
