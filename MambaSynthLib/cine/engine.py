@@ -122,7 +122,7 @@ class CineEngine:
         *,
         stacks: Stacks | None = None,
         backwards: bool = False,
-        coarse: bool = False,
+        apart_ms: float | None = None,
         progress: Progress = lambda done, total: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Motion:
@@ -130,8 +130,8 @@ class CineEngine:
 
         ``stacks``: how to look at them, where other intervals of a cine are looked at likewise.
         ``backwards``: the heart expands from the first to the second; the network, which has only
-        seen hearts that contract, is asked for the way back. ``coarse``: they are neighbors in a
-        cine of more, less far apart than ED and ES.
+        seen hearts that contract, is asked for the way back. ``apart_ms``: the time between
+        neighbors in a coarse cine; None for ED and ES.
 
         Raises VolumeError as ``prepare_cine``; Cancelled.
         """
@@ -152,7 +152,7 @@ class CineEngine:
             start = -start
         return fit_pair(
             ed, es, stacks or Stacks.of([ed, es]), start=start,
-            settings=options.fit_settings(coarse), progress=progress, cancelled=cancelled,
+            settings=options.fit_settings(apart_ms), progress=progress, cancelled=cancelled,
         )  # fmt: skip
 
     def _moves(self) -> bool:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from MambaSynthLib.methods.mstg.velocity_fit import FitSettings
 
 SMOOTH_FAR = 0.02  # lambda_smooth between ED and ES: large motion is to be explained
-SMOOTH_NEAR = 0.2  # between neighbors in a coarse cine, where it is small and noise misleads
+SMOOTH_NEAR = 0.2  # between neighbors of a cine, where it is small and noise misleads
+NEAR_MS, FAR_MS = 100.0, 260.0  # between them smoothness falls evenly in its logarithm
 FEWEST_STEPS, USUAL_STEPS, MOST_STEPS = 10, 160, 1000
 
 
@@ -35,8 +36,10 @@ class CineOptions:
                 "--no-refine."
             )
 
-    def fit_settings(self, coarse: bool) -> FitSettings:
-        """For ED and ES, or for neighbors in a ``coarse`` cine."""
+    def fit_settings(self, apart_ms: float | None = None) -> FitSettings:
+        """For ED and ES (None), or for neighbors in a coarse cine that are ``apart_ms``."""
         from MambaSynthLib.methods.mstg.velocity_fit import FitSettings
 
-        return FitSettings(self.steps, SMOOTH_NEAR if coarse else SMOOTH_FAR)
+        apart = FAR_MS if apart_ms is None else min(max(apart_ms, NEAR_MS), FAR_MS)
+        way = (apart - NEAR_MS) / (FAR_MS - NEAR_MS)
+        return FitSettings(self.steps, SMOOTH_NEAR ** (1 - way) * SMOOTH_FAR**way)

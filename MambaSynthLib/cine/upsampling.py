@@ -118,7 +118,8 @@ def solve(
         interval = intervals[number]
         motions[number] = engine.find_motion(
             cine.frames[interval.first], cine.frames[interval.last], options, stacks=stacks,
-            backwards=interval.backwards, coarse=len(intervals) > 1, cancelled=cancelled,
+            backwards=interval.backwards, cancelled=cancelled,
+            apart_ms=_length(cine, interval) if len(intervals) > 1 else None,
             progress=counting(done),
         )  # fmt: skip
     motions = _joined(motions, [_length(cine, interval) for interval in intervals])
