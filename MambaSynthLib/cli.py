@@ -30,6 +30,7 @@ COMMANDS = (
     "synthesize",
     "synthesize-set",
     "cine",
+    "evaluate-cine",
     "models",
     "evaluate",
     "verify",

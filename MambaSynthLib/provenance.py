@@ -40,13 +40,16 @@ BIDS_KEYS = {
     "times_ms": "TriggerTimesMs",
     "acquired": "AcquiredFrames",
     "phases": "Phases",
+    "refinement": "Refinement",
+    "timing": "Timing",
     "created": "Created",
     "warnings": "Warnings",
 }  # software and source_name have places of their own in BIDS: GeneratedBy and Sources
 NUMBERS = ("seed", "steps", "samples")
 LISTS = ("slices", "times_ms", "acquired", "warnings")
 OPTIONAL = (
-    "precision", "quantity", "units", "slices", "times_ms", "acquired", "phases", "created",
+    "precision", "quantity", "units", "slices", "times_ms", "acquired", "phases", "refinement",
+    "timing", "created",
     "warnings",
 )  # fmt: skip
 
@@ -84,6 +87,8 @@ class Provenance:
     times_ms: trigger time of each frame of a cine.
     acquired: numbers, from 1, of the frames that are acquired; the others are synthetic.
     phases: which acquired frames are ED and ES, and by which rule.
+    refinement: how the motion of a cine was found on its own frames, and what it explains.
+    timing: by which course the motion of a cine was spread over time.
     created: ISO 8601 UTC, or None (the default) to keep files reproducible.
     warnings: named warnings of reading and synthesis.
     software: name and version of the program.
@@ -110,6 +115,8 @@ class Provenance:
     times_ms: tuple[float, ...] = ()
     acquired: tuple[int, ...] = ()
     phases: str | None = None
+    refinement: str | None = None
+    timing: str | None = None
     created: str | None = None
     warnings: tuple[str, ...] = ()
     software: str = f"MambaSynth {__version__}"

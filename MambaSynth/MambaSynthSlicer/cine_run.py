@@ -26,6 +26,7 @@ class CineRequest:
 
     ``frames``: how many the result has, the acquired ones included. ``ed`` and ``es``: frame
     numbers from 1, None: found. ``onlyPhases``: from ED to ES, without the other acquired frames.
+    ``refine``: polish the motion on the frames. ``timing``: linear, cardiac, None: chosen.
     """
 
     model: str
@@ -34,6 +35,8 @@ class CineRequest:
     ed: int | None = None
     es: int | None = None
     onlyPhases: bool = False
+    refine: bool = True
+    timing: str | None = None
     seed: int = 0
 
 
@@ -67,6 +70,8 @@ class CineJob:
             "ed": request.ed,
             "es": request.es,
             "only_phases": request.onlyPhases,
+            "refine": request.refine,
+            "timing": request.timing,
             "seed": request.seed,
         }
 

@@ -1,14 +1,14 @@
-"""The engine for cine models: an ED and an ES volume in, the frames between them out.
+"""The engine for cine models: acquired frames in, the frames between them out.
+
+    ED, ES --network--> motion --refined on ED and ES--> motion --course of time--> frames
 
 | symbol | code          | meaning                                                                 |
 |--------|---------------|-------------------------------------------------------------------------|
-| gamma  | ``fraction``  | phase between ED (0) and ES (1)                                         |
-| u      | ``field``     | pull field of a frame to ED, in canvas voxels, see cine_preparation.py  |
-| y      | ``image``     | the method's frame on its own canvas, in [0,1]                          |
+| tau    | ``fraction``  | time between ED (0) and ES (1)                                          |
+| s      | ``share``     | share of the motion done by then, see timing.py                         |
 
-A frame is  V_ED pulled by u,  plus what the method changed beyond motion,  y - y_ED pulled by u.
-Motion is applied to the acquired voxels on their own grid, so that frames stay as sharp as ED.
-Beyond the network's field of view, frames pass from ED to ES linearly.
+With refinement, which is the default, the network says where the search begins, and the frames are
+ED and ES, both moved, see motion.py. Without it they are the network's own, see network_frames.py.
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.backends import choose_backend
-from MambaSynthLib.cine.phases import seems_swapped
-from MambaSynthLib.cine.preparation import CinePreparation, prepare_cine
+from MambaSynthLib.cine.judgment import judge_motion, judge_pair
+from MambaSynthLib.cine.motion import PairMotion, Stacks, fit_pair
+from MambaSynthLib.cine.network_frames import NetworkMotion
+from MambaSynthLib.cine.options import CineOptions
+from MambaSynthLib.cine.preparation import prepare_cine
+from MambaSynthLib.cine.timing import CARDIAC, LINEAR, Course, Timing
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError
+from MambaSynthLib.image.cine import USUAL_INTERVAL_MS
 from MambaSynthLib.image.volume import Volume, check_same_grid
 from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
@@ -33,10 +38,9 @@ from MambaSynthLib.model.card import CineCard
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthLib.provenance import Provenance
 
-NO_CHANGE = 1e-4  # of the intensity range; smaller differences are rounding
-
 Array = NDArray[np.float32]
 Progress = Callable[[int, int], None]
+Motion = PairMotion | NetworkMotion
 
 
 @dataclass(frozen=True)
@@ -74,92 +78,118 @@ class CineEngine:
         es: Volume,
         fractions: Sequence[float],
         *,
+        options: CineOptions | None = None,
         with_fields: bool = False,
         progress: Progress = lambda done, total: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> CineSynthesis:
-        """The frames at ``fractions`` (0: ED, 1: ES) on the grid of ED and ES.
+        """The frames at ``fractions`` of the time (0: ED, 1: ES) on the grid of ED and ES.
 
-        Fractions 0 and 1 give the acquired voxels themselves.
+        Fractions 0 and 1 give the acquired voxels themselves. ``progress`` counts the steps of the
+        refinement and the frames.
 
         Raises
         ------
         VolumeError, RequestError: an unusable volume or fraction; nothing was computed.
         Cancelled: ``cancelled()`` was true.
         """
-        provenance = self.provenance(ed, es)
+        options = options or CineOptions()
+        _check_fractions(fractions)
+        steps = options.steps if options.refine else 0
+        total = steps + len(fractions)
+        progress(0, total)
+        motion = self.find_motion(
+            ed, es, options, progress=lambda done, _: progress(done, total), cancelled=cancelled
+        )
+        course = self.course(options, motion)
         frames: list[Volume] = []
         fields: list[Array | None] = []
-        progress(0, len(fractions))
-        for frame, field in self._frames(ed, es, fractions, with_fields, cancelled):
-            frames.append(frame)
-            fields.append(field)
-            progress(len(frames), len(fractions))
-        known = [field for field in fields if field is not None]
-        return CineSynthesis(frames, provenance, np.stack(known) if known else None)
-
-    def frames(
-        self,
-        ed: Volume,
-        es: Volume,
-        fractions: Sequence[float],
-        *,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> Iterator[Volume]:
-        """As ``synthesize``, but one frame after the other, so that any number fits in memory."""
-        for frame, _ in self._frames(ed, es, fractions, False, cancelled):
-            yield frame
-
-    def _frames(
-        self,
-        ed: Volume,
-        es: Volume,
-        fractions: Sequence[float],
-        with_fields: bool,
-        cancelled: Callable[[], bool],
-    ) -> Iterator[tuple[Volume, Array | None]]:
-        _check_fractions(fractions)
-        check_same_grid(es, ed)
-        pair = _Pair.of(ed, es, prepare_cine(ed, es, self.card.grid))
-        moving = not np.array_equal(ed.array, es.array)
-        computed = [gamma for gamma in fractions if moving and (with_fields or 0 < gamma < 1)]
-        made: Iterator[Any] = iter(())
-        if computed:
-            network = _Cancellable(self._network, cancelled)
-            made = self.method.iterate_frames(network, pair.canvas_ed, pair.canvas_es, computed)
-        still = np.zeros((3, *pair.preparation.canvas_size), np.float32)
-        for gamma in fractions:
-            found = next(made) if moving and (with_fields or 0 < gamma < 1) else None
+        for frame, field in iterate_frames(motion, ed, es, fractions, course, with_fields):
             if cancelled():
                 raise Cancelled
-            array = pair.frame(found, gamma)
-            field = None
-            if with_fields and (found is None or found.field is not None):
-                motion = still if found is None or gamma == 0 else found.field
-                field = pair.preparation.field_of_source(motion)
-            yield ed.with_array(array, f"{ed.name} synthetic cine"), field
+            frames.append(frame)
+            fields.append(field)
+            progress(steps + len(frames), total)
+        known = [field for field in fields if field is not None]
+        provenance = self.provenance(ed, es, options=options, motion=motion)
+        return CineSynthesis(frames, provenance, np.stack(known) if known else None)
 
-    def warnings(self, ed: Volume, es: Volume) -> tuple[str, ...]:
-        """What the user should know about a pair before its frames are believed."""
-        found = [*ed.notes, *es.notes]
-        if np.array_equal(ed.array, es.array):
-            found.append("ED and ES are identical: every frame is a copy of them")
-        elif seems_swapped(ed, es):
-            found.append("ED and ES seem swapped: the blood pool is larger in ES than in ED")
-        preparation = prepare_cine(ed, es, self.card.grid)
-        outside = preparation.slices_outside()
-        if outside:
-            found.append(
-                f"field of view: {outside} of {preparation.source_size[0]} slices lie beyond what "
-                "the model sees; motion fades out there"
-            )
-        return tuple(dict.fromkeys(found))
+    def find_motion(
+        self,
+        ed: Volume,
+        es: Volume,
+        options: CineOptions | None = None,
+        *,
+        stacks: Stacks | None = None,
+        backwards: bool = False,
+        apart_ms: float | None = None,
+        progress: Progress = lambda done, total: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Motion:
+        """What all frames between two acquired ones share, computed once.
 
-    def provenance(self, ed: Volume, es: Volume, seed: int = 0) -> Provenance:
-        """What made the frames of this pair, and from what. Raises as ``synthesize``."""
+        ``stacks``: how to look at them, where other intervals of a cine are looked at likewise.
+        ``backwards``: the heart expands from the first to the second; the network, which has only
+        seen hearts that contract, is asked for the way back. ``apart_ms``: the time between
+        neighbors in a coarse cine; None for ED and ES.
+
+        Raises VolumeError as ``prepare_cine``; Cancelled.
+        """
+        options = options or CineOptions()
         check_same_grid(es, ed)
+        first, last = (es, ed) if backwards else (ed, es)
+        network = NetworkMotion.of(
+            self.method, self._network, first, last, self.card.grid, cancelled
+        )
+        if cancelled():
+            raise Cancelled
+        if not options.refine or not self._moves():
+            return network
+        start = None
+        if not np.array_equal(ed.array, es.array):
+            start = network.whole_field()
+        if start is not None and backwards:
+            start = -start
+        return fit_pair(
+            ed, es, stacks or Stacks.of([ed, es]), start=start,
+            settings=options.fit_settings(apart_ms), progress=progress, cancelled=cancelled,
+        )  # fmt: skip
+
+    def _moves(self) -> bool:
+        """Whether the method moves tissue; one that paints frames has nothing to refine."""
+        return getattr(self._network.config, "mode", "deformation") != "image"
+
+    def course(
+        self, options: CineOptions, motion: Motion, length_ms: float = USUAL_INTERVAL_MS,
+        start_ms: float = 0.0,
+    ) -> Course:  # fmt: skip
+        """The course of time from ED to ES where nothing between is known."""
+        return self.timing(options, motion).course(length_ms, start_ms)
+
+    def timing(self, options: CineOptions, motion: Motion) -> Timing:
+        """The chosen one; else the prior for refined motion, and the network's own for its own."""
+        if options.timing:
+            return options.timing
+        return Timing(CARDIAC if isinstance(motion, PairMotion) else LINEAR)
+
+    def provenance(
+        self,
+        ed: Volume,
+        es: Volume,
+        seed: int = 0,
+        *,
+        options: CineOptions | None = None,
+        motion: Motion | None = None,
+    ) -> Provenance:
+        """What made the frames of this pair, and from what. ``motion``: as found, to judge it.
+
+        Raises as ``synthesize``.
+        """
+        check_same_grid(es, ed)
+        options = options or CineOptions()
         card = self.card
         sources = sha256_of(ed) + sha256_of(es)
+        refined = options.refine and self._moves()
         return Provenance(
             method=card.method,
             model_id=card.id,
@@ -176,80 +206,81 @@ class CineEngine:
             backend=self.backend,
             device=self.device,
             precision=self._network.places[0].precision,
-            warnings=self.warnings(ed, es),
+            refinement=_told(options, motion) if refined else "none: the network's own frames",
+            timing=self.timing(options, motion).name if motion is not None else None,
+            warnings=self.warnings(ed, es, options, motion),
         )
 
-
-@dataclass(frozen=True)
-class _Pair:
-    """ED and ES as acquired and as the network sees them."""
-
-    ed: Volume
-    es: Volume
-    preparation: CinePreparation
-    canvas_ed: Array
-    canvas_es: Array
-
-    @classmethod
-    def of(cls, ed: Volume, es: Volume, preparation: CinePreparation) -> _Pair:
-        canvases = preparation.to_network(ed), preparation.to_network(es)
-        return cls(ed, es, preparation, *canvases)
-
-    def frame(self, made: Any, gamma: float) -> Array:
-        """(I,J,K) what the method made (image and field), in the units of ED and ES."""
-        if gamma in (0, 1) or made is None:
-            return self.es.array if gamma == 1 else self.ed.array
-        blend = self.ed.array + np.float32(gamma) * (self.es.array - self.ed.array)
-        prepared = self.preparation
-        seen = prepared.from_network(np.ones(prepared.canvas_size, np.float32))
-        if made.field is None:
-            painted = prepared.from_network(made.image) * prepared.intensity_range
-            return painted + seen * np.float32(prepared.low) + (1 - seen) * blend
-        moved = prepared.moved(self.ed, made.field)
-        change = _beyond_motion(made.image, self.canvas_ed, made.field)
-        if change is not None:
-            moved += prepared.from_network(change) * prepared.intensity_range
-        frame: Array = np.where(seen == 1, moved, seen * moved + (1 - seen) * blend)
-        return frame
+    def warnings(
+        self,
+        ed: Volume,
+        es: Volume,
+        options: CineOptions | None = None,
+        motion: Motion | None = None,
+    ) -> tuple[str, ...]:
+        """What the user should know about a pair before its frames are believed."""
+        options = options or CineOptions()
+        found = [*ed.notes, *es.notes, *judge_pair(ed, es)]
+        if isinstance(motion, PairMotion):
+            found += judge_motion(motion)
+        if not (options.refine and self._moves()):
+            preparation = prepare_cine(ed, es, self.card.grid)
+            outside = preparation.slices_outside()
+            if outside:
+                found.append(
+                    f"field of view: {outside} of {preparation.source_size[0]} slices lie beyond "
+                    "what the model sees; motion fades out there"
+                )
+        return tuple(dict.fromkeys(found))
 
 
-def _beyond_motion(image: Array, ed: Array, field: Array) -> Array | None:
-    """(D,H,W) the part of ``image`` that moving ``ed`` does not explain; None where there is none.
+def iterate_frames(
+    motion: Motion,
+    ed: Volume,
+    es: Volume,
+    fractions: Sequence[float],
+    course: Course,
+    with_fields: bool = False,
+) -> Iterator[tuple[Volume, Array | None]]:
+    """Each frame, and its field where asked for; ED and ES themselves at 0 and 1.
 
-    Where the field points out of the canvas it is not known what was moved: there it is that of
-    the nearest voxel where it is, so that no edge shows.
+    Raises RequestError for a fraction beyond.
     """
-    from scipy.ndimage import distance_transform_edt, map_coordinates
+    _check_fractions(fractions)
+    name = f"{ed.name} synthetic cine"
+    ends: dict[float, Volume] = {0.0: ed, 1.0: es}
+    if np.array_equal(ed.array, es.array):
+        ends = dict.fromkeys(map(float, fractions), ed)
+    wanted = [tau for tau in map(float, fractions) if with_fields or tau not in ends]
+    made = _made(motion, wanted, course, with_fields)
+    for tau in map(float, fractions):
+        array, field = next(made) if with_fields or tau not in ends else (None, None)
+        end = ends.get(tau)
+        yield ed.with_array(array if end is None else end.array, name), field  # type: ignore[arg-type]
 
-    places = field + np.stack(np.meshgrid(*map(np.arange, ed.shape), indexing="ij"))
-    last = np.array(ed.shape).reshape(3, 1, 1, 1) - 1
-    inside = np.all((places >= 0) & (places <= last), axis=0)
-    if not inside.any():
-        return None
-    change = image - map_coordinates(ed, places, order=1, mode="nearest")
-    if not inside.all():
-        nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)
-        change = change[tuple(nearest)]
-    return change.astype(np.float32) if np.abs(change).max() > NO_CHANGE else None
+
+def _made(
+    motion: Motion, taus: Sequence[float], course: Course, with_fields: bool
+) -> Iterator[tuple[Array, Array | None]]:
+    if not taus:
+        return
+    shares = [course(tau) for tau in taus]
+    if isinstance(motion, NetworkMotion):
+        yield from motion.frames(shares)
+        return
+    for tau, share in zip(taus, shares, strict=True):
+        yield motion.frame(share, tau), motion.field(share, tau) if with_fields else None
 
 
-class _Cancellable:
-    """A method's network that asks between computations whether to go on."""
-
-    def __init__(self, network: Any, cancelled: Callable[[], bool]) -> None:
-        self._network, self._cancelled = network, cancelled
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._network, name)
-        if not callable(found):
-            return found
-
-        def call(*arguments: Any) -> Any:
-            if self._cancelled():
-                raise Cancelled
-            return found(*arguments)
-
-        return call
+def _told(options: CineOptions, motion: Motion | None) -> str:
+    """The refinement for the record."""
+    if not isinstance(motion, PairMotion):
+        return f"on the frames themselves, up to {options.steps} steps"
+    explained = 100 * (1 - motion.unexplained())
+    return (
+        f"on the frames themselves, {motion.fit.steps} of {options.steps} steps; the motion "
+        f"explains {explained:.0f} % of the difference between the two"
+    )
 
 
 def _check_fractions(fractions: Sequence[float]) -> None:

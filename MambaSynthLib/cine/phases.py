@@ -15,6 +15,7 @@ from MambaSynthLib.image.volume import Volume
 MOVING_PERCENTILE = 99.0  # of the temporal range of a voxel; above lies the border of the blood
 BLOOD = 0.5  # of the way from dark to bright in the moving region: above is blood
 RULE_GIVEN = "given by the user"
+A_STACK = 3  # slices
 CLEAR_CHANGE = 0.25  # of the moving region must pass from blood to muscle to tell the phases
 
 
@@ -64,10 +65,12 @@ def found_phases(cine: Cine) -> Phases:
     """The largest and the smallest blood pool; where blood cannot be told, the largest difference.
 
     The region looked at is where intensities change most over the cycle, which is the border of
-    the ventricles. There blood (bright in bSSFP) gives way to muscle in systole.
+    the ventricles. There blood (bright in bSSFP) gives way to muscle in systole. A single slice may
+    be a long-axis view, where atria fill meanwhile; there, and in two slices, frame 1 is ED: cines
+    begin with the R wave.
     """
     pool = _blood_pool(cine.frames)
-    if np.ptp(pool) >= CLEAR_CHANGE:
+    if _slices(cine.frames[0]) >= A_STACK and np.ptp(pool) >= CLEAR_CHANGE:
         ed, es = int(np.argmax(pool)), int(np.argmin(pool))
         return Phases(ed, es, "the largest and the smallest blood pool")
     return Phases(0, _opposite(cine, 0), "the largest difference from frame 1")
@@ -90,9 +93,17 @@ def _mean_square(first: NDArray[np.float32], second: NDArray[np.float32]) -> flo
 
 
 def seems_swapped(ed: Volume, es: Volume) -> bool:
-    """Whether the blood pool is clearly larger in what is given as ES."""
+    """Whether the blood pool is clearly larger in what is given as ES; not asked of fewer than
+    three slices, which may be long-axis views.
+    """
+    if _slices(ed) < A_STACK:
+        return False
     pool = _blood_pool((ed, es))
     return bool(pool[1] - pool[0] >= CLEAR_CHANGE)
+
+
+def _slices(volume: Volume) -> int:
+    return volume.shape[int(np.argmax(volume.spacing))]
 
 
 def _blood_pool(frames: Sequence[Volume]) -> NDArray[np.float64]:

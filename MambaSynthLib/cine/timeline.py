@@ -33,9 +33,14 @@ class Interval:
     fractions: tuple[float, ...]
 
     @property
-    def contraction(self) -> tuple[float, ...]:
-        """``fractions`` as the network counts them: 0 at ``ed``, 1 at ``es``."""
-        return tuple(1 - tau for tau in self.fractions) if self.backwards else self.fractions
+    def first(self) -> int:
+        """The earlier frame."""
+        return self.es if self.backwards else self.ed
+
+    @property
+    def last(self) -> int:
+        """The later frame."""
+        return self.ed if self.backwards else self.es
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,16 @@ def between_all(cine: Cine, count: int, phases: Phases) -> Timeline:
         fractions = tuple((k + 1) / (n + 1) for k in range(n))
         intervals.append(Interval(ed, es, backwards, fractions))
     return _timeline(intervals, times, list(range(len(times))), phases)
+
+
+def at_fractions(cine: Cine, fractions: Sequence[Sequence[float]], phases: Phases) -> Timeline:
+    """Frames at given fractions of the time of each interval between neighboring frames."""
+    intervals = []
+    for first, taus in enumerate(fractions):
+        backwards = not _contracts(first, phases, len(cine.frames))
+        ed, es = (first + 1, first) if backwards else (first, first + 1)
+        intervals.append(Interval(ed, es, backwards, tuple(taus)))
+    return _timeline(intervals, cine.times_ms, list(range(len(cine.frames))), phases)
 
 
 def between_phases(cine: Cine, count: int, phases: Phases) -> Timeline:

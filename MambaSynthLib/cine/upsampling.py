@@ -1,6 +1,6 @@
 """A denser cine from a coarse one: the acquired frames as they are, synthetic ones between them.
 
-    cine + timeline --interval by interval--> engine --> frames in time
+    cine + timeline --motion of every interval--> solved --course of time--> frames in time
 
 What Slicer, the command line and Python users call, so that all three give the same frames.
 """
@@ -8,17 +8,28 @@ What Slicer, the command line and Python users call, so that all three give the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from MambaSynthLib.cine.engine import CineEngine, Progress
+import numpy as np
+from numpy.typing import NDArray
+
+from MambaSynthLib.cine.engine import CineEngine, Motion, Progress, iterate_frames
+from MambaSynthLib.cine.judgment import judge_last_step, judge_motion, last_step
+from MambaSynthLib.cine.motion import PairMotion, Stacks, with_neighbors
+from MambaSynthLib.cine.options import CineOptions
 from MambaSynthLib.cine.phases import choose_phases
-from MambaSynthLib.cine.timeline import Timeline, between_all, between_phases
+from MambaSynthLib.cine.timeline import Interval, Timeline, between_all, between_phases
+from MambaSynthLib.cine.timing import LINEAR, Course, Timing
 from MambaSynthLib.errors import Cancelled
 from MambaSynthLib.image.cine import Cine
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.provenance import Provenance
+
+Array = NDArray[np.float32]
+
+FROM_NEIGHBORS = "from the neighboring frames"
 
 
 def plan(
@@ -38,55 +49,172 @@ def plan(
     return (between_phases if only_phases else between_all)(cine, count, phases)
 
 
-def upsample(
+@dataclass(frozen=True)
+class Solved:
+    """A timeline whose motion is known. ``motions``: one for each interval, None where nothing is
+    to be synthesized.
+    """
+
+    engine: CineEngine
+    cine: Cine
+    timeline: Timeline
+    options: CineOptions
+    motions: tuple[Motion | None, ...]
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one interval only: ED and ES, and nothing known between."""
+        return len(self.timeline.intervals) == 1
+
+    def timing(self) -> Timing:
+        """The course of time of all intervals."""
+        known = next((motion for motion in self.motions if motion), None)
+        if known is None or self.options.timing or self.single:
+            return self.engine.timing(self.options, known) if known else Timing(LINEAR)
+        return Timing(LINEAR)
+
+    def course(self, number: int) -> Course:
+        """Time between the two frames of an interval -> share of the motion between them."""
+        interval, timing = self.timeline.intervals[number], self.timing()
+        times = self.cine.times_ms
+        length = times[interval.last] - times[interval.first]
+        length = length if length > 0 else length + self.cine.period_ms
+        if not self.single:  # the chosen course is one from ED to ES; frames between fix it
+            return Timing(LINEAR).course(length)
+        course = timing.course(length, times[interval.first])
+        return mirrored(course) if interval.backwards else course
+
+
+def mirrored(course: Course) -> Course:
+    """The same course on the way back."""
+    return lambda tau: 1 - course(1 - tau)
+
+
+def solve(
     engine: CineEngine,
     cine: Cine,
     timeline: Timeline,
+    options: CineOptions | None = None,
+    *,
+    progress: Progress = lambda done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Solved:
+    """The motion of every interval. ``progress`` counts steps of the refinement.
+
+    Raises VolumeError: a frame is constant or holds NaN. Cancelled: ``cancelled()`` was true.
+    """
+    options = options or CineOptions()
+    intervals = timeline.intervals
+    used = [cine.frames[n] for interval in intervals for n in (interval.first, interval.last)]
+    stacks = Stacks.of(used) if options.refine else None
+    wanted = _wanted(intervals, options)
+    total = options.steps * len(wanted)
+    motions: list[Motion | None] = [None] * len(intervals)
+
+    def counting(before: int) -> Progress:
+        return lambda step, _: progress(options.steps * before + step, total)
+
+    for done, number in enumerate(wanted):
+        interval = intervals[number]
+        motions[number] = engine.find_motion(
+            cine.frames[interval.first], cine.frames[interval.last], options, stacks=stacks,
+            backwards=interval.backwards, cancelled=cancelled,
+            apart_ms=_length(cine, interval) if len(intervals) > 1 else None,
+            progress=counting(done),
+        )  # fmt: skip
+    motions = _joined(motions, [_length(cine, interval) for interval in intervals])
+    return Solved(engine, cine, timeline, options, tuple(motions))
+
+
+def _wanted(intervals: Sequence[Interval], options: CineOptions) -> list[int]:
+    """The intervals to solve: those with synthetic frames, and for refinement those beside them."""
+    made = {number for number, interval in enumerate(intervals) if interval.fractions}
+    if options.refine:
+        made |= {number + step for number in made for step in (-1, 1)}
+    return sorted(made & set(range(len(intervals))))
+
+
+def _joined(motions: list[Motion | None], lengths: Sequence[float]) -> list[Motion | None]:
+    """Runs of refined motions in consecutive intervals know of each other."""
+    joined = list(motions)
+    start = 0
+    for number in range(len(motions) + 1):
+        if number < len(motions) and isinstance(motions[number], PairMotion):
+            continue
+        run = [motion for motion in motions[start:number] if isinstance(motion, PairMotion)]
+        joined[start:number] = with_neighbors(run, lengths[start:number])
+        start = number + 1
+    return joined
+
+
+def _length(cine: Cine, interval: Interval) -> float:
+    length = cine.times_ms[interval.last] - cine.times_ms[interval.first]
+    return length if length > 0 else length + cine.period_ms
+
+
+def upsample(
+    solved: Solved,
     *,
     progress: Progress = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Volume]:
-    """The frames of ``timeline``, one after the other. ``progress`` counts them.
+    """The frames of a solved timeline, one after the other. ``progress`` counts them.
 
-    Raises
-    ------
-    VolumeError: a frame is constant or holds NaN.
-    Cancelled: ``cancelled()`` was true.
+    Raises Cancelled: ``cancelled()`` was true.
     """
-    total = len(timeline.times_ms)
+    total = len(solved.timeline.times_ms)
     progress(0, total)
-    for done, frame in enumerate(_frames(engine, cine, timeline, cancelled), start=1):
+    for done, frame in enumerate(_frames(solved), start=1):
         if cancelled():
             raise Cancelled
         yield frame
         progress(done, total)
 
 
-def _frames(
-    engine: CineEngine, cine: Cine, timeline: Timeline, cancelled: Callable[[], bool]
-) -> Iterator[Volume]:
-    for interval in timeline.intervals:
-        first = interval.es if interval.backwards else interval.ed
-        yield cine.frames[first]
-        if interval.fractions:
-            ed, es = cine.frames[interval.ed], cine.frames[interval.es]
-            yield from engine.frames(ed, es, interval.contraction, cancelled=cancelled)
-    last = timeline.acquired[-1]
+def _frames(solved: Solved) -> Iterator[Volume]:
+    cine = solved.cine
+    for number, interval in enumerate(solved.timeline.intervals):
+        yield cine.frames[interval.first]
+        motion = solved.motions[number]
+        if motion is not None and interval.fractions:
+            yield from (frame for frame, _ in between(solved, number, interval.fractions))
+    last = solved.timeline.acquired[-1]
     if last is not None:
         yield cine.frames[last]
 
 
-def provenance_of(
-    engine: CineEngine, cine: Cine, timeline: Timeline, *, seed: int = 0
-) -> Provenance:
-    """The record of a whole cine: which frames are acquired, their times, ED and ES and why.
-
-    Raises VolumeError as ``upsample``, before anything is computed.
+def between(
+    solved: Solved, number: int, fractions: Sequence[float], with_fields: bool = False
+) -> Iterator[tuple[Volume, Array | None]]:
+    """Frames of an interval at ``fractions`` of its time, in the order given, and where asked for
+    their fields (3,I,J,K) into its first frame, as in ``CineSynthesis``.
     """
+    interval, motion = solved.timeline.intervals[number], solved.motions[number]
+    if motion is None:
+        raise ValueError(f"interval {number} was not solved")
+    pair = solved.cine.frames[interval.first], solved.cine.frames[interval.last]
+    course = solved.course(number)
+    if not interval.backwards or isinstance(motion, PairMotion):
+        yield from iterate_frames(motion, *pair, fractions, course, with_fields)
+        return
+    from_ed = [1 - tau for tau in fractions]  # the network counts from ED
+    yield from iterate_frames(motion, pair[1], pair[0], from_ed, mirrored(course), with_fields)
+
+
+def provenance_of(solved: Solved, *, seed: int = 0) -> Provenance:
+    """The record of a whole cine: which frames are acquired, their times, ED and ES and why, how
+    the motion was found, and what is to be said about it.
+    """
+    engine, cine, timeline = solved.engine, solved.cine, solved.timeline
     phases = timeline.phases
-    record = engine.provenance(cine.frames[phases.ed], cine.frames[phases.es], seed)
+    motion = solved.motions[0] if solved.single else next((m for m in solved.motions if m), None)
+    record = engine.provenance(
+        cine.frames[phases.ed], cine.frames[phases.es], seed, options=solved.options,
+        motion=motion if solved.single else None,
+    )  # fmt: skip
     used = [frame for frame in timeline.acquired if frame is not None]
     hashes = "".join(sha256_of(cine.frames[frame]) for frame in used)
+    bent = not solved.single and isinstance(motion, PairMotion)
     return replace(
         record,
         source_name=cine.name,
@@ -96,5 +224,36 @@ def provenance_of(
             number for number, frame in enumerate(timeline.acquired, 1) if frame is not None
         ),
         phases=f"ED frame {phases.ed + 1}, ES frame {phases.es + 1}: {phases.rule}",
-        warnings=tuple(dict.fromkeys((*cine.notes, *record.warnings))),
+        timing=FROM_NEIGHBORS if bent else solved.timing().name,
+        warnings=tuple(dict.fromkeys((*cine.notes, *record.warnings, *_told(solved)))),
     )
+
+
+def _told(solved: Solved) -> list[str]:
+    """Warnings about the motion of each interval, and about a jump at the end."""
+    told = []
+    for interval, motion in zip(solved.timeline.intervals, solved.motions, strict=True):
+        if isinstance(motion, PairMotion) and interval.fractions and not solved.single:
+            names = f"frames {interval.first + 1} and {interval.last + 1}"
+            told += [text for text in judge_motion(motion, names) if "noise" not in text]
+    if solved.single and solved.motions[0] is not None:
+        told += judge_last_step(step_to_the_end(solved))
+    return told
+
+
+def step_to_the_end(solved: Solved) -> float:
+    """The step to the last frame of a single interval, in medians of those before; NaN where there
+    are fewer than two steps.
+    """
+    (interval,) = solved.timeline.intervals
+    fractions = [0.0, *interval.fractions, 1.0]
+    first, last = (solved.cine.frames[n].array for n in (interval.first, interval.last))
+    ends = {0: first, len(fractions) - 1: last}
+
+    def frame(number: int) -> Array:
+        if number in ends:
+            return ends[number]
+        ((made, _),) = between(solved, 0, [fractions[number]])
+        return made.array
+
+    return last_step(frame, len(fractions))

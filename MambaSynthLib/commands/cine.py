@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from MambaSynthLib.commands.motion_options import add_motion_options, motion_options
 from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
@@ -30,27 +31,26 @@ def add_parser(commands: Any) -> None:
     add("--es", type=int, metavar="N", help="number of the ES frame, from 1 (default: found)")
     add("--only-ed-es", action="store_true", help="from ED to ES, not using the frames between")
     add("--times", type=float, nargs=2, metavar="MS", help="trigger times of two volumes in ms")
-    add("--model", metavar="ID|FOLDER", help="model package (default: the first for cine)")
     add("--seed", type=int, default=0, metavar="S", help="kept in the record (default: 0)")
-    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to compute")
-    add("--backend", default="auto", metavar="auto|torch", help="what computes")
     add("--overwrite", action="store_true", help="replace OUT if it exists")
     add("--report", type=Path, metavar="FILE", help="moving picture (.gif .mp4) or montage (.png)")
     add("--prefer", choices=("sform", "qform"), help="which of two disagreeing NIfTI forms counts")
     add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")
     add("--allow-synthetic-input", action="store_true", help="accept synthetic input")
     add("--json", action="store_true", help="print the result as JSON")
+    add_motion_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Check everything that can be checked, then compute and write frame by frame."""
     from MambaSynthLib.cine.engine import CineEngine
-    from MambaSynthLib.cine.upsampling import plan, provenance_of, upsample
+    from MambaSynthLib.cine.upsampling import plan, provenance_of, solve, upsample
     from MambaSynthLib.commands import console
     from MambaSynthLib.io.cine_writing import write_cine
 
     _check_request(options)
+    how = motion_options(options)
     package = _choose_model(options.model)
     cine = _read(options)
     timeline = plan(
@@ -58,12 +58,14 @@ def run(options: argparse.Namespace) -> int:
     )
     _check_outputs(options, cine)
     engine = CineEngine(package, options.device, options.backend)
-    provenance = provenance_of(engine, cine, timeline, seed=options.seed)
+    started = time.monotonic()
+    with console.slice_progress("finding the motion", "steps") as progress:
+        solved = solve(engine, cine, timeline, how, progress=progress)
+    provenance = provenance_of(solved, seed=options.seed)
     for warning in provenance.warnings:
         console.note(f"warning: {cine.name}: {warning}")
-    started = time.monotonic()
     with console.slice_progress("synthesizing frames", "frames") as progress:
-        frames = upsample(engine, cine, timeline, progress=progress)
+        frames = upsample(solved, progress=progress)
         film = _film(options, timeline)
         shots = film.watching(frames) if film else frames
         files = write_cine(shots, options.output, provenance, overwrite=options.overwrite)

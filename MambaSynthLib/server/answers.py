@@ -16,6 +16,8 @@ from MambaSynthLib.errors import Cancelled
 
 Event = dict[str, Any]
 
+PER_MILLE = 1000
+
 
 @dataclass(frozen=True)
 class Run:
@@ -67,7 +69,9 @@ def synthesize(run: Run) -> Event:
 
 def synthesize_cine(run: Run) -> Event:
     """``done`` of a cine; the frames lie in the request's folder."""
-    from MambaSynthLib.cine.upsampling import plan, provenance_of, upsample
+    from MambaSynthLib.cine.options import CineOptions
+    from MambaSynthLib.cine.timing import Timing
+    from MambaSynthLib.cine.upsampling import plan, provenance_of, solve, upsample
     from MambaSynthLib.image.cine import of_frames
     from MambaSynthLib.server.exchange import load_volume, save_volume
 
@@ -82,9 +86,14 @@ def synthesize_cine(run: Run) -> Event:
         es=request.get("es"),
         only_phases=bool(request.get("only_phases")),
     )
+    timing = Timing(request["timing"]) if request.get("timing") else None
+    options = CineOptions(refine=request.get("refine") is not False, timing=timing)
     engine = run.loaded_engine("cine")
-    provenance = provenance_of(engine, cine, timeline, seed=request.get("seed") or 0)
-    frames = upsample(engine, cine, timeline, progress=run.progress, cancelled=run.cancelled)
+    solved = solve(
+        engine, cine, timeline, options, progress=_scaled(run, 0), cancelled=run.cancelled
+    )
+    provenance = provenance_of(solved, seed=request.get("seed") or 0)
+    frames = upsample(solved, progress=_scaled(run, PER_MILLE // 2), cancelled=run.cancelled)
     folder = Path(request["folder"])
     files = [
         save_volume(frame, folder / f"frame-{number:04}.npz") for number, frame in enumerate(frames)
@@ -99,6 +108,16 @@ def synthesize_cine(run: Run) -> Event:
         "provenance": provenance.to_bids(),
         "seconds": _seconds_since(started),
     }
+
+
+def _scaled(run: Run, before: int) -> Callable[[int, int], None]:
+    """One half of the progress of a cine, in thousandths: first its motion, then its frames."""
+
+    def progress(done: int, total: int) -> None:
+        half = PER_MILLE // 2
+        run.progress(before + half * done // max(total, 1), PER_MILLE)
+
+    return progress
 
 
 def import_model(run: Run) -> Event:

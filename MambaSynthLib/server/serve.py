@@ -13,6 +13,7 @@ Protocol version 1. Requests, each with a ``do``:
 |            | steps, samples, seed, slices ([first, end] or null)                              |
 | cine       | id, model, device, sources [file, ...], times_ms [ms, ...] or null, frames (how  |
 |            | many to return), ed, es (frame numbers from 1, or null: found), only_phases,     |
+|            | refine (false: the network's own motion), timing (linear, cardiac or null),      |
 |            | seed, folder for results; see below                                              |
 | import     | id, path of a model package (folder or zip file), folder for what is unpacked    |
 | cancel     | id                                                                               |
@@ -25,8 +26,8 @@ Events, each with an ``event``:
 |-----------|-----------------------------------------------------------------------------------|
 | ready     | protocol, version; sent once, first                                               |
 | loading   | id: the model is being loaded                                                     |
-| progress  | id, done, total: slices times steps or whatever the method counts; frames of      |
-|           | cine; steps of an import                                                          |
+| progress  | id, done, total: slices times steps or whatever the method counts; thousandths of |
+|           | cine (half for the motion, half for the frames); steps of an import               |
 | done      | id, targets {contrast: file}, spread (file or null), provenance, seconds          |
 | done      | of cine: id, frames [file, ...], times_ms [ms, ...], acquired [number from 1 of   |
 |           | the source, or null where the frame is synthetic, ...], phases {ed, es, rule},    |
@@ -196,6 +197,8 @@ def checked(line: str) -> dict[str, Any]:
         raise RequestError(f"The request lacks {', '.join(sorted(missing))}.")
     if request["do"] == "cine" and type(request["frames"]) is not int:
         raise RequestError(f"frames is {request['frames']!r:.40}; give a whole number.")
+    if request.get("timing") not in (None, "linear", "cardiac"):
+        raise RequestError(f"timing is {request['timing']!r:.40}; give linear or cardiac.")
     return request
 
 

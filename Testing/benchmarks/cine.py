@@ -1,8 +1,10 @@
-"""A cine model on one pair of volumes: field computations, time, peak memory, and folding.
+"""A cine model on one pair of volumes: time and the share of each part, peak memory, and folding.
 
     python -m Testing.benchmarks.cine [INPUT ...] [--model ID|FOLDER] [--frames 10] [--threads 1]
 
-INPUT are ED and ES, or one cine; without any, a made-up heart of 128x128x32 voxels. Folding is the
+INPUT are ED and ES, or one cine; without any, a made-up heart of 128x128x32 voxels. The parts are
+the network's field, its refinement on the pair, and the frames. CPU seconds are of all threads and
+do not grow when others use the machine, as seconds do. Folding is the
 share of voxels of the source's grid whose Jacobian determinant is not positive, over all frames.
 """
 
@@ -15,12 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from MambaSynthLib.cine.engine import CineEngine
+from MambaSynthLib.cine.engine import CineEngine, iterate_frames
+from MambaSynthLib.cine.motion import PairMotion
+from MambaSynthLib.cine.options import CineOptions
 from MambaSynthLib.cine.phases import choose_phases
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.cine_files import read_cine
 from MambaSynthLib.io.files import read_volume
-from MambaSynthLib.methods.mstg.unets import DeformationUNet
 from MambaSynthLib.methods.mstg.warp import jacobian_determinant
 from MambaSynthLib.model.registry import cine_model, find_model
 from Testing.benchmarks.race import arguments, report
@@ -51,30 +54,39 @@ def pair_of(inputs: list[Path]) -> tuple[Volume, Volume]:
 
 
 def measure(engine: CineEngine, ed: Volume, es: Volume, frames: int) -> dict[str, Any]:
-    """The frames between ED and ES, and what they cost."""
-    computed = 0
-
-    def count(module: torch.nn.Module, inputs: Any, _output: Any) -> None:
-        nonlocal computed
-        if isinstance(module, DeformationUNet):
-            computed += len(inputs[0])  # both directions may go through in one batch
-
-    hook = torch.nn.modules.module.register_module_forward_hook(count)
-    before, began = process_peak(), time.perf_counter()
-    try:
-        made = engine.synthesize(ed, es, list(np.linspace(0, 1, frames)), with_fields=True)
-    finally:
-        hook.remove()
-    seconds = time.perf_counter() - began
+    """The frames between ED and ES, and what each part of them costs."""
+    before = process_peak()
+    marks = [_clocks()]
+    alone = engine.find_motion(ed, es, CineOptions(refine=False))
+    next(iterate_frames(alone, ed, es, [1.0], float, with_fields=True))
+    marks.append(_clocks())
+    motion = engine.find_motion(ed, es)
+    marks.append(_clocks())
+    course = engine.course(CineOptions(), motion)
+    made = list(iterate_frames(motion, ed, es, list(np.linspace(0, 1, frames)), course, True))
+    marks.append(_clocks())
+    network, both, drawing = (b - a for a, b in zip(marks, marks[1:], strict=False))
+    refinement = both - network
+    whole = both + drawing
+    fields = [field for _, field in made if field is not None]
     return {
         "cine": " x ".join(map(str, ed.shape)),
         "frames": frames,
-        "field computations": computed,
-        "s": seconds,
+        "steps": motion.fit.steps if isinstance(motion, PairMotion) else 0,
+        "network %": 100 * network[1] / whole[1],
+        "refinement %": 100 * refinement[1] / whole[1],
+        "frames %": 100 * drawing[1] / whole[1],
+        "s": whole[0],
+        "CPU s": whole[1],
         "peak MB": process_peak(),
         "of which MB before": before,
-        "folding %": None if made.fields is None else folding(made.fields),
+        "folding %": folding(np.stack(fields)) if fields else None,
     }
+
+
+def _clocks() -> np.ndarray:
+    """Seconds on the wall and of the CPU."""
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def folding(fields: np.ndarray) -> float:

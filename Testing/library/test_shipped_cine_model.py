@@ -47,7 +47,7 @@ def test_its_weights_are_small_and_in_half_precision(package):
 
 
 def test_its_table_has_every_method_and_is_that_of_the_training_folder(rows):
-    readme = (ROOT / "MambaSynthTraining/cine/README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "training/MambaSynthTraining/cine/README.md").read_text(encoding="utf-8")
     lines = {line.split("|")[1].strip(): line for line in readme.splitlines() if _is_row(line)}
     assert set(rows) == set(lines) and len(rows) == 9
     for name, row in rows.items():

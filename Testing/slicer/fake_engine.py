@@ -18,6 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from MambaSynthLib.cine.timing import Timing  # noqa: E402
 from MambaSynthLib.errors import Cancelled, RequestError  # noqa: E402
 from MambaSynthLib.image.volume import Volume  # noqa: E402
 from MambaSynthLib.provenance import Provenance  # noqa: E402
@@ -94,20 +95,30 @@ class FakeEngine:
         )
 
 
+@dataclass(frozen=True)
+class FakeMotion:
+    ed: np.ndarray
+    es: np.ndarray
+    seconds: float
+
+    def frame(self, share, tau):
+        time.sleep(self.seconds)
+        return (1 - share) * self.ed + share * self.es
+
+
 class FakeCineEngine:
     def __init__(self, model: str, device: str):
         self.model, self.device = Path(model).name, device
 
-    def frames(self, ed, es, fractions, *, cancelled):
+    def find_motion(self, ed, es, options, **_):
         if self.model == "dying-blender":
             os._exit(7)
-        for phase in fractions:
-            time.sleep(SECONDS_PER_FRAME.get(self.model, 0))
-            if cancelled():
-                raise Cancelled
-            yield ed.with_array((1 - phase) * ed.array + phase * es.array, "blend")
+        return FakeMotion(ed.array, es.array, SECONDS_PER_FRAME.get(self.model, 0))
 
-    def provenance(self, ed, es, seed=0):
+    def timing(self, options, motion):
+        return Timing("linear")
+
+    def provenance(self, ed, es, seed=0, *, options, motion):
         return replace(
             CINE_RECORD,
             method="blend",

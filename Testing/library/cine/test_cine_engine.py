@@ -9,9 +9,11 @@ import pytest
 
 from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.cine import engine as cine_engine
-from MambaSynthLib.cine.engine import CineEngine, _beyond_motion
+from MambaSynthLib.cine.engine import CineEngine
+from MambaSynthLib.cine.network_frames import _beyond_motion
+from MambaSynthLib.cine.options import CineOptions
 from MambaSynthLib.cine.preparation import prepare_cine, short_axis
-from MambaSynthLib.cine.upsampling import plan, provenance_of, upsample
+from MambaSynthLib.cine.upsampling import plan, provenance_of, solve, upsample
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError, VolumeError
 from MambaSynthLib.image.cine import Cine
@@ -63,6 +65,7 @@ def engine_with(package, monkeypatch):
 
 
 ED, ES = heart(5, "ED"), heart(3, "ES")
+ALONE = CineOptions(refine=False)
 
 
 # --- preparation ----------------------------------------------------------------------------------
@@ -149,7 +152,7 @@ def test_what_shows_no_heart_is_refused(array, said):
 
 
 def test_the_ends_are_the_acquired_voxels_and_the_grid_is_the_sources(real):
-    made = real.synthesize(ED, ES, [0, 0.5, 1], with_fields=True)
+    made = real.synthesize(ED, ES, [0, 0.5, 1], options=ALONE, with_fields=True)
     assert np.array_equal(made.frames[0].array, ED.array)
     assert np.array_equal(made.frames[2].array, ES.array)
     assert all(np.array_equal(frame.affine, ED.affine) for frame in made.frames)
@@ -166,7 +169,7 @@ def test_equal_frames_give_equal_frames_and_a_warning(real):
 
 def test_the_heart_moves_as_far_as_the_network_says(engine_with):
     engine = engine_with(Shifting(4.0))
-    (frame,) = engine.synthesize(ED, ES, [0.5]).frames
+    (frame,) = engine.synthesize(ED, ES, [0.5], options=ALONE).frames
     axis = short_axis(ED.affine, "LPS").order[1]
     best = [
         np.abs(np.roll(ED.array, n, axis) - frame.array)[6:-6, 6:-6].mean() for n in range(-4, 5)
@@ -176,7 +179,7 @@ def test_the_heart_moves_as_far_as_the_network_says(engine_with):
 
 def test_motion_is_computed_once_for_all_frames(engine_with):
     network = Shifting()
-    engine_with(network).synthesize(ED, ES, np.linspace(0, 1, 12))
+    engine_with(network).synthesize(ED, ES, np.linspace(0, 1, 12), options=ALONE)
     assert network.motions == 1
 
 
@@ -189,7 +192,7 @@ def test_a_method_without_motion_paints_frames_in_the_units_of_the_source(engine
 def test_beyond_the_field_of_view_frames_blend_and_the_user_is_told(engine_with):
     tall = [heart(radius, shape=(20, 18, 60)) for radius in (5, 3)]
     engine = engine_with(Shifting())
-    made = engine.synthesize(*tall, [0.5])
+    made = engine.synthesize(*tall, [0.5], options=ALONE)
     assert any("44 of 60 slices" in warning for warning in made.provenance.warnings)
     mean = (tall[0].array + tall[1].array) / 2
     np.testing.assert_allclose(made.frames[0].array[..., 0], mean[..., 0], rtol=1e-5)
@@ -266,11 +269,12 @@ def test_a_denser_cine_keeps_every_acquired_frame_to_the_bit(engine_with):
     cine = Cine(beat(), (0, 100, 250, 400), "beat.nii.gz")
     engine = engine_with(Shifting(0.5))
     timeline = plan(cine, 11)
-    frames = list(upsample(engine, cine, timeline))
+    solved = solve(engine, cine, timeline, ALONE)
+    frames = list(upsample(solved))
     for frame, source in zip(frames, timeline.acquired, strict=True):
         if source is not None:
             assert np.array_equal(frame.array, cine.frames[source].array)
-    record = provenance_of(engine, cine, timeline)
+    record = provenance_of(solved)
     assert (record.device, record.precision) == ("cpu", "fp32")
     assert record.acquired == tuple(n + 1 for n, f in enumerate(timeline.acquired) if f is not None)
     assert record.times_ms == timeline.times_ms and "blood pool" in record.phases
@@ -280,7 +284,7 @@ def test_a_denser_cine_keeps_every_acquired_frame_to_the_bit(engine_with):
 
 def test_frames_come_one_by_one(engine_with):
     cine = Cine(beat()[:3], (0, 100, 250), "beat")
-    frames = upsample(engine_with(Shifting()), cine, plan(cine, 1000))
+    frames = upsample(solve(engine_with(Shifting()), cine, plan(cine, 1000), ALONE))
     for _ in range(5):
         next(frames)
     frames.close()
@@ -300,10 +304,10 @@ def served(requests, engine):
 def test_the_child_process_returns_frames_with_their_times_and_marks(engine_with, tmp_path):
     files = [str(save_volume(v, tmp_path / f"{n}.npz")) for n, v in enumerate(beat())]
     request = {"do": "cine", "id": 7, "model": "m", "sources": files, "folder": str(tmp_path),
-               "frames": 6, "times_ms": [0, 100, 250, 400]}  # fmt: skip
+               "frames": 6, "times_ms": [0, 100, 250, 400], "refine": False}  # fmt: skip
     *before, done = served([request], engine_with(Shifting()))
     assert [event["event"] for event in before] == ["loading"] + ["progress"] * 7
-    assert before[-1] == {"event": "progress", "id": 7, "done": 6, "total": 6}
+    assert before[-1] == {"event": "progress", "id": 7, "done": 1000, "total": 1000}
     assert done["event"] == "done" and done["id"] == 7 and len(done["frames"]) == 6
     assert done["acquired"].count(None) == 2 and done["phases"]["ed"] == 1
     kept = done["acquired"].index(3)

@@ -1,0 +1,169 @@
+"""``mambasynth evaluate-cine``: frames of a cine are left out and made again, method by method."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MambaSynthLib.commands.motion_options import add_motion_options, motion_options
+from MambaSynthLib.errors import RequestError
+
+if TYPE_CHECKING:
+    from MambaSynthLib.cine.contestants import Contestant
+    from MambaSynthLib.cine.leaving_out import Task
+    from MambaSynthLib.cine.options import CineOptions
+    from MambaSynthLib.cine.verdict import Verdict
+    from MambaSynthLib.image.cine import Cine
+
+ED_ES = "ed-es"
+OURS = "MambaSynth"
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "evaluate-cine",
+        help="leave frames of a cine out, make them again, and score that beside simple methods",
+    )
+    add = parser.add_argument
+    add("inputs", type=Path, nargs="+", metavar="CINE",
+        help="4-D file, folder of frames or of DICOM")  # fmt: skip
+    add("--keep", default=ED_ES, metavar="ed-es|K",
+        help="what the methods see: ED and ES, or every K-th frame (default: ed-es)")  # fmt: skip
+    add("--ed", type=int, metavar="N", help="number of the ED frame, from 1 (default: found)")
+    add("--es", type=int, metavar="N", help="number of the ES frame, from 1 (default: found)")
+    add("--rivals", default=None, metavar="LIST",
+        help="comma-separated (default: no motion,linear blend,TV-L1,demons)")  # fmt: skip
+    add("--masks", type=Path, metavar="FILE",
+        help="4-D labels of the one CINE, for the error of the volume curve")  # fmt: skip
+    add("--label", type=int, default=1, metavar="N", help="the label of --masks (default: 1)")
+    add("--no-best-in-time", dest="best", action="store_false", help="leave out the best frames")
+    add("-o", "--output", type=Path, metavar="FOLDER", help="for scores.csv and scores.json")
+    add("--overwrite", action="store_true", help="replace the scores in FOLDER")
+    add("--json", action="store_true", help="print the scores as JSON")
+    add_motion_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Score cine after cine; nothing is written before all are scored."""
+    from MambaSynthLib.commands import console
+    from MambaSynthLib.report.cine_scores import (
+        check_scores_folder,
+        mean_table,
+        table,
+        write_scores,
+    )
+
+    rivals = _rivals(options.rivals)
+    keep = _keep(options.keep)
+    how = motion_options(options)
+    if options.masks and len(options.inputs) > 1:
+        raise RequestError("--masks are those of one cine; evaluate the cines one by one.")
+    if options.output:
+        check_scores_folder(options.output, options.overwrite)
+    tasks = [_task(path, keep, options) for path in options.inputs]
+    masks = _masks(options, tasks[0].cine)
+    verdicts = []
+    for task in tasks:
+        verdict = _judge(task, rivals, how, masks, options)
+        verdicts.append(verdict)
+        for note in verdict.notes:
+            console.note(f"warning: {verdict.cine}: {note}")
+    lines = [line for verdict in verdicts for line in (*table(verdict), "")]
+    lines += mean_table(verdicts) if len(verdicts) > 1 else []
+    record = {"cines": [verdict.to_dict() for verdict in verdicts]}
+    if options.output:
+        files = write_scores(options.output, verdicts)
+        lines += [f"wrote {file}" for file in files]
+    console.result(record, lines, options.json)
+    return 0
+
+
+def _judge(
+    task: Task, rivals: list[str], how: CineOptions, masks: Cine | None, options: argparse.Namespace
+) -> Verdict:
+    from MambaSynthLib.cine.referee import Referee
+    from MambaSynthLib.cine.verdict import Verdict
+    from MambaSynthLib.commands import console
+
+    referee = Referee(task)
+    frames, motions, notes = [], [], ()
+    with console.slice_progress(f"scoring {task.cine.name}", "methods") as progress:
+        total = len(rivals) + 1
+        progress(0, total)
+        for done, contestant in enumerate(_contestants(task, rivals, how, options), start=1):
+            frames += referee.score(contestant, options.best)
+            motions.append(referee.motion(contestant, masks, options.label))
+            notes = getattr(contestant, "warnings", notes)
+            progress(done, total)
+    given = tuple(number + 1 for number in task.given)
+    share = 100 * float(referee.region.mean())
+    return Verdict(task.cine.name, task.keep, given, share, tuple(frames), tuple(motions), notes)
+
+
+def _contestants(
+    task: Task, rivals: list[str], how: CineOptions, options: argparse.Namespace
+) -> Iterator[Contestant]:
+    from MambaSynthLib.cine.contestants import Ours, Rival
+    from MambaSynthLib.cine.engine import CineEngine
+    from MambaSynthLib.model.registry import cine_model, find_model
+
+    for name in rivals:
+        yield Rival(name, task.coarse)
+    package = find_model(options.model) if options.model else cine_model()
+    yield Ours(OURS, CineEngine(package, options.device, options.backend), task, how)
+
+
+def _task(path: Path, keep: int | None, options: argparse.Namespace) -> Task:
+    from MambaSynthLib.cine.leaving_out import ed_and_es_given, every_kth_given
+    from MambaSynthLib.cine.phases import choose_phases
+    from MambaSynthLib.io.cine_files import read_cine
+
+    cine = read_cine(path, allow_synthetic=False)
+    if len(cine.frames) < 3:
+        raise RequestError(
+            f"{cine.name}: has {len(cine.frames)} frames; to leave one out and compare, give a "
+            "cine of three or more."
+        )
+    phases = choose_phases(cine, options.ed, options.es)
+    return ed_and_es_given(cine, phases) if keep is None else every_kth_given(cine, keep, phases)
+
+
+def _keep(text: str) -> int | None:
+    if text == ED_ES:
+        return None
+    if not text.isdecimal():
+        raise RequestError(f"--keep {text}: is neither ed-es nor a whole number; give one of them.")
+    return int(text)
+
+
+def _rivals(text: str | None) -> list[str]:
+    from MambaSynthLib.cine.rivals import RIVALS
+
+    if text is None:
+        return list(RIVALS)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in RIVALS]
+    if unknown:
+        raise RequestError(f"--rivals {unknown[0]}: is unknown; known are {', '.join(RIVALS)}.")
+    return names
+
+
+def _masks(options: argparse.Namespace, cine: Cine) -> Cine | None:
+    if not options.masks:
+        return None
+    from MambaSynthLib.image.volume import check_same_grid
+    from MambaSynthLib.io.cine_files import read_cine
+
+    masks = read_cine(options.masks)
+    if len(masks.frames) != len(cine.frames):
+        raise RequestError(
+            f"{masks.name}: has {len(masks.frames)} frames, but {cine.name} has "
+            f"{len(cine.frames)}; give labels for each frame."
+        )
+    check_same_grid(masks.frames[0], cine.frames[0], masks.name, cine.name)
+    if not any((frame.array.round() == options.label).any() for frame in masks.frames):
+        raise RequestError(f"{masks.name}: has no label {options.label}; choose one with --label.")
+    return masks

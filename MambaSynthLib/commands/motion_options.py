@@ -1,0 +1,35 @@
+"""The options of ``cine`` and ``evaluate-cine`` that say how frames are made."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from MambaSynthLib.cine.options import CineOptions
+
+
+def add_motion_options(parser: Any) -> None:
+    """What ``cine`` and ``evaluate-cine`` share: the model, and how frames are made."""
+    from MambaSynthLib.cine.options import USUAL_STEPS
+
+    add = parser.add_argument
+    add("--model", metavar="ID|FOLDER", help="model package (default: the first for cine)")
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where the network computes")
+    add("--backend", default="auto", metavar="auto|torch", help="what computes")
+    add("--refine", action=argparse.BooleanOptionalAction, default=True,
+        help="polish the network's motion on the frames themselves (default: yes)")  # fmt: skip
+    add("--refine-steps", type=int, default=USUAL_STEPS, metavar="N",
+        help=f"at most so many steps between two frames (default: {USUAL_STEPS})")  # fmt: skip
+    add("--timing", metavar="linear|cardiac|FILE",
+        help="how motion spreads over the time from ED to ES; FILE: a table of time and share "
+        "(default: cardiac)")  # fmt: skip
+
+
+def motion_options(options: argparse.Namespace) -> CineOptions:
+    """Raises RequestError, FileError."""
+    from MambaSynthLib.cine.options import CineOptions
+    from MambaSynthLib.cine.timing import read_timing
+
+    timing = read_timing(options.timing) if options.timing else None
+    return CineOptions(options.refine, options.refine_steps, timing)

@@ -1,0 +1,86 @@
+"""The referee's scores of cines as tables, a CSV with every frame, and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from MambaSynthLib.cine.verdict import FrameRow, Verdict, mean_over
+from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.atomic import write_json, write_whole
+from MambaSynthLib.report.evaluation import markdown
+
+CSV, JSON = "scores.csv", "scores.json"
+COLUMNS = {  # of a verdict -> heading, digits
+    "psnr": ("PSNR dB", 2),
+    "ssim": ("SSIM", 4),
+    "region_psnr": ("moving PSNR", 2),
+    "region_ssim": ("moving SSIM", 4),
+    "best_psnr": ("best PSNR", 2),
+    "best_region_psnr": ("best moving PSNR", 2),
+    "best_region_ssim": ("best moving SSIM", 4),
+    "left": ("left", 3),
+    "folding_percent": ("folding %", 3),
+    "volume_error_percent": ("volume error %", 1),
+}
+
+
+def table(verdict: Verdict) -> list[str]:
+    """The lines of one cine's table."""
+    hidden = len({row.frame for row in verdict.frames})
+    what = "ED and ES" if verdict.keep == "ed-es" else verdict.keep
+    given = ", ".join(map(str, verdict.given))
+    lines = [f"{verdict.cine}: {what} given (frames {given}), {hidden} left out; the moving region "
+             f"is {verdict.region_percent:.1f} % of the voxels.", ""]  # fmt: skip
+    return lines + markdown(_rows([verdict]))
+
+
+def mean_table(verdicts: Sequence[Verdict]) -> list[str]:
+    """The means over cines, each counting once."""
+    return [f"Mean of {len(verdicts)} cines:", "", *markdown(_rows(verdicts))]
+
+
+def _rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
+    methods = verdicts[0].methods
+    values = {column: [mean_over(verdicts, m, column) for m in methods] for column in COLUMNS}
+    shown = {column: found for column, found in values.items() if not all(map(math.isnan, found))}
+    header = ["method", *(COLUMNS[column][0] for column in shown)]
+    body = [
+        [method, *(_text(found[n], COLUMNS[column][1]) for column, found in shown.items())]
+        for n, method in enumerate(methods)
+    ]
+    return [header, *body]
+
+
+def _text(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def check_scores_folder(folder: Path, overwrite: bool) -> None:
+    """Raises FileError, before anything is computed, where scores could not be written."""
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder}: is no folder; name another one for the scores.")
+    taken = [name for name in (CSV, JSON) if (folder / name).exists()]
+    if taken and not overwrite:
+        raise FileError(
+            f"{folder / taken[0]}: exists already; choose another folder or add --overwrite."
+        )
+
+
+def write_scores(folder: Path, verdicts: Sequence[Verdict]) -> list[Path]:
+    """Write scores.csv (every frame of every method) and scores.json. Raises FileError."""
+    text = io.StringIO()
+    names = [field.name for field in fields(FrameRow)]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["cine", "keep", *names])
+    for verdict in verdicts:
+        for row in verdict.frames:
+            writer.writerow([verdict.cine, verdict.keep, *(getattr(row, n) for n in names)])
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / CSV, text.getvalue().encode("utf-8"))
+    write_json(folder / JSON, {"cines": [verdict.to_dict() for verdict in verdicts]})
+    return [folder / CSV, folder / JSON]
