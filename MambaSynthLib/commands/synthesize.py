@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from MambaSynthLib.installation import how_to_install
 if TYPE_CHECKING:
     from MambaSynthLib.engine import Synthesis
     from MambaSynthLib.image.volume import Volume
+    from MambaSynthLib.model.card import ModelCard
     from MambaSynthLib.model.package import ModelPackage
 
 
@@ -26,7 +28,7 @@ def add_parser(commands: Any) -> None:
     add("input", type=Path, metavar="INPUT", help="acquired volume (.nii .nii.gz .nrrd .mha ...)")
     add("--to", required=True, metavar="CONTRAST", help="target contrast, for example T2w")
     add("--from", dest="source", metavar="CONTRAST", help="contrast of INPUT, for example T1w")
-    add("--model", metavar="ID|FOLDER", help="model package (default: the first that fits)")
+    add("--model", metavar="ID|FOLDER", help="model package (default: the one for such an image, a whole head or a brain)")
     add("-o", "--output", type=Path, required=True, metavar="OUT", help=".nii .nii.gz .nrrd .mha")
     add(
         "--steps", type=int, metavar="N", help="network calls per noise draw (default: the model's)"
@@ -70,9 +72,9 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.model.registry import choose_model
 
     _check_outputs(options)
-    package = choose_model(options.model, options.source, options.to)
-    _check_uncertainty(options, package)
     source, reference = _read(options)
+    package = choose_model(options.model, options.source, options.to, _suits(options, source))
+    _check_uncertainty(options, package)
     engine = Engine(package, options.device, options.backend)
     for warning in engine.warnings(source):
         console.note(f"warning: {source.name}: {warning}")
@@ -152,6 +154,22 @@ def _check_uncertainty(options: argparse.Namespace, package: ModelPackage) -> No
         raise RequestError(
             "--uncertainty needs the spread over noise draws; add --samples 4, for example."
         )
+
+
+def _suits(options: argparse.Namespace, source: Volume) -> Callable[[ModelCard], bool]:
+    """Of several models: one with noise where draws are asked for, else one for this anatomy."""
+    from MambaSynthLib.image.suitability import anatomy_of
+    from MambaSynthLib.model.card import ContrastCard
+
+    draws = options.uncertainty or max(options.samples or 1, options.steps or 1) > 1
+    anatomy = "" if draws else anatomy_of(source)
+
+    def suits(card: ModelCard) -> bool:
+        if not isinstance(card, ContrastCard):
+            return False
+        return card.noisy if draws else card.anatomy in ("", anatomy)
+
+    return suits
 
 
 def _read(options: argparse.Namespace) -> tuple[Volume, Volume | None]:

@@ -110,6 +110,11 @@ class ContrastCard(ModelCard):
     task = "contrast"
 
     @property
+    def anatomy(self) -> str:
+        """'head' or 'brain', what it is best at; '' where it does not say."""
+        return str(self.extra.get("anatomy", ""))
+
+    @property
     def neighbors(self) -> int:
         """Source slices on either side of each slice that the network sees, too."""
         found: int = self.network.get("neighbors", 0)

@@ -4,7 +4,7 @@ No network is ever asked. Which package a plain ``synthesize`` or ``cine`` takes
 
 1. the one that ``mambasynth models default ID`` chose for its direction;
 2. the first in the folders that ``MAMBASYNTH_MODELS`` names, which somebody set on purpose;
-3. the shipped one;
+3. the shipped one; of several, the one whose card suits the image: whole head or brain;
 4. the first in the user's folder. So importing a model never changes what a plain command does,
    only adds directions that nothing served before.
 """
@@ -14,14 +14,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from MambaSynthLib.errors import ModelError, RequestError
+from MambaSynthLib.model.card import ModelCard
 from MambaSynthLib.model.package import CARD, ModelPackage, read_package, shipped_models
 
+Suits = Callable[[ModelCard], bool]
 VARIABLE = "MAMBASYNTH_MODELS"
 CHOICES = "defaults.json"  # in the user's folder: direction -> id of the chosen package
 MOST_SHOWN = 200  # characters of a name that is no model
@@ -148,8 +150,9 @@ def _damaged(path: Path) -> ModelError:
     )
 
 
-def default_of(packages: list[ModelPackage]) -> ModelPackage:
-    """The one that a plain command takes of packages that serve it, in the order of ``find_all``.
+def default_of(packages: list[ModelPackage], suits: Suits | None = None) -> ModelPackage:
+    """The one that a plain command takes of packages that serve it, in the order of ``find_all``:
+    the user's choice; else the first that suits, where ``suits`` is asked; else the first.
 
     Raises
     ------
@@ -165,11 +168,14 @@ def default_of(packages: list[ModelPackage]) -> ModelPackage:
             f"{choices[first.direction]}: is the default model for {first.direction} and is not "
             f"installed; choose another, for example with 'mambasynth models default {first.id}'."
         )
-    return packages[0]
+    suitable = (package for package in packages if suits is None or suits(package.card))
+    return next(suitable, packages[0])
 
 
-def model_for(source: str | None, target: str) -> ModelPackage:
+def model_for(source: str | None, target: str, suits: Suits | None = None) -> ModelPackage:
     """The default package that synthesizes ``target``, from ``source`` if one is named.
+
+    ``suits`` says which of several cards fits the image at hand better.
 
     Raises
     ------
@@ -183,7 +189,7 @@ def model_for(source: str | None, target: str) -> ModelPackage:
         and source in (None, *package.card.source_contrasts)
     ]
     if fitting:
-        return default_of(fitting)
+        return default_of(fitting, suits if len(fitting) > 1 else None)
     directions = ", ".join(sorted({package.card.direction for package in packages})) or "none"
     raise ModelError(
         f"{target}: no installed model synthesizes it{f' from {source}' if source else ''}; "
@@ -191,8 +197,10 @@ def model_for(source: str | None, target: str) -> ModelPackage:
     )
 
 
-def choose_model(name: str | Path | None, source: str | None, target: str) -> ModelPackage:
-    """The package called ``name``, or the default where no name is given.
+def choose_model(
+    name: str | Path | None, source: str | None, target: str, suits: Suits | None = None
+) -> ModelPackage:
+    """The package called ``name``, or the default where no name is given; see ``model_for``.
 
     Raises
     ------
@@ -200,7 +208,7 @@ def choose_model(name: str | Path | None, source: str | None, target: str) -> Mo
     RequestError: the named model has another direction.
     """
     if not name:
-        return model_for(source, target)
+        return model_for(source, target, suits)
     package = find_model(name)
     card = package.card
     if target not in card.target_contrasts or source not in (None, *card.source_contrasts):
