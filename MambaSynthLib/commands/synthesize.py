@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from importlib.util import find_spec
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,11 @@ def add_parser(commands: Any) -> None:
     add("input", type=Path, metavar="INPUT", help="acquired volume (.nii .nii.gz .nrrd .mha ...)")
     add("--to", required=True, metavar="CONTRAST", help="target contrast, for example T2w")
     add("--from", dest="source", metavar="CONTRAST", help="contrast of INPUT, for example T1w")
-    add("--model", metavar="ID|FOLDER", help="model package (default: the one for such an image, a whole head or a brain)")
+    add(
+        "--model",
+        metavar="ID|FOLDER",
+        help="model package (default: the one for such an image, a whole head or a brain)",
+    )
     add("-o", "--output", type=Path, required=True, metavar="OUT", help=".nii .nii.gz .nrrd .mha")
     add(
         "--steps", type=int, metavar="N", help="network calls per noise draw (default: the model's)"

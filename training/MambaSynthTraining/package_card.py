@@ -76,7 +76,8 @@ def replaced(entries: Sequence[Card], new: Card) -> list[Card]:
 def readme_of(package: ModelPackage) -> str:
     """The README of a package, from its card alone; its marks name the command that wrote it."""
     card = read_json(package)
-    method = importlib.import_module(CARDS[package.card.method])
+    trained = card.get("training", {}).get("recipe", {}).get("method")
+    method = importlib.import_module(CARDS.get(trained, CARDS[package.card.method]))
     text: str = method.readme(card, package.read_weights())
     return text
 

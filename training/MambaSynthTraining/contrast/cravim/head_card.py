@@ -116,6 +116,7 @@ def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
     tables = "\n\n".join(_table(entry) for entry in card["scores"])
     return f"""# {card["title"]}
 
+<!-- made by: mambasynth card models/{card["id"]} -->
 **SYNTHETIC IMAGES - NOT FOR DIAGNOSIS.** {card["intended_use"]}
 
 | | |
@@ -138,8 +139,8 @@ heads and brains |
 
 ## Measured on people who were left out
 
-The candidate that has this package's name is a twin of it, trained in the same way without the
-people of the tables; these weights themselves have seen them.
+The candidate that has this package's name is a twin of it, trained in the same way for about as
+long without the people of the tables; these weights themselves have seen them.
 
 {tables}
 
@@ -148,6 +149,7 @@ people of the tables; these weights themselves have seen them.
 ## Limits
 
 {card["limits"]}
+<!-- /made -->
 """
 
 
