@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 
 import numpy as np
@@ -159,6 +160,22 @@ def test_light_in_air_costs_and_darkness_does_not():
     air, ones = torch.full((1, 1, 8, 8), -1.0), torch.ones((1, 1, 8, 8))
     assert head_losses.air_loss(air + 0.5, air, ones) == pytest.approx(0.5)
     assert head_losses.air_loss(air, air + 0.5, ones) == 0
+
+
+def test_the_command_trains_on_the_folder(heads, tmp_path, capsys):
+    import yaml
+
+    from MambaSynthTraining.commands import train
+
+    path = tmp_path / "heads.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    commands = argparse.ArgumentParser().add_subparsers()
+    train.add_parser(commands)
+    options = commands.choices["train"].parse_args(
+        [str(path), "--data", str(heads[2]), "--out", str(tmp_path / "run"), "--accelerator", "cpu"]
+    )
+    assert options.run(options) == 0
+    assert "8 iterations done" in capsys.readouterr().out
 
 
 def test_frozen_statistics_do_not_move(heads):

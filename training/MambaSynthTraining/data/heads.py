@@ -26,7 +26,7 @@ from torch import Generator, Tensor
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.image.neighbors import neighbors_of
 from MambaSynthLib.image.preparation import EMPTY
-from MambaSynthTraining.data.batches import Shard, Validation
+from MambaSynthTraining.data.batches import NO_VALIDATION, Shard, Validation
 from MambaSynthTraining.data.head_augmentation import augment
 from MambaSynthTraining.data.heads_set import LIST, Entry, read_list_of
 
@@ -167,6 +167,9 @@ class HeadData:
 
     def settings(self) -> dict[str, Any]:
         return {"grid": self.record["grid"], "intensity": self.record["intensity"]}
+
+    def unused(self, recipe: Recipe) -> list[str]:
+        return [] if self.left_out else [NO_VALIDATION]
 
     def about(self) -> dict[str, Any]:
         return {
