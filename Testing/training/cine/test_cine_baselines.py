@@ -14,7 +14,7 @@ from tiny_cines import shrinking
 
 from MambaSynthLib.methods.mstg.network import MSTG
 from MambaSynthTraining.cine.rivals import kan, r2net, ukan
-from MambaSynthTraining.cine.rivals.trivial import LinearBlend, NoMotion
+from MambaSynthTraining.cine.rivals.trivial import TRIVIAL
 from MambaSynthTraining.data.beats import Beats
 from MambaSynthTraining.data.cines import CineData
 from MambaSynthTraining.data.heart_cine import HeartCine
@@ -102,9 +102,9 @@ def test_every_row_trains_and_gives_frames_in_range(name, tmp_path):
 def test_trivial_rows_are_what_they_are_called():
     cine = ball()
     ed, es = cine.frames[0], cine.frames[3]
-    still = NoMotion().frames(ed, es, [0.2, 0.8])
+    still = TRIVIAL["no-motion"].model.frames(ed, es, [0.2, 0.8])
     assert np.array_equal(still, np.stack([ed, es]))
-    blend = LinearBlend().frames(ed, es, [0, 0.25, 1])
+    blend = TRIVIAL["blend"].model.frames(ed, es, [0, 0.25, 1])
     assert np.allclose(blend, np.stack([ed, 0.75 * ed + 0.25 * es, es]), atol=1e-6)
 
 

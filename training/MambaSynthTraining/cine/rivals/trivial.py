@@ -7,23 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from MambaSynthLib.cine.rivals import Array, Passage, linear_blend, no_motion
 from MambaSynthTraining.cine.rivals.frame_model import FrameModel, Image, SyntheticFrames
 
 
-class NoMotion(FrameModel):
-    """Every frame is the nearer of the two acquired ones."""
+@dataclass(frozen=True)
+class Untrained(FrameModel):
+    """A way from ED to ES of the library's referee, as a row of the table."""
+
+    passage: Callable[[Array, Array], Passage]
 
     def synthesize(self, ed: Image, es: Image, fractions: Sequence[float]) -> SyntheticFrames:
-        images = np.stack([ed if fraction <= 0.5 else es for fraction in fractions])
-        return SyntheticFrames(images, np.zeros((len(images), 3, *ed.shape), np.float32), 0)
-
-
-class LinearBlend(FrameModel):
-    """(1 - gamma) ED + gamma ES: the walls are seen twice, and a pixel-wise score likes it."""
-
-    def synthesize(self, ed: Image, es: Image, fractions: Sequence[float]) -> SyntheticFrames:
-        images = [ed + np.float32(fraction) * (es - ed) for fraction in fractions]
-        return SyntheticFrames(np.stack(images), None, 0)
+        way = self.passage(ed, es)
+        fields = [field for each in fractions if (field := way.field(each)) is not None]
+        images = np.stack([way.frame(each) for each in fractions])
+        return SyntheticFrames(images, np.stack(fields) if fields else None, 0)
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,10 @@ class Trivial:
     """A row of the table without training."""
 
     title: str
-    model: Callable[[], FrameModel]
+    model: FrameModel
 
 
 TRIVIAL = {
-    "no-motion": Trivial("no motion", NoMotion),
-    "blend": Trivial("linear blend", LinearBlend),
+    "no-motion": Trivial("no motion", Untrained(no_motion)),
+    "blend": Trivial("linear blend", Untrained(linear_blend)),
 }

@@ -118,7 +118,7 @@ def score_trivial(name: str, folder: Path, data: Path) -> None:
     """Likewise for a row without training."""
     about = {"checkpoint_sha256": None, **_about(data, "cpu")}
     if not _is_scored(folder, about):
-        score_model(TRIVIAL[name].model(), folder, data, about)
+        score_model(TRIVIAL[name].model, folder, data, about)
 
 
 def score_model(model: FrameModel, folder: Path, data: Path, about: dict[str, Any]) -> None:
