@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,12 +167,12 @@ def _suits(options: argparse.Namespace, source: Volume) -> Callable[[ModelCard],
     from MambaSynthLib.model.card import ContrastCard
 
     draws = options.uncertainty or max(options.samples or 1, options.steps or 1) > 1
-    anatomy = "" if draws else anatomy_of(source)
+    shown = cache(anatomy_of)  # looked at once, and only where there is a choice
 
     def suits(card: ModelCard) -> bool:
         if not isinstance(card, ContrastCard):
             return False
-        return card.noisy if draws else card.anatomy in ("", anatomy)
+        return card.noisy if draws else card.anatomy in ("", shown(source))
 
     return suits
 
