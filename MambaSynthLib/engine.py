@@ -198,9 +198,9 @@ class Engine:
         schedule = self.card.sampling.schedule
         slices = preparation.slices(chosen)
         around = preparation.neighbors(chosen, self.card.neighbors)
-        noise = np.stack([slice_noise(request, int(n), slices.shape[1:]) for n in chosen], axis=2)
         if not self.card.noisy:
-            noise = noise[:, :0]  # (1,0,n,H,W): nothing to draw, one network call
+            return [self.method.synthesize(network, slices, None, schedule, around)]
+        noise = np.stack([slice_noise(request, int(n), slices.shape[1:]) for n in chosen], axis=2)
         return [self.method.synthesize(network, slices, n, schedule, around) for n in noise]
 
     def _provenance(

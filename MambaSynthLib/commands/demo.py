@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def _of_the_template(options: argparse.Namespace) -> int:
     code = _synthesize(options, template, "template")
     if not code:
         print()
-        code = _synthesize_and_score(options, files, "computed", COMPUTED)
+        code = _synthesize_and_score(options, files, "computed", lambda synthetic: COMPUTED)
     return code
 
 
@@ -61,20 +62,27 @@ def _of_a_person(options: argparse.Namespace) -> int:
     """A pair from a public data set, fetched where it is not here yet, with scores."""
     from MambaSynthLib.commands import console
     from MambaSynthLib.install.public_pair import CITATION, PERSON, fetch_pair, pair_folder
-    from MambaSynthLib.model.registry import model_for
+    from MambaSynthLib.io.files import read_marks
+    from MambaSynthLib.model.registry import find_model
 
     with console.slice_progress(f"fetching {PERSON}", "kB") as progress:
         files = fetch_pair(lambda here, whole: progress(here // 1000, whole // 1000))
     print(f"{PERSON}, kept in {pair_folder()}\n{CITATION}\n")
-    card = model_for("T1w", "T2w").card
-    remark = f"The head is that of {PERSON}. What {card.id} was trained on: {card.trained_on}"
+
+    def remark(synthetic: Path) -> str:
+        mark = read_marks(synthetic)
+        made = mark.provenance if mark else None
+        card = find_model(made.model_id).card if made else None
+        trained = f" What {card.id} was trained on: {card.trained_on}" if card else ""
+        return f"The head is that of {PERSON}.{trained}"
+
     return _synthesize_and_score(options, files, "sub-19", remark)
 
 
 def _synthesize_and_score(
-    options: argparse.Namespace, files: dict[str, Path], name: str, remark: str
+    options: argparse.Namespace, files: dict[str, Path], name: str, remark: Callable[[Path], str]
 ) -> int:
-    """Print the scores of the T2w volume synthesized from ``files["T1w"]``."""
+    """Print the scores of the T2w volume synthesized from ``files["T1w"]``, and a remark on it."""
     from MambaSynthLib.cli import main
 
     code = _synthesize(options, files["T1w"], name, "--reference", str(files["T2w"]))
@@ -83,7 +91,7 @@ def _synthesize_and_score(
     print("\nScores against the true T2w volume, beside answers that need no model:\n")
     synthetic = _synthetic(options, name)
     code = main(["evaluate", str(synthetic), str(files["T2w"]), "--source", str(files["T1w"])])
-    print(f"\n{remark}\n")
+    print(f"\n{remark(synthetic)}\n")
     print(f"Look at the pictures in {options.out.resolve()}")
     print(f"Open {synthetic.resolve()} in any viewer, for example Slicer.")
     return code

@@ -30,7 +30,8 @@ from MambaSynthTraining.data.sources import prepared_data
 from MambaSynthTraining.engine.fit import Hardware, fit
 from MambaSynthTraining.evaluation.candidates import Candidate, Pair, opened
 from MambaSynthTraining.evaluation.scoring import score
-from MambaSynthTraining.recipe import Recipe, read_recipe
+from MambaSynthTraining.recipe import Recipe
+from MambaSynthTraining.recipe_file import read_recipe
 from Testing.benchmarks.race import Row, arguments, report
 
 RECIPE = Path(__file__).parents[2] / "training/recipes/table1/cravim-plus-small.yaml"

@@ -29,7 +29,8 @@ from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.machine import Machine
 from MambaSynthTraining.engine.memory import recompute_activations
 from MambaSynthTraining.engine.state import State
-from MambaSynthTraining.recipe import Recipe, recipe_of
+from MambaSynthTraining.recipe import Recipe
+from MambaSynthTraining.recipe_file import recipe_of
 from Testing.benchmarks.race import arguments, peak_memory, race, report
 
 PRECISIONS = {"fp32": False, "bf16": True}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from MambaSynthTraining.method import TrainingMethod
 from MambaSynthTraining.methods import method_class
-from MambaSynthTraining.recipe import recipe_of
+from MambaSynthTraining.recipe_file import recipe_of
 
 NCSNPP = dict(width=8, multipliers=[1, 2], blocks=1, attention_levels=[1], latent=4, style=8)
 TWINS = {

@@ -30,7 +30,8 @@ from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.logs import LOSSES
 from MambaSynthTraining.engine.machine import Machine
 from MambaSynthTraining.engine.state import State
-from MambaSynthTraining.recipe import Recipe, recipe_of
+from MambaSynthTraining.recipe import Recipe
+from MambaSynthTraining.recipe_file import recipe_of
 from MambaSynthTraining.run_folder import LAST
 from Testing.library.clusters import torchrun
 

@@ -16,7 +16,7 @@ from MambaSynthLib.errors import FileError, MambaSynthError
 from MambaSynthLib.model.package import read_package, shipped_models
 from MambaSynthTraining.contrast.cravim.losses import Weights
 from MambaSynthTraining.contrast.cravim.presets import PRESETS
-from MambaSynthTraining.recipe import read_recipe, recipe_of
+from MambaSynthTraining.recipe_file import read_recipe, recipe_of, resolved
 from MambaSynthTraining.recipe_folder import recipes_folder
 
 RECIPES = sorted(recipes_folder().rglob("*.yaml"))
@@ -50,7 +50,7 @@ def test_the_shipped_models_card_repeats_its_recipe():
     package = read_package(shipped_models() / "cravim-t1w-t2w-compact")
     training = package.card.extra["training"]
     assert training["recipe_file"] == COMPACT.name
-    assert recipe_of(training["recipe"]) == recipe_of(read_recipe(COMPACT).resolved())
+    assert recipe_of(training["recipe"]) == recipe_of(resolved(read_recipe(COMPACT)))
 
 
 def test_the_files_values_come_before_the_presets_and_these_before_the_defaults(tmp_path):
@@ -73,7 +73,7 @@ def test_every_preset_is_a_recipe_that_needs_only_stages(preset):
 @pytest.mark.parametrize("path", [COMPACT, None], ids=["compact", "tiny"])
 def test_the_record_of_a_recipe_is_that_recipe_again(path):
     recipe = read_recipe(path) if path else recipe_of(TINY)
-    again = recipe_of(json.loads(json.dumps(recipe.resolved())))
+    again = recipe_of(json.loads(json.dumps(resolved(recipe))))
     stages = [replace(stage, objective=stage.objective or "cycle") for stage in recipe.stages]
     assert again == replace(recipe, stages=tuple(stages))
 

@@ -11,7 +11,7 @@ from MambaSynthTraining.data.slices import SlicePairs
 from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.evaluation.reproduction import SMALL, Row, find_rows
-from MambaSynthTraining.recipe import read_recipe
+from MambaSynthTraining.recipe_file import read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "training/recipes"
 TABLES = ("table1", "table2")

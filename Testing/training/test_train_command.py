@@ -14,8 +14,8 @@ from tiny_cines import tiny_cines, tiny_recipe, write_cines
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import RequestError
-from MambaSynthTraining.recipe import read_recipe, recipe_of
 from MambaSynthTraining.recipe_changes import with_changes
+from MambaSynthTraining.recipe_file import read_recipe, recipe_of
 from MambaSynthTraining.record import read_record
 from MambaSynthTraining.unused import unused_parts
 

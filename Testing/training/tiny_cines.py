@@ -10,7 +10,8 @@ import numpy as np
 from MambaSynthLib.io.atomic import write_json
 from MambaSynthTraining.data.heart_cine import HeartCine, write_subject
 from MambaSynthTraining.data.kinds import open_data
-from MambaSynthTraining.recipe import Recipe, recipe_of
+from MambaSynthTraining.recipe import Recipe
+from MambaSynthTraining.recipe_file import recipe_of
 
 TINY: dict[str, Any] = {
     "method": "mstg",

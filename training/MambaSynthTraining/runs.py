@@ -108,7 +108,7 @@ class TrainedRun:
 
     def _state(self) -> State:
         from MambaSynthTraining.engine.state import State
-        from MambaSynthTraining.recipe import recipe_of
+        from MambaSynthTraining.recipe_file import recipe_of
 
         try:
             return State(recipe_of(self.record["recipe"]))

@@ -20,7 +20,7 @@ Network = Callable[[Images], Images]
 def synthesize(
     network: Network,
     source: Images,
-    noise: Images,
+    noise: Images | None,
     schedule: Schedule,
     neighbors: Images | None = None,
 ) -> Images:
@@ -28,11 +28,11 @@ def synthesize(
 
     ``neighbors`` (B,2r,H,W) are the source slices before and after each, for a network with some.
     ``noise`` (S,B,H,W) holds the standard normal draws: the first is y_T, the others enter the
-    posterior of the S - 1 steps that have one. S is therefore the number of network calls. With
-    S = 0 the network is one without a noise channel: its first answer is the result.
+    posterior of the S - 1 steps that have one. S is therefore the number of network calls. None is
+    for a network without a noise channel, which is called once.
     """
     around = source[:, None][:, :0] if neighbors is None else neighbors  # (B,2r,H,W)
-    if not len(noise):
+    if noise is None:
         return network(np.concatenate([source[:, None], around], axis=1))[:, -1]
     visited = levels(schedule, len(noise))
     current = noise[0]

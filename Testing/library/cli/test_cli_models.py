@@ -65,7 +65,7 @@ def test_an_imported_model_becomes_the_default_only_by_choice_and_can_be_removed
         record = json.loads(called(capsys, "models", "list", "--json")[1])
         return [model["id"] for model in record["models"] if model["default"]]
 
-    shipped = ["cravim-t1w-t2w-compact", "mstg-cine-compact"]
+    shipped = ["cravim-head-t1w-t2w", "mstg-cine-compact"]
     assert defaults() == shipped
     assert called(capsys, "models", "import", tiny_package.folder)[0] == 0
     assert defaults() == shipped

@@ -20,7 +20,8 @@ from MambaSynthTraining.data.cines import CineData
 from MambaSynthTraining.data.heart_cine import HeartCine
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.evaluation.reproduction import SMALL, find_rows
-from MambaSynthTraining.recipe import Recipe, read_recipe
+from MambaSynthTraining.recipe import Recipe
+from MambaSynthTraining.recipe_file import read_recipe
 from MambaSynthTraining.runs import open_run
 
 SIZE = (32, 32, 32)

@@ -24,7 +24,8 @@ from MambaSynthTraining.cine.mstg import losses
 from MambaSynthTraining.cine.mstg.losses import Weights
 from MambaSynthTraining.cine.mstg.method import MSTGTraining
 from MambaSynthTraining.data.beats import BeatBatch, Beats
-from MambaSynthTraining.recipe import Optimization, read_recipe
+from MambaSynthTraining.recipe import Optimization
+from MambaSynthTraining.recipe_file import read_recipe
 from MambaSynthTraining.runs import open_run
 
 RECIPES = Path(__file__).resolve().parents[3] / "training/recipes"

@@ -12,7 +12,8 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
-from MambaSynthTraining.data.phantom_slices import Phantoms, phantom_slices
+from MambaSynthTraining.data.phantom_config import Phantoms
+from MambaSynthTraining.data.phantom_slices import phantom_slices
 from MambaSynthTraining.method import TrainingMethod
 
 GRID = GridSpec("LPS", 4.0, (64, 64))

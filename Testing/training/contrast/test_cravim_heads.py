@@ -21,7 +21,7 @@ from MambaSynthTraining.engine.fit import Hardware, fit
 from MambaSynthTraining.evaluation.head_measures import head_scores, share_in_air
 from MambaSynthTraining.evaluation.heads import TRIVIAL, inputs_of, read_rows, score, write_rows
 from MambaSynthTraining.export import Description, draft, export
-from MambaSynthTraining.recipe import recipe_of
+from MambaSynthTraining.recipe_file import recipe_of
 from MambaSynthTraining.runs import open_run
 from Testing.training.made_up_heads import INTENSITY, LAS, tissues
 

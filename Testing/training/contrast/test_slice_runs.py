@@ -33,7 +33,7 @@ from MambaSynthTraining.data.slices import SlicePairs, draw_batch, following
 from MambaSynthTraining.data.sources import ContrastData, prepared_data
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.export import draft
-from MambaSynthTraining.recipe import recipe_of
+from MambaSynthTraining.recipe_file import recipe_of
 from MambaSynthTraining.runs import open_run
 
 # ---- where runs are

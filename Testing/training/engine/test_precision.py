@@ -19,7 +19,7 @@ from MambaSynthTraining.engine.nonfinite import NotFinite
 from MambaSynthTraining.engine.precision import Precision, fault_of_bf16
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.methods import METHODS
-from MambaSynthTraining.recipe import recipe_of
+from MambaSynthTraining.recipe_file import recipe_of
 from MambaSynthTraining.record import read_record
 
 THREE = "three-layers"

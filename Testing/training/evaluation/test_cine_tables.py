@@ -24,7 +24,7 @@ from MambaSynthTraining.engine.fit import fit
 from MambaSynthTraining.evaluation.cine import score, tables, trainings
 from MambaSynthTraining.evaluation.cine.comparison import RowScores, holm, p_values, row_scores
 from MambaSynthTraining.evaluation.cine.table_text import markdown
-from MambaSynthTraining.recipe import read_recipe
+from MambaSynthTraining.recipe_file import read_recipe
 from MambaSynthTraining.record import read_record, write_record
 from MambaSynthTraining.runs import open_run
 

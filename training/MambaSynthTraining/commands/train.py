@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthTraining.data.kinds import kind_of, open_data
     from MambaSynthTraining.engine.distributed import is_first_process
     from MambaSynthTraining.engine.fit import Hardware, fit
-    from MambaSynthTraining.recipe import read_recipe
+    from MambaSynthTraining.recipe_file import read_recipe
     from MambaSynthTraining.runs import open_run
     from MambaSynthTraining.unused import unused_parts
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +10,10 @@ import numpy as np
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
-from MambaSynthTraining.data.phantom_config import PhantomConfig
+from MambaSynthTraining.data.phantom_config import PhantomConfig, Phantoms
 from MambaSynthTraining.data.slices import SlicePairs, slices_of
 
 EVERY = 2  # slices of a phantom are alike; every second one is kept
-
-
-@dataclass(frozen=True)
-class Phantoms:
-    """How many phantom subjects widen the acquired data, and how often their slices are drawn."""
-
-    subjects: int
-    seed: int
-    skull: float  # share of the subjects that keep their skull
-    share: float  # of the training slices
 
 
 def phantom_slices(

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthTraining.data.kinds import kind_of, open_data
-from MambaSynthTraining.recipe import Recipe, Stage, read_recipe
+from MambaSynthTraining.recipe import Recipe, Stage
+from MambaSynthTraining.recipe_file import read_recipe, resolved
 
 SMALL = "-small"  # the ending of a twin's name
 NEITHER = ("expected",)  # parts of a recipe that change no number
@@ -41,7 +42,7 @@ class Row:
     @property
     def key(self) -> str:
         """Equal for rows that are one training."""
-        values = {k: v for k, v in self.recipe.resolved().items() if k not in NEITHER}
+        values = {k: v for k, v in resolved(self.recipe).items() if k not in NEITHER}
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
         return f"{self.recipe.method}-{digest[:8]}"
 

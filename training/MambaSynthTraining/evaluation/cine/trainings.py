@@ -16,6 +16,7 @@ from MambaSynthTraining.data.kinds import open_data
 from MambaSynthTraining.engine.fit import Hardware, continued, fit
 from MambaSynthTraining.evaluation.reproduction import Row
 from MambaSynthTraining.recipe import Recipe
+from MambaSynthTraining.recipe_file import resolved
 from MambaSynthTraining.record import read_record
 from MambaSynthTraining.run_folder import RUN
 
@@ -76,5 +77,5 @@ def _is_finished(run: Path, recipe: Recipe) -> bool:
     """Raises FileError: the folder holds a run of another recipe."""
     if not (run / RUN).exists():
         return False
-    continued(run, {"recipe": json.loads(json.dumps(recipe.resolved()))})
+    continued(run, {"recipe": json.loads(json.dumps(resolved(recipe)))})
     return bool(read_record(run).get("finished"))
