@@ -103,8 +103,8 @@ def quantized(package: ModelPackage, calibration: Images, folder: Path) -> dict[
 def stacks(package: ModelPackage) -> tuple[Images, Images]:
     """(N,H,W) the demo's computed head and its T2w target on the model's grid, in [-1,1]."""
     card, head = package.card, template_head()
-    source, target = (prepare(head[c], card.grid, card.intensity).stack() for c in ("T1w", "T2w"))
-    return source, target
+    preparation = prepare(head["T1w"], card.grid, card.intensity)
+    return preparation.stack(), preparation.stack_of(head["T2w"])
 
 
 def main() -> None:

@@ -33,6 +33,15 @@ def test_a_small_race_of_the_network_prints_its_table_and_writes_it(tmp_path):
     assert table.with_suffix(".png").stat().st_size > 0
 
 
+@pytest.mark.parametrize("table", summary.TABLES, ids=lambda table: table.title)
+def test_the_columns_that_the_summary_shows_are_columns_of_its_benchmark(table):
+    """Without running it: each is a text in the benchmark, or one that every race has."""
+    program = (FOLDER / f"{table.command.split()[0]}.py").read_text(encoding="utf-8")
+    texts = program + (FOLDER / "race.py").read_text(encoding="utf-8")
+    ratios = {name for name in table.columns if name.startswith("times ")}
+    assert [name for name in table.columns if f'"{name}"' not in texts and name not in ratios] == []
+
+
 def write_table(folder, table):
     with open(folder / f"{table.title.replace(' ', '_')}.csv", "w", newline="") as file:
         rows = [["what", *table.columns], ["ours", *["0.12345678"] * len(table.columns)]]
