@@ -136,17 +136,7 @@ class Engine:
             slices=slices,
             batch=batch if batch is not None else self._default_batch,
         )
-        levels(card.sampling.schedule, request.steps)  # refuses an impossible number of steps
-        if not card.noisy and (request.steps, request.samples) != (1, 1):
-            raise RequestError(
-                f"the model {card.id} has no noise input, so it makes one step and one draw; leave "
-                f"steps ({request.steps}) and samples ({request.samples}) at 1."
-            )
-        if set(sources) != set(card.source_contrasts):
-            raise RequestError(
-                f"the model {card.id} synthesizes {card.direction}, but was given "
-                f"{', '.join(sources) or 'nothing'}; choose a model for that contrast."
-            )
+        self._check(request, sources)
         source = sources[card.source_contrasts[0]]
         preparation = prepare(source, card.grid, card.intensity)
         wanted = _wanted_slices(preparation.tissue_slices(), request.slices, source.name)
@@ -169,6 +159,21 @@ class Engine:
             self._provenance(preparation, request, tuple(places) or self._network.places),
             None if deviation is None else source.with_array(deviation, f"{name} spread"),
         )
+
+    def _check(self, request: Request, sources: Mapping[str, Volume]) -> None:
+        """Raise RequestError for what this model cannot do."""
+        card = self.card
+        levels(card.sampling.schedule, request.steps)  # refuses an impossible number of steps
+        if not card.noisy and (request.steps, request.samples) != (1, 1):
+            raise RequestError(
+                f"the model {card.id} has no noise input, so it makes one step and one draw; leave "
+                f"steps ({request.steps}) and samples ({request.samples}) at 1."
+            )
+        if set(sources) != set(card.source_contrasts):
+            raise RequestError(
+                f"the model {card.id} synthesizes {card.direction}, but was given "
+                f"{', '.join(sources) or 'nothing'}; choose a model for that contrast."
+            )
 
     def warnings(self, source: Volume) -> tuple[str, ...]:
         """What the user should know about a source before its synthesis is believed."""

@@ -229,7 +229,7 @@ def test_a_run_becomes_a_package_by_its_scores_alone(run, heads, tmp_path):
         [row["psnr"] for row in rows], abs=1e-3
     )
     package = export(run, tmp_path / "head", description, [tmp_path])
-    assert package.card.network["skips"] == 1 and package.card.license == "CC-BY-SA-4.0"
+    assert package.card.network["skips"] == 1 and package.card.license == "CC0-1.0"  # as told
     assert "bert, given stripped" in (package.folder / "README.md").read_text()
     made = Engine(package, device="cpu").synthesize({"T1w": head("T1w", 1)})
     assert any("taken for" in warning for warning in made.provenance.warnings)

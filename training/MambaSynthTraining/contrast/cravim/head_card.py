@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.model.package import ModelPackage
-from MambaSynthTraining.contrast.cravim.card import network_of
+from MambaSynthTraining.contrast.cravim.card import INTENDED_USE, network_of
 from MambaSynthTraining.evaluation.heads import read_rows
 from MambaSynthTraining.runs import TrainedRun
 
@@ -28,10 +28,6 @@ LIMITS = (
     "Trained on very few people, most of them with multiple sclerosis, for a short time. Lesions "
     "that the source does not show do not appear. Anatomy can be missing, invented or of the wrong "
     "brightness. Adult heads without contrast agent."
-)
-INTENDED_USE = (
-    "Research on image synthesis and software testing. Not for diagnosis: every synthetic image "
-    "must be read beside the acquired one and stay marked as synthetic."
 )
 EXPLAINED = """\
 Each volume is fitted to the acquired one by one linear map before it is scored, in the region that
@@ -46,7 +42,6 @@ def parts(run: TrainedRun, description: Description) -> dict[str, Any]:
     recipe, (source, target) = run.record["recipe"], run.contrasts
     return {
         "method": "cravim",
-        "license": "CC-BY-SA-4.0",  # the strictest of the images that the weights come from
         "source_contrasts": [source],
         "target_contrasts": [target],
         "network": network_of(run),
