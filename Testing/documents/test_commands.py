@@ -190,10 +190,10 @@ def brats_folder(folder):
 
 
 def reggan_folder(folder):
-    for split, subjects in (("train2D", 4), ("test2D", 2)):
+    for split, subjects in (("train2D", range(4)), ("test2D", range(4, 6))):
         for side in "AB":
             (folder / split / side).mkdir(parents=True, exist_ok=True)
-            for n in range(subjects):
+            for n in subjects:
                 image = np.full((256, 256), -1.0, np.float32)
                 image[60:200, 60:190] = np.random.default_rng(n).uniform(-0.8, 1, (140, 130))
                 np.save(folder / split / side / f"{n}_50.npy", image)
