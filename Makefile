@@ -9,7 +9,7 @@
 # make sizes  the installed size of each set of packages, in fresh environments
 #
 # make tables-cine  train every recipe of training/recipes/cine five times, score and compare: table,
-#             CSV, picture in OUT; STACKS=scd_lvsegs.npz; on a CPU the small twins, DEVICE=cuda the
+#             CSV, picture in OUT; STACKS=scd_lvsegs.npz; on a CPU the small forms, DEVICE=cuda the
 #             full recipes; training/MambaSynthTraining/cine/README.md
 #
 # All make their own environments in .venv and .venv-slicer and install what they need into them: the

@@ -20,6 +20,7 @@ from MambaSynthTraining.data.cine_draws import CineDraws
 from MambaSynthTraining.data.phantom_config import Phantoms
 
 DECAYS = ("constant", "cosine", "linear")
+FOR_PEOPLE = ("expected", "small")  # parts of a recipe that change no number
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ class Recipe:
     cine: CineDraws | None = None  # what cine methods see
     grid: GridSpec | None = None  # of single volumes; prepared data bring their own
     intensity: IntensitySpec | None = None
-    expected: dict[str, Any] = field(default_factory=dict)  # for people: number, hardware, hours
+    expected: dict[str, Any] = field(default_factory=dict)  # for people: number, hardware, minutes
+    small: bool = False  # the file's block ``small`` is in it
 
     def __post_init__(self) -> None:
         if not self.stages:

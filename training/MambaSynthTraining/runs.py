@@ -37,7 +37,8 @@ class TrainedRun:
     @property
     def name(self) -> str:
         """The recipe's, which is the row's."""
-        return Path(self.record["recipe_file"]).stem
+        small = "-small" if self.record["recipe"].get("small") else ""
+        return Path(self.record["recipe_file"]).stem + small
 
     @property
     def method(self) -> str:

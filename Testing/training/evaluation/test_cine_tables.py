@@ -77,20 +77,21 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recipes(tmp_path_factory):
-    """A table of two rows, small twins alone."""
+    """A table of two rows with a small form each."""
     folder = tmp_path_factory.mktemp("recipes")
     for order, (name, title) in enumerate((("plus", "MSTG+"), ("tiny", "tiny"))):
         expected = {"row": title, "order": order}
-        values = {**TINY, "stages": [{"iterations": 1, "batch": 1}], "expected": expected}
-        (folder / f"{name}-small.yaml").write_text(json.dumps(values))
+        small = {"stages": [{"iterations": 1, "batch": 1}]}
+        values = {**TINY, "expected": expected, "small": small}
+        (folder / f"{name}.yaml").write_text(json.dumps(values))
     return folder
 
 
 @pytest.fixture(scope="module")
 def run(data, recipes, tmp_path_factory):
     """A training run."""
-    path = recipes / "tiny-small.yaml"
-    recipe, folder = read_recipe(path), tmp_path_factory.mktemp("run")
+    path = recipes / "tiny.yaml"
+    recipe, folder = read_recipe(path, small=True), tmp_path_factory.mktemp("run")
     fit(recipe, path, open_data(recipe, data), folder, CPU)
     return folder
 
@@ -243,9 +244,9 @@ def test_from_data_to_table_in_one_command(data, recipes, tmp_path, capsys, monk
 
     monkeypatch.setattr(trainings, "train_one", None)  # all is done
     assert tables.main(words) == 0
-    changed = (recipes / "tiny-small.yaml").read_text().replace('"ema": 0.5', '"ema": 0.6')
+    changed = (recipes / "tiny.yaml").read_text().replace('"ema": 0.5', '"ema": 0.6')
     shutil.copytree(recipes, tmp_path / "other")
-    (tmp_path / "other/tiny-small.yaml").write_text(changed)
+    (tmp_path / "other/tiny.yaml").write_text(changed)
     words[words.index("--recipes") + 1] = str(tmp_path / "other")
     assert tables.main(words) == 2
     assert "another optimization; choose another folder" in capsys.readouterr().err
@@ -275,7 +276,7 @@ def test_a_missing_data_set_or_row_is_told(recipes, tmp_path, capsys):
     assert tables.main([*words, "--data", str(tmp_path)]) == 2
     assert "mambasynth beating-heart" in capsys.readouterr().err
     assert tables.main([*words, "--rows", "unet"]) == 2
-    assert "'unet' is no row; choose among plus-small, tiny-small" in capsys.readouterr().err
+    assert "'unet' is no row; choose among plus, tiny" in capsys.readouterr().err
     table1 = tables.RECIPES.parent / "table1"
     assert tables.main(["--out", str(tmp_path), "--recipes", str(table1)]) == 2
     assert "trains on contrasts" in capsys.readouterr().err

@@ -19,7 +19,9 @@ from MambaSynthTraining.evaluation import reproduction
 from MambaSynthTraining.evaluation.reproduction import find_rows
 
 START, END = "<!-- made by: make tables -->", "<!-- /made -->"
-EXPECTED = "expected: {{row: {row}, order: {order}, minutes: 1, paper_ssim: '{paper}'}}\n"
+EXPECTED = """expected: {{row: {row}, order: {order}, minutes: 60, paper_ssim: '{paper}'}}
+small: {{expected: {{minutes: 1}}}}
+"""
 ABLATION = CRAVIM + "weights: {lambda_rdn: 0.0}\n"
 
 
@@ -28,9 +30,9 @@ def place(tmp_path_factory) -> Path:
     """data, recipes of two tables that share a row, README.md; the tables made once into out."""
     place = tmp_path_factory.mktemp("tables")
     write_tiny_data(place / "data")
-    write_recipe(place / "one/cravim-small.yaml", CRAVIM, row="CRAViM", order=1, paper="78.59")
-    write_recipe(place / "two/all-small.yaml", CRAVIM, row="everything", order=1, paper="-")
-    write_recipe(place / "two/ablation-small.yaml", ABLATION, row="no rdn", order=2, paper="-")
+    write_recipe(place / "one/cravim.yaml", CRAVIM, row="CRAViM", order=1, paper="78.59")
+    write_recipe(place / "two/all.yaml", CRAVIM, row="everything", order=1, paper="-")
+    write_recipe(place / "two/ablation.yaml", ABLATION, row="no rdn", order=2, paper="-")
     (place / "README.md").write_text(f"before\n{START}\nold\n{END}\nafter\n")
     assert reproduce(place) == 0
     return place
@@ -104,7 +106,7 @@ def test_a_readme_without_marks_is_refused_before_anything_runs(place, tmp_path,
 
 
 def test_a_folder_without_recipes_is_told(tmp_path):
-    with pytest.raises(FileError, match="holds no -small twin"):
+    with pytest.raises(FileError, match="holds no recipe with a small: block"):
         find_rows(tmp_path, small=True)
     with pytest.raises(FileError, match="holds no recipe"):
         find_rows(tmp_path, small=False)

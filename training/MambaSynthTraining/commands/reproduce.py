@@ -26,7 +26,7 @@ def add_parser(commands: Any) -> None:
     add("tables", type=Path, nargs="+", metavar="FOLDER", help="e.g. training/recipes/table1")
     add("--data", type=Path, required=True, metavar="PREPARED")
     add("--out", type=Path, required=True, metavar="FOLDER")
-    add("--small", action="store_true", help="the small twins of the rows, for a CPU")
+    add("--small", action="store_true", help="the small forms of the rows, for a CPU")
     add("--seeds", type=int, default=5, metavar="N", help="sampling seeds (default: 5)")
     add("--iterations", type=int, default=0, metavar="N",
         help="cut every stage to N iterations, to see whether all rows run")  # fmt: skip

@@ -23,6 +23,7 @@ def add_parser(commands: Any) -> None:
         help="instead of --data: registered volumes of one subject")  # fmt: skip
     add("--labels", type=Path, metavar="FOLDER", help="label maps for the phantoms, with --pair")
     add("--cache", type=Path, metavar="FOLDER", help="for phantom slices (default: RUN)")
+    add("--small", action="store_true", help="the recipe's small form, for a CPU")
     add("--out", type=Path, required=True, metavar="RUN", help="folder of checkpoints and logs")
     add("--start", type=Path, metavar="RUN", help="begin with the averaged weights of another "
         "run of the same network, as far as it has come")  # fmt: skip
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    recipe = read_recipe(options.recipe, options.changes, options.iterations)
+    recipe = read_recipe(options.recipe, options.changes, options.iterations, options.small)
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
     if options.data:

@@ -24,7 +24,7 @@ from MambaSynthTraining.engine.module import Training
 from MambaSynthTraining.engine.precision import Precision
 from MambaSynthTraining.engine.progress import Lines
 from MambaSynthTraining.engine.state import State
-from MambaSynthTraining.recipe import Recipe
+from MambaSynthTraining.recipe import FOR_PEOPLE, Recipe
 from MambaSynthTraining.record import REASON, SPENT, new_record, read_record
 from MambaSynthTraining.run_folder import RUN
 from MambaSynthTraining.runs import TrainedRun
@@ -101,7 +101,7 @@ def continued(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     """
     former = read_record(run)
     recipes = former["recipe"], record["recipe"]
-    keys = sorted({*recipes[0], *recipes[1]} - {"expected"})
+    keys = sorted({*recipes[0], *recipes[1]}.difference(FOR_PEOPLE))
     different = [key for key in keys if recipes[0].get(key) != recipes[1].get(key)]
     if different:
         raise FileError(

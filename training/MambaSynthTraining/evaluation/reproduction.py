@@ -19,11 +19,9 @@ from pathlib import Path
 
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthTraining.data.kinds import kind_of, open_data
-from MambaSynthTraining.recipe import Recipe, Stage
-from MambaSynthTraining.recipe_file import read_recipe, resolved
+from MambaSynthTraining.recipe import FOR_PEOPLE, Recipe, Stage
+from MambaSynthTraining.recipe_file import has_small, read_recipe, resolved
 
-SMALL = "-small"  # the ending of a twin's name
-NEITHER = ("expected",)  # parts of a recipe that change no number
 Say = Callable[[str], None]
 
 
@@ -37,35 +35,39 @@ class Row:
     @property
     def title(self) -> str:
         """``expected.row`` of the recipe, or its file's name."""
-        return str(self.recipe.expected.get("row", self.path.stem.removesuffix(SMALL)))
+        return str(self.recipe.expected.get("row", self.path.stem))
+
+    @property
+    def name(self) -> str:
+        """Of its file, and whether it is the small form."""
+        return self.path.stem + "-small" * self.recipe.small
 
     @property
     def key(self) -> str:
         """Equal for rows that are one training."""
-        values = {k: v for k, v in resolved(self.recipe).items() if k not in NEITHER}
+        values = {k: v for k, v in resolved(self.recipe).items() if k not in FOR_PEOPLE}
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
         return f"{self.recipe.method}-{digest[:8]}"
 
     @property
     def minutes(self) -> float:
         """What the recipe expects of its training, for the time left."""
-        hours = self.recipe.expected.get("hours", 0.0)
-        return 60 * float(hours) + float(self.recipe.expected.get("minutes", 0.0))
+        return float(self.recipe.expected.get("minutes", 0.0))
 
 
 def find_rows(table: Path, small: bool, iterations: int = 0) -> list[Row]:
     """The recipes in the folder of a table, in the order of ``expected.order``.
 
-    ``small`` takes the twins instead of the full rows; ``iterations`` cuts each stage to so many,
-    to try whether everything runs.
+    ``small`` takes the small forms of those that have one; ``iterations`` cuts each stage to so
+    many, to try whether everything runs.
 
     Raises FileError or RequestError: there are none, or one cannot be read.
     """
-    paths = [p for p in sorted(table.glob("*.yaml")) if p.stem.endswith(SMALL) == small]
+    paths = [p for p in sorted(table.glob("*.yaml")) if not small or has_small(p)]
     if not paths:
-        kind = f"{SMALL} twin" if small else "recipe"
+        kind = "recipe with a small: block" if small else "recipe"
         raise FileError(f"{table}: holds no {kind} (*.yaml); name a folder of recipes.")
-    rows = [Row(path, _cut(read_recipe(path), iterations)) for path in paths]
+    rows = [Row(path, _cut(read_recipe(path, small=small), iterations)) for path in paths]
     return sorted(rows, key=lambda row: (row.recipe.expected.get("order", 99), row.path.name))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.model.package import ModelPackage
+from MambaSynthTraining.model_readme import recipe_words
 from MambaSynthTraining.runs import TrainedRun
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ def readme(card: dict[str, Any], _: dict[str, NDArray[Any]]) -> str:
 {card["trained_on"]}
 
 {iterations} iterations on {len(training["subjects"])} subjects of {size} voxels in \
-{_time(training)} ({training["machine"]}), seed {recipe["seed"]}, recipe \
-`{training["recipe_file"]}`, which `model.json` repeats; the weights in float16.
+{_time(training)} ({training["machine"]}), seed {recipe["seed"]}, \
+{recipe_words(training)}, which `model.json` repeats; the weights in float16.
 
 {attribution}
 

@@ -5,7 +5,7 @@
         [--recipes FOLDER] [--rows NAME ...] [--seeds 5] [--small] [--device cuda] [--jobs N]
         [--readme FILE]
 
-A row is a recipe in FOLDER; ``--small`` takes the twins for a CPU instead. Each is trained with
+A row is a recipe in FOLDER; ``--small`` takes its small form, for a CPU. Each is trained with
 the seeds 0, 1, ... by the engine of ``mambasynth train``. Whatever is done already is not done
 again, so that data and trainings may come from elsewhere:
 
@@ -72,8 +72,8 @@ def write_tables(rows: Sequence[Row], data: Path, runs: Path, out: Path, seeds: 
     folders = {name: [runs / name] for name in TRIVIAL}
     titles = {name: each.title for name, each in TRIVIAL.items()}
     for row in rows:
-        folders[row.path.stem] = [run_folder(runs, row, seed) for seed in range(seeds)]
-        titles[row.path.stem] = row.title
+        folders[row.name] = [run_folder(runs, row, seed) for seed in range(seeds)]
+        titles[row.name] = row.title
     scores = [row_scores(name, titles[name], found) for name, found in folders.items()]
     subjects = [read_subject(data, name) for name in read_split(data, "test")]
     text = markdown(scores, seeds, sum(len(s.between) for s in subjects) / len(subjects))
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "to see whether all rows run")  # fmt: skip
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--jobs", type=int, default=1, help="trainings at once")
-    add("--small", action="store_true", help="the small twins of the rows, for a CPU")
+    add("--small", action="store_true", help="the small forms of the rows, for a CPU")
     add("--readme", type=Path, metavar="FILE",
         help=f"put the tables into its block 'made by: {MADE_BY}'")  # fmt: skip
     options = parser.parse_args(arguments)

@@ -22,7 +22,7 @@ from MambaSynthTraining.run_folder import RUN
 
 
 def run_folder(runs: Path, row: Row, seed: int) -> Path:
-    return runs / row.path.stem / f"seed-{seed}"
+    return runs / row.name / f"seed-{seed}"
 
 
 def train_all(
