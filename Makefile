@@ -79,7 +79,9 @@ CINE ?= $(if $(filter cpu,$(DEVICE)),--small --jobs 2 --readme training/MambaSyn
 OUT ?= out/tables-cine
 
 tables-cine: $(VENV)/test.done
-	$(IN_VENV) python -m MambaSynthTraining.evaluation.cine.tables --out $(OUT) --stacks $(STACKS) --device $(DEVICE) $(CINE)
+	[ -e $(OUT)/data/dataset.json ] || $(IN_VENV) mambasynth beating-heart $(STACKS) -o $(OUT)/data
+	$(IN_VENV) mambasynth reproduce training/recipes/cine --data $(OUT)/data --out $(OUT) \
+	  --accelerator $(if $(filter cpu,$(DEVICE)),cpu,gpu) $(CINE)
 
 lint: $(VENV)/test.done
 	$(IN_VENV) ruff check . && ruff format --check . && mypy

@@ -28,7 +28,7 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthTraining.data.prepared import PreparedData, open_prepared
 from MambaSynthTraining.data.sources import prepared_data
 from MambaSynthTraining.engine.fit import Hardware, fit
-from MambaSynthTraining.evaluation.candidates import Candidate, Pair, opened
+from MambaSynthTraining.evaluation.candidates import Candidate, Pair, open_candidate
 from MambaSynthTraining.evaluation.scoring import score
 from MambaSynthTraining.recipe import Recipe
 from MambaSynthTraining.recipe_file import read_recipe
@@ -88,7 +88,7 @@ def error_and_flicker(
 
 def scores(run: Path, data: PreparedData) -> dict[str, float]:
     """Means over the test subjects."""
-    with opened(run, data, None, None, "cpu") as candidate:
+    with open_candidate(run, data, None, None, "cpu") as candidate:
         watched = Watched(candidate, data)
         rows, _, _ = score(watched, data, "test", [0])
     by_subject: dict[str, list[dict[str, float]]] = {}

@@ -10,7 +10,7 @@ import torch
 from MambaSynthTraining.data.slices import SlicePairs
 from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.state import State
-from MambaSynthTraining.evaluation.reproduction import Row, find_rows
+from MambaSynthTraining.evaluation.rows import Row, find_rows
 from MambaSynthTraining.recipe_file import read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "training/recipes"

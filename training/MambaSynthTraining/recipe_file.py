@@ -85,7 +85,7 @@ def _of_size(data: Any, small: bool) -> Any:
     return {**_over(full, data[SMALL]), SMALL: True}
 
 
-def resolved(recipe: Recipe) -> dict[str, Any]:
+def resolve(recipe: Recipe) -> dict[str, Any]:
     """Every value of a recipe, preset and defaults included."""
     values = asdict(recipe)
     for stage in values["stages"]:

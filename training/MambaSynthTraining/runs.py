@@ -112,7 +112,7 @@ class TrainedRun:
         from MambaSynthTraining.recipe_file import recipe_of
 
         try:
-            return State(recipe_of(self.record["recipe"]))
+            return State(recipe_of(_stated(self.record["recipe"])))
         except (TypeError, ValueError) as error:
             raise FileError(
                 f"{self.folder / RUN}: holds no recipe of this version ({error}); train again."
@@ -125,6 +125,11 @@ class TrainedRun:
         if "averaged" not in content:
             raise FileError(f"{self.folder / LAST}: holds no averaged weights; train again.")
         return content
+
+
+def _stated(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Without keys that hold nothing: an older version may know more of them."""
+    return {key: value for key, value in recipe.items() if value is not None}
 
 
 def open_run(folder: Path, unfinished: bool = False) -> TrainedRun:

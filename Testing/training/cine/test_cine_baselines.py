@@ -19,7 +19,7 @@ from MambaSynthTraining.data.beats import Beats
 from MambaSynthTraining.data.cines import CineData
 from MambaSynthTraining.data.heart_cine import HeartCine
 from MambaSynthTraining.engine.state import State
-from MambaSynthTraining.evaluation.reproduction import find_rows
+from MambaSynthTraining.evaluation.rows import find_rows
 from MambaSynthTraining.recipe import Recipe
 from MambaSynthTraining.recipe_file import has_small, read_recipe
 from MambaSynthTraining.runs import open_run

@@ -27,7 +27,7 @@ from MambaSynthTraining.contrast.cravim.step import (
 )
 from MambaSynthTraining.data.augmentation import Augmentation, augment
 from MambaSynthTraining.data.batches import Batches
-from MambaSynthTraining.data.prepared import write_dataset, write_subject
+from MambaSynthTraining.data.prepared_writing import write_dataset, write_subject
 from MambaSynthTraining.data.slice_validation import validate
 from MambaSynthTraining.data.slices import SlicePairs, draw_batch, following
 from MambaSynthTraining.data.sources import ContrastData, prepared_data
@@ -74,12 +74,6 @@ def test_slices_around_another_are_of_the_same_person():
 def test_a_gap_between_kept_slices_ends_a_run():
     assert following([4, 5, 6, 9, 10]) == [False, True, True, False, True]
     assert following([7]) == [False] and following([]) == []
-
-
-def test_groups_that_are_joined_keep_their_runs_and_do_not_make_new_ones():
-    unknown = SlicePairs([np.zeros((8, 8))] * 3, [np.zeros((8, 8))] * 3)
-    joined = people(2) + unknown + people(3)
-    assert joined.starts(2).tolist() == [0, 5, 6] and joined.starts(3).tolist() == [5]
 
 
 @pytest.mark.parametrize("same_slice", [True, False])

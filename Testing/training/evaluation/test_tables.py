@@ -13,10 +13,10 @@ from MambaSynthLib.cli import main
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import write_volume
-from MambaSynthTraining.data.miniature import averaged, write_miniature
+from MambaSynthTraining.data.miniature import average, write_miniature
 from MambaSynthTraining.data.prepared import open_prepared
 from MambaSynthTraining.evaluation import reproduction
-from MambaSynthTraining.evaluation.reproduction import find_rows
+from MambaSynthTraining.evaluation.rows import find_rows
 
 START, END = "<!-- made by: make tables -->", "<!-- /made -->"
 EXPECTED = """expected: {{row: {row}, order: {order}, minutes: 60, paper_ssim: '{paper}'}}
@@ -99,7 +99,7 @@ def test_scores_of_another_checkpoint_are_made_again(place):
 
 
 def test_a_readme_without_marks_is_refused_before_anything_runs(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduction, "train_and_score", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr(reproduction, "train", lambda *_: pytest.fail("it ran"))
     (tmp_path / "plain.md").write_text("no marks")
     assert reproduce(place, "--readme", str(tmp_path / "plain.md")) == 2
     assert reproduce(place, "--readme", str(tmp_path / "none.md")) == 2
@@ -120,7 +120,7 @@ def test_iterations_can_be_cut_to_try_whether_all_runs(place):
 
 def test_the_time_left_follows_what_rows_needed(place):
     rows = find_rows(place / "two", small=True)
-    assert reproduction._minutes_left(rows, {rows[0].key: 3.0}) == pytest.approx(3.0)
+    assert reproduction._minutes_left(rows, rows[:1], 3.0) == pytest.approx(3.0)
 
 
 # --- the miniature data set ---------------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_averaging_keeps_every_place_in_space(codes):
     blocks = [4 if axis == 2 else 2 for axis in axes]
     array = np.random.default_rng(0).uniform(size=shape // blocks)
     array = np.kron(array, np.ones(blocks))  # constant where it is averaged
-    small = averaged(Volume(array, affine))
+    small = average(Volume(array, affine))
     assert sorted(small.spacing) == [2, 2, 4] and small.spacing[axes.index(2)] == 4
 
     def center(volume):

@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.image.preparation import EMPTY, prepare
-from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.model.card import GridSpec, IntensitySpec
+from MambaSynthLib.image.preparation import EMPTY
 from MambaSynthTraining.data.augmentation import augment
 
 if TYPE_CHECKING:
@@ -61,12 +59,6 @@ class SlicePairs:
 
     def __len__(self) -> int:
         return len(self.a)
-
-    def __add__(self, other: SlicePairs) -> SlicePairs:
-        names = [self.name(n) for n in range(len(self))]
-        names += [other.name(n) for n in range(len(other))]
-        follows = [*self._follows, *other._follows]
-        return SlicePairs([*self.a, *other.a], [*self.b, *other.b], names, follows)
 
     @property
     def _follows(self) -> Sequence[bool]:
@@ -109,20 +101,6 @@ class StoredSlices(Sequence[Image]):
         which = int(np.searchsorted(self.ends, n, side="right"))
         stack = self.stacks[which]
         return np.asarray(stack[n - int(self.ends[which]) + stack.shape[0]], dtype=np.float32)
-
-
-def slices_of(
-    source: Volume, target: Volume, grid: GridSpec, intensity: IntensitySpec
-) -> SlicePairs:
-    """The slices of one subject in which at least 3 % of the canvas is tissue.
-
-    Raises VolumeError when the two volumes do not share one grid.
-    """
-    preparation = prepare(source, grid, intensity)
-    a, b = preparation.stack(), preparation.stack_of(target)
-    usable = np.flatnonzero((a > EMPTY + 0.1).mean(axis=(1, 2)) >= SMALLEST_TISSUE_SHARE)
-    names = [f"{source.name}, slice {n}" for n in usable]
-    return SlicePairs([a[n] for n in usable], [b[n] for n in usable], names, following(usable))
 
 
 def following(indices: Sequence[int] | NDArray[np.intp]) -> list[bool]:
@@ -178,7 +156,7 @@ def _draw_run(
     if not len(starts):
         raise RequestError(
             f"the data hold no {run} consecutive slices of one subject ({group.name(0)} is alone, "
-            "for example; those of phantoms are); use prepared data, or a recipe with run: 1."
+            "for example); use other data, or a recipe with run: 1."
         )
     first = int(starts[rng.integers(len(starts))])
     chosen = range(first, first + run)

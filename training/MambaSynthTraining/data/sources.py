@@ -1,4 +1,4 @@
-"""Contrast data: slices of a prepared data set, or of single volumes widened by phantoms."""
+"""Contrast data: slices of a prepared data set."""
 
 from __future__ import annotations
 
@@ -11,18 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.data.batches import NO_VALIDATION, Shard, Validation
-from MambaSynthTraining.data.phantom_slices import phantom_slices
-from MambaSynthTraining.data.prepared import (
-    DATASET,
-    SPLITS_FILE,
-    PreparedData,
-    PreparedSubject,
-    open_prepared,
-    read_json,
-)
+from MambaSynthTraining.data.dataset_files import DATASET, SPLITS_FILE, read_json
+from MambaSynthTraining.data.prepared import PreparedData, PreparedSubject, open_prepared
 from MambaSynthTraining.data.slice_validation import validate
 from MambaSynthTraining.data.slices import (
     SIZE_MULTIPLE,
@@ -30,7 +22,6 @@ from MambaSynthTraining.data.slices import (
     StoredSlices,
     draw_batch,
     following,
-    slices_of,
 )
 
 if TYPE_CHECKING:
@@ -80,8 +71,6 @@ class ContrastData:
             for name, value in stated.items()
             if value is not None and value != getattr(self, name)
         ]
-        if recipe.phantoms is not None and len(self.groups) == 1:
-            found.append("phantoms (they need --pair and --labels)")
         return found if len(self.validation) else [*found, NO_VALIDATION]
 
     def about(self) -> dict[str, Any]:
@@ -107,8 +96,8 @@ def check(recipe: Recipe) -> None:
             )
 
 
-def found(folder: Path) -> bool:
-    """Whether ``mambasynth prepare`` wrote the folder."""
+def holds_data(folder: Path) -> bool:
+    """Whether ``mambasynth dataset`` wrote the folder."""
     try:
         return "contrasts" in read_json(folder / DATASET)
     except FileError:
@@ -118,9 +107,10 @@ def found(folder: Path) -> bool:
 def prepared_data(folder: Path, _: Recipe | None = None) -> ContrastData:
     """The training and validation slices of a prepared data set, read when they are drawn."""
     data = open_prepared(folder)
+    groups = data.training_groups()
     return ContrastData(
-        [_stored(data, data.subjects("train"))],
-        [1.0],
+        [_stored(data, subjects) for _, subjects in groups],
+        [share for share, _ in groups],
         data.grid,
         data.intensity,
         (data.contrasts[0], data.contrasts[1]),
@@ -154,30 +144,6 @@ def _follows(subjects: Sequence[PreparedSubject], source: str, target: str) -> l
     a, b = ([x for s in subjects for x in of(s, contrast)] for contrast in (source, target))
     b += [False] * (len(a) - len(b))  # unpaired subjects may have fewer of the target
     return [x and y for x, y in zip(a, b, strict=False)]
-
-
-def volume_data(
-    recipe: Recipe, pairs: Sequence[Sequence[Path]], labels: Path | None, cache: Path
-) -> ContrastData:
-    """Registered volumes of (source, target), and the phantoms that the recipe asks for.
-
-    Raises
-    ------
-    RequestError: the recipe says neither grid nor intensity.
-    """
-    if recipe.grid is None or recipe.intensity is None:
-        raise RequestError("the recipe has no grid or no intensity; give prepared data instead.")
-    acquired = SlicePairs([], [])
-    for source, target in pairs:
-        acquired += slices_of(
-            read_volume(source), read_volume(target), recipe.grid, recipe.intensity
-        )
-    groups, shares = [acquired], [1.0]
-    if labels is not None and recipe.phantoms is not None and recipe.phantoms.subjects:
-        groups.append(phantom_slices(labels, recipe.phantoms, recipe.grid, recipe.intensity, cache))
-        shares = [1 - recipe.phantoms.share, recipe.phantoms.share]
-    hashes = {path.name: _sha256(path) for pair in pairs for path in pair}
-    return ContrastData(groups, shares, recipe.grid, recipe.intensity, sha256=hashes)
 
 
 def _sha256(path: Path) -> str:

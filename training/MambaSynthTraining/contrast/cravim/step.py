@@ -96,7 +96,7 @@ def draw_noise(like: Tensor, schedule: Schedule, generator: torch.Generator) -> 
     return IterationNoise(normal(), normal(), draw(), draw(), draw(), draw())
 
 
-def noised(image: Tensor, draw: Draw, schedule: Schedule) -> Tensor:
+def add_noise(image: Tensor, draw: Draw, schedule: Schedule) -> Tensor:
     """x_{t+1} = a_{t+1} (sqrt(abar_t) x + sqrt(1 - abar_t) eps) + sigma_{t+1} eps'. (B,1,H,W)."""
 
     def per_sample(table: object, index: Tensor) -> Tensor:
@@ -168,12 +168,12 @@ def generator_pass(
 
     cycle_ab = ab if wiring.cycle_trains_both else ab.detach()
     cycle_ba = ba if wiring.cycle_trains_both else ba.detach()
-    carried_ab, back_a = through(networks.b_to_a, cycle_ab, noised(a, noise.cycle_a, schedule))
-    carried_ba, back_b = through(networks.a_to_b, cycle_ba, noised(b, noise.cycle_b, schedule))
+    carried_ab, back_a = through(networks.b_to_a, cycle_ab, add_noise(a, noise.cycle_a, schedule))
+    carried_ba, back_b = through(networks.a_to_b, cycle_ba, add_noise(b, noise.cycle_b, schedule))
 
     with nullcontext() if wiring.denoiser_is_trained else torch.no_grad():
-        denoised_ab = through(networks.a_to_b, a, noised(ab, noise.denoise_ab, schedule))[1]
-        denoised_ba = through(networks.b_to_a, b, noised(ba, noise.denoise_ba, schedule))[1]
+        denoised_ab = through(networks.a_to_b, a, add_noise(ab, noise.denoise_ab, schedule))[1]
+        denoised_ba = through(networks.b_to_a, b, add_noise(ba, noise.denoise_ba, schedule))[1]
 
     terms = Terms(
         adv_a=losses.adversarial_loss(networks.of_a(ba)),
@@ -209,7 +209,7 @@ def paired_pass(
     ``from_noise`` (B,) says which samples start from pure noise, as in one-step sampling; the
     others see the acquired target at a random noise level, as in the later steps.
     """
-    noisy_target = noised(b, noise.denoise_ab, schedule)
+    noisy_target = add_noise(b, noise.denoise_ab, schedule)
     noisy = torch.where(from_noise.view(-1, 1, 1, 1), noise.start_a, noisy_target)
     carried, target = generator(neighbors.images(a, noisy)).split(1, dim=1)
     return (
