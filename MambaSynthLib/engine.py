@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError
 from MambaSynthLib.image.intensity import Scaling
+from MambaSynthLib.image.neighbors import OverlapMean, offsets
 from MambaSynthLib.image.preparation import Preparation, prepare
 from MambaSynthLib.image.suitability import doubts, taken_for
 from MambaSynthLib.image.volume import Volume
@@ -139,7 +140,9 @@ class Engine:
         self._check(request, sources)
         source = sources[card.source_contrasts[0]]
         preparation = prepare(source, card.grid, card.intensity)
-        wanted = _wanted_slices(preparation.tissue_slices(), request.slices, source.name)
+        tissue = preparation.tissue_slices()
+        wanted = _wanted_slices(tissue, request.slices, source.name)
+        computed = _speaking_of(wanted, card.overlap, tissue)
         target = card.target_contrasts[0]
         name = f"{source.name} synthetic {target}"
         scaling = Scaling.of_range(*card.intensity.target_range)
@@ -147,13 +150,16 @@ class Engine:
         mean = preparation.blank(scaling)
         deviation = preparation.blank(unit) if request.samples > 1 else None
         places: dict[Place, None] = {}  # in the order of use
-        progress(0, len(wanted))
-        for done, chosen in _batches(wanted, request.batch):
+        overlapping = OverlapMean(card.overlap, computed)
+        progress(0, len(computed))
+        for done, chosen in _batches(computed, request.batch):
             draws = self._draws(preparation, chosen, request, cancelled, places)
-            preparation.write(mean, chosen, np.mean(draws, axis=0), scaling)
+            finished, means = overlapping.add(chosen, np.mean(draws, axis=0))
+            asked = np.isin(finished, wanted)
+            preparation.write(mean, finished[asked], means[asked], scaling)
             if deviation is not None:
-                preparation.write(deviation, chosen, np.std(draws, axis=0) - 1, unit)
-            progress(done, len(wanted))
+                preparation.write(deviation, chosen, np.std(draws, axis=0)[:, 0] - 1, unit)
+            progress(done, len(computed))
         return Synthesis(
             {target: source.with_array(mean, name)},
             self._provenance(preparation, request, tuple(places) or self._network.places),
@@ -187,7 +193,7 @@ class Engine:
         cancelled: Callable[[], bool],
         places: dict[Place, None],
     ) -> list[Stack]:
-        """The target slices (n,H,W) of the chosen source slices, once for each noise draw.
+        """The estimates (n,1+2o,H,W) of the chosen source slices, once for each noise draw.
 
         Neighbors are those of the whole volume, whatever range or batch is being computed. Where
         the slices were computed is added to ``places``.
@@ -271,6 +277,13 @@ def _wanted_slices(
         )
     wanted = np.flatnonzero(tissue)
     return wanted[(wanted >= first) & (wanted < last)]
+
+
+def _speaking_of(wanted: NDArray[np.intp], o: int, tissue: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The slices with tissue whose estimates reach a wanted one: a range changes no result."""
+    reached = np.unique(wanted[:, None] + offsets(o)).astype(np.intp)
+    reached = reached[(reached >= 0) & (reached < len(tissue))]
+    return reached[tissue[reached]]
 
 
 def _batches(indices: NDArray[np.intp], size: int) -> Iterator[tuple[int, NDArray[np.intp]]]:

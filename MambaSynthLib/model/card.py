@@ -121,6 +121,12 @@ class ContrastCard(ModelCard):
         return found
 
     @property
+    def overlap(self) -> int:
+        """Slices on either side of each slice that the network estimates, too."""
+        found: int = self.network.get("overlap", 0)
+        return found
+
+    @property
     def noisy(self) -> bool:
         """Whether the network has a noise channel, so that draws differ and steps refine."""
         return bool(self.network["input_channels"] > 1)
@@ -208,6 +214,8 @@ def _check_sense(card: ModelCard, where: str) -> None:
         problem = "sampling asks a network without noise for more than one step or draw"
     elif (card.network["input_channels"] == 1) != bool(card.network.get("skips", 0)):
         problem = "network.input_channels is 1 with skips 1, and 2 without"
+    elif card.overlap > (card.neighbors if card.network.get("skips", 0) else 0):
+        problem = f"network.overlap is {card.overlap}, without skips or more than the neighbors"
     elif card.network.get("skips", 0) and card.grid.multiple != SKIPS_MULTIPLE:
         problem = f"grid.multiple is {card.grid.multiple}, but skips want {SKIPS_MULTIPLE}"
     elif drowned:

@@ -11,12 +11,14 @@
 | e_1..3 | ``stem``     | (B,C,H/F,W/F), ...  | features of the stem, kept for the decoder      |
 | a_i    | ``attention``| (B,A,H,W)           | attention maps, a softmax over the A maps       |
 | c_i    | ``content``  | (B,A-1,H,W)         | content images in [-1,1]                        |
-| y_0    | return value | (B,1,H,W)           | target estimate, Eq. 2 as in ``network.py``     |
+| y_0    | return value | (B,1+2o,H,W)        | target estimates, Eq. 2 as in ``network.py``: of |
+|        |              |                     | the slice, of the o before it and the o after it |
 
 The paper's: a stem of three convolutions, EVSS blocks around residual blocks, content and attention
 maps, the source itself under the last map. Ours: the fold (a third halving, as the paper's text has
 and its code has not), the skip connections, one decoder for both kinds of maps, no noise channel,
-and batch normalization with the training's statistics, so that what a slice gets does not depend on
+estimates of the neighbors, which the Engine averages with those that they make of themselves, and
+batch normalization with the training's statistics, so that what a slice gets does not depend on
 what else it shows: instance normalization makes the brightness of neighboring slices jitter.
 """
 
@@ -26,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from MambaSynthLib.image.neighbors import own_and_neighbors
 from MambaSynthLib.methods.cravim.config import CRAViMConfig
 from MambaSynthLib.methods.cravim.evss import EVSSBlock
 
@@ -34,7 +37,7 @@ MOMENTUM = 0.02  # of the running statistics: they average about 50 batches
 
 
 class SkipCRAViM(nn.Module):
-    """Images (B,1+2r,H,W) -> (B,1,H,W); H and W must be multiples of 8."""
+    """Images (B,1+2r,H,W) -> (B,1+2o,H,W); H and W must be multiples of 8."""
 
     def __init__(self, config: CRAViMConfig) -> None:
         super().__init__()
@@ -51,8 +54,9 @@ class SkipCRAViM(nn.Module):
         self.join2 = ConvNorm(4 * ngf, 2 * ngf)
         self.up1 = ConvNorm(2 * ngf, ngf, kernel=1)
         self.join1 = ConvNorm(2 * ngf, ngf)
+        self.seen = own_and_neighbors(config.neighbors, config.overlap)
         maps = 2 * config.n_attentions - 1
-        self.heads = nn.Conv2d(ngf, maps * folded, 3, padding=1)
+        self.heads = nn.Conv2d(ngf, len(self.seen) * maps * folded, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
         first = self.conv1(F.pixel_unshuffle(images, FOLD))  # (B,C,H/2,W/2)
@@ -60,7 +64,8 @@ class SkipCRAViM(nn.Module):
         x = self.bottleneck(self.conv3(second))  # (B,4C,H/8,W/8)
         x = self.join2(torch.cat([doubled(self.up2(x)), second], dim=1))
         x = self.join1(torch.cat([doubled(self.up1(x)), first], dim=1))
-        return self.blend(images[:, :1], F.pixel_shuffle(self.heads(x), FOLD))
+        maps = F.pixel_shuffle(self.heads(x), FOLD).unflatten(1, (len(self.seen), -1))
+        return self.blend(images[:, self.seen], maps)
 
     def bottleneck(self, x: Tensor) -> Tensor:
         """Fig. 1, "Information Bottleneck" between its two EVSS blocks. (B,4C,h,w) -> same."""
@@ -69,10 +74,10 @@ class SkipCRAViM(nn.Module):
         return self.VSS2(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def blend(self, source: Tensor, maps: Tensor) -> Tensor:
-        """Eq. 2: sum_{i<A-1} c_i a_i + x_0 a_{A-1}. (B,1,H,W), (B,2A-1,H,W) -> (B,1,H,W)."""
-        content, attention = maps.tensor_split([self.config.n_attentions - 1], dim=1)
-        candidates = torch.cat([torch.tanh(content), source], dim=1)  # (B,A,H,W)
-        return (candidates * torch.softmax(attention, dim=1)).sum(dim=1, keepdim=True)
+        """Eq. 2: sum_{i<A-1} c_i a_i + x_0 a_{A-1}. (B,m,H,W), (B,m,2A-1,H,W) -> (B,m,H,W)."""
+        content, attention = maps.tensor_split([self.config.n_attentions - 1], dim=2)
+        candidates = torch.cat([torch.tanh(content), source[:, :, None]], dim=2)  # (B,m,A,H,W)
+        return (candidates * torch.softmax(attention, dim=2)).sum(dim=2)
 
 
 class ConvNorm(nn.Module):
