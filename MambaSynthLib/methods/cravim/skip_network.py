@@ -7,6 +7,7 @@
 | symbol | code         | shape               | meaning                                         |
 |--------|--------------|---------------------|-------------------------------------------------|
 | x_0    | ``images``   | (B,1+2r,H,W)        | source slice, the r source slices before, after |
+| m      | ``inside``   | (B,1,H,W)           | 1 where the source slice is not ``EMPTY``       |
 | F      | ``FOLD``     | 2                   | pixels a side that become channels of one       |
 | e_1..3 | ``stem``     | (B,C,H/F,W/F), ...  | features of the stem, kept for the decoder      |
 | a_i    | ``attention``| (B,A,H,W)           | attention maps, a softmax over the A maps       |
@@ -16,7 +17,8 @@
 
 The paper's: a stem of three convolutions, EVSS blocks around residual blocks, content and attention
 maps, the source itself under the last map. Ours: the fold (a third halving, as the paper's text has
-and its code has not), the skip connections, one decoder for both kinds of maps, no noise channel,
+and its code has not), the mask m (what is dark beside the air is bone in a head, fluid in a brain
+without skull), the skip connections, one decoder for both kinds of maps, no noise channel,
 estimates of the neighbors, which the Engine averages with those that they make of themselves, and
 batch normalization with the training's statistics, so that what a slice gets does not depend on
 what else it shows: instance normalization makes the brightness of neighboring slices jitter.
@@ -28,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from MambaSynthLib.image.intensity import EMPTY
 from MambaSynthLib.image.neighbors import own_and_neighbors
 from MambaSynthLib.methods.cravim.config import CRAViMConfig
 from MambaSynthLib.methods.cravim.evss import EVSSBlock
@@ -43,7 +46,7 @@ class SkipCRAViM(nn.Module):
         super().__init__()
         self.config = config
         ngf, folded = config.ngf, FOLD * FOLD
-        seen = config.input_channels + 2 * config.neighbors
+        seen = config.input_channels + 2 * config.neighbors + 1  # the mask
         self.conv1 = ConvNorm(seen * folded, ngf, kernel=5)
         self.conv2 = ConvNorm(ngf, 2 * ngf, stride=2)
         self.conv3 = ConvNorm(2 * ngf, 4 * ngf, stride=2)
@@ -59,7 +62,8 @@ class SkipCRAViM(nn.Module):
         self.heads = nn.Conv2d(ngf, len(self.seen) * maps * folded, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        first = self.conv1(F.pixel_unshuffle(images, FOLD))  # (B,C,H/2,W/2)
+        inside = (images[:, :1] > EMPTY).to(images.dtype)
+        first = self.conv1(F.pixel_unshuffle(torch.cat([images, inside], 1), FOLD))  # (B,C,H/2,W/2)
         second = self.conv2(first)  # (B,2C,H/4,W/4)
         x = self.bottleneck(self.conv3(second))  # (B,4C,H/8,W/8)
         x = self.join2(torch.cat([doubled(self.up2(x)), second], dim=1))
