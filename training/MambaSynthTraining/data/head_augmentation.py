@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from MambaSynthLib.image.intensity import MEDIANS
-from MambaSynthLib.image.preparation import EMPTY
+from MambaSynthLib.image.intensity import EMPTY, MEDIANS
 from MambaSynthTraining.data.augmentation import BIAS_CELLS, Augmentation, _sampling_grid
 
 GAIN = 0.1  # of the median, which is not found exactly: standard deviation of its logarithm

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.image.intensity import EMPTY
 from MambaSynthLib.image.neighbors import neighbors_of, own_and_neighbors
-from MambaSynthLib.image.preparation import EMPTY
 from MambaSynthTraining.data.batches import NO_VALIDATION, Shard, Validation
 from MambaSynthTraining.data.head_augmentation import augment
 from MambaSynthTraining.data.heads_set import LIST, Entry, read_list_of
