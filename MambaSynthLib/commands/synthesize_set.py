@@ -142,19 +142,18 @@ def _model(options: argparse.Namespace) -> tuple[Model, tuple[str, str]]:
     from MambaSynthLib.batch.existing import Settings
     from MambaSynthLib.batch.workers import Model
     from MambaSynthLib.engine import contrast_card
-    from MambaSynthLib.methods.diffusion import levels
     from MambaSynthLib.model.registry import choose_model
 
     package = choose_model(options.model, options.source, options.to)
-    sampling = contrast_card(package).sampling
+    card = contrast_card(package)
     settings = Settings(
-        sampling.default_steps if options.steps is None else options.steps,
-        sampling.default_samples if options.samples is None else options.samples,
+        card.sampling.default_steps if options.steps is None else options.steps,
+        card.sampling.default_samples if options.samples is None else options.samples,
         options.seed, options.noise, options.batch, options.prefer, options.nan_as_zero,
         options.overwrite,
     )  # fmt: skip
     settings.check()
-    levels(sampling.schedule, settings.steps)
+    card.check_steps(settings.steps)
     package.read_weights()  # a damaged package is told once, not for every file
     model = Model(package.folder, options.device, options.backend, settings)
     return model, (package.card.source_contrasts[0], options.to)

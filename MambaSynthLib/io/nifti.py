@@ -19,17 +19,18 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import SAME_PLACE, Affine, displacement
-from MambaSynthLib.io.decoded import Decoded
-from MambaSynthLib.io.nifti_geometry import Header, Prefer, patient_affine
+from MambaSynthLib.io.decoded import Asked, Decoded, Words
+from MambaSynthLib.io.nifti_geometry import Header, patient_affine
 from MambaSynthLib.io.payload import (
     check_room,
     check_size,
     looks_like,
-    opened,
     read_exactly,
     read_image,
     shown,
+    size_of,
 )
+from MambaSynthLib.io.rawdata import packed
 from MambaSynthLib.provenance import MARK, UNCERTAINTY, Provenance
 
 MAGIC = {348: (344, b"n+1\0", 352), 540: (4, b"n+2\0\r\n\x1a\n", 544)}  # place, magic, min offset
@@ -43,27 +44,24 @@ MOST_EXTENSIONS = 2**24  # bytes
 MOST_ALONG_AXIS = 2**15 - 1
 
 
-def decode(path: Path, *, compressed: bool, prefer: Prefer = None, frames: bool = False) -> Decoded:
-    """Read ``path`` in RAS. Raises FileError for what the package docstring says.
-
-    With ``frames`` the fourth dimension is time; without, more than one volume is refused.
-    """
+def decode(file: BinaryIO, path: Path, asked: Asked, *, compressed: bool) -> Decoded:
+    """The image in RAS. Raises FileError for what the package docstring says."""
     name = shown(path)
-    with opened(path) as file:
-        held = path.stat().st_size
-        stream = _uncompressed(file, name) if compressed else file
-        header, start = read_header(stream, name)
-        shape, dtype = _layout(header, name, frames)
-        offset = _voxel_offset(header, name)
-        count = math.prod(shape) * dtype.itemsize
-        check_room(offset + count, held, name, compressed=compressed)
-        read_exactly(stream, offset - start, name)  # header extensions
-        data, data_notes = read_image(stream, count, count // math.prod(shape[2:]), name)
+    stream = _uncompressed(file, name) if compressed else file
+    header, start = read_header(stream, name)
+    shape, dtype = _layout(header, name, asked.frames)
+    offset = _voxel_offset(header, name)
+    count = math.prod(shape) * dtype.itemsize
+    check_room(offset + count, size_of(file), name, compressed=compressed)
+    extensions = read_exactly(stream, offset - start, name)
+    data, data_notes = read_image(stream, count, count // math.prod(shape[2:]), name)
     stored: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order="F")
     values, notes = _rescaled(stored, header)
-    affine, geometry_notes = patient_affine(header, (shape[0], shape[1], shape[2]), prefer, name)
-    times = frame_times(header, shape[3]) if frames else None
-    return Decoded(values, affine, "RAS", geometry_notes + notes + data_notes, times)
+    i, j, k = shape[:3]
+    affine, geometry_notes = patient_affine(header, (i, j, k), asked.prefer, name)
+    times = frame_times(header, shape[3]) if asked.frames else None
+    all_notes = geometry_notes + notes + data_notes
+    return Decoded(values, affine, "RAS", _words(header, bytes(extensions)), all_notes, times)
 
 
 def read_header(stream: BinaryIO, name: str) -> tuple[Header, int]:
@@ -173,13 +171,16 @@ def _rescaled(
     return np.asarray(apply_read_scaling(stored, slope, intercept)), ()
 
 
-def encode(values: np.ndarray[Any, Any], affine: Affine, provenance: Provenance | None) -> bytes:
-    """An uncompressed NIfTI-1 image of float32 values on a RAS ``affine``, marked if synthetic.
+def encode(
+    values: np.ndarray[Any, Any], affine: Affine, provenance: Provenance | None, *, compressed: bool
+) -> bytes:
+    """A NIfTI-1 image of float32 values on a RAS ``affine``, marked if synthetic.
 
     Both sform and qform are set (code 1, scanner), but the qform is left out where its float32
     quaternion cannot say the same as the sform to 1e-3 mm.
     """
-    return head(values.shape, affine, provenance) + values.astype("<f4").tobytes(order="F")
+    image = head(values.shape, affine, provenance) + values.astype("<f4").tobytes(order="F")
+    return packed(image) if compressed else image
 
 
 def head(
@@ -227,20 +228,23 @@ def description_of(provenance: Provenance) -> str:
     return f"{MARK}, {UNCERTAINTY}" if provenance.quantity else MARK
 
 
-def texts(path: Path, *, compressed: bool) -> dict[str, str]:
-    """The texts of a header that may hold a mark: where -> what. Raises FileError."""
-    name = shown(path)
-    with opened(path) as file:
-        stream = _uncompressed(file, name) if compressed else file
-        header, start = read_header(stream, name)
-        block = stream.read(min(_voxel_offset(header, name) - start, MOST_EXTENSIONS))
+def words(file: BinaryIO, name: str, *, compressed: bool) -> Words:
+    """What the header says. Raises FileError."""
+    stream = _uncompressed(file, name) if compressed else file
+    header, start = read_header(stream, name)
+    least = min(_voxel_offset(header, name) - start, MOST_EXTENSIONS)
+    return _words(header, stream.read(least))
+
+
+def _words(header: Header, extensions: bytes) -> Words:
+    """The texts of a header and of the bytes between it and the image."""
     found = {
         f"NIfTI {field}": bytes(header[field].tobytes()).rstrip(b"\0").decode("latin-1")
         for field in ("descrip", "aux_file")
     }
-    for number, comment in enumerate(_comments(block, header.endianness), start=1):
+    for number, comment in enumerate(_comments(extensions, header.endianness), start=1):
         found[f"NIfTI header extension {number}"] = comment
-    return found
+    return Words(found)
 
 
 def _comments(block: bytes, order: str) -> Iterator[str]:

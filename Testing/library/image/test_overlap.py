@@ -121,5 +121,5 @@ def test_a_card_with_more_overlap_than_neighbors_is_refused(package, tmp_path):
     folder = tmp_path / "p"
     shutil.copytree(package.folder, folder)
     (folder / "model.json").write_text(json.dumps(card))
-    with pytest.raises(ModelError, match="network.overlap is 1, without skips or more than"):
+    with pytest.raises(ModelError, match="network.overlap is 1; give 0, or with skips up to 0"):
         read_package(folder)
