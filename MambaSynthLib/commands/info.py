@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import sys
 from importlib import metadata
 from typing import Any
 
@@ -68,9 +67,10 @@ def _devices() -> dict[str, str]:
     return {device: "; ".join(lines) for device, lines in found.items()}
 
 
-def _scan(devices: dict[str, str]) -> str:
-    """Which selective scan a CUDA device would run; elsewhere it is always the portable one."""
-    on_torch = "torch:" in devices.get("cuda", "")
-    if on_torch and _version("mamba-ssm") and sys.platform == "linux":
-        return "mamba-ssm's kernel with torch on CUDA, portable elsewhere"
-    return "portable"
+def _scan(devices: dict[str, str]) -> dict[str, str]:
+    """Device -> the selective scan that would run there, as ``selective_scan`` chooses it."""
+    if not any("torch:" in what for what in devices.values()):
+        return dict.fromkeys(devices, "ONNX's Scan operator")
+    from MambaSynthLib.layers.selective_scan import backends_for
+
+    return {name: backends_for(name)[0] for name, what in devices.items() if "torch:" in what}

@@ -375,6 +375,7 @@ def test_models_verify_and_info_work_without_torch(tmp_path):
     assert verified.returncode == 0 and "sound" in verified.stdout, verified.stderr
     info = json.loads(run_without(["torch"], "info", "--json").stdout)
     assert info["devices"]["cpu"] == "onnxruntime: CPUExecutionProvider"
+    assert info["scan"] == {"cpu": "ONNX's Scan operator"}
 
 
 def test_a_report_without_matplotlib_is_refused_before_computing(tmp_path, head_file):
