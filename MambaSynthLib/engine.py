@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError
-from MambaSynthLib.image.intensity import Scaling
 from MambaSynthLib.image.preparation import Preparation, prepare
 from MambaSynthLib.image.suitability import doubts, taken_for
+from MambaSynthLib.image.targets import Targets
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
@@ -143,30 +143,16 @@ class Engine:
         source, *others = (sources[contrast] for contrast in card.source_contrasts)
         preparation = prepare(source, card.grid, card.intensity, *others)
         wanted = _wanted_slices(preparation.tissue_slices(), request.slices, source.name)
-        scaling = Scaling.of_range(*card.intensity.target_range)
-        unit = Scaling(scaling.half_width, scaling.half_width)  # -1, the background, -> 0
-        means = {target: preparation.blank(scaling) for target in card.target_contrasts}
-        spread = card.target_contrasts if request.samples > 1 else ()
-        deviations = {target: preparation.blank(unit) for target in spread}
+        targets = card.target_contrasts, card.intensity.target_range
+        found = Targets(preparation, *targets, spread=request.samples > 1)
         places: dict[Place, None] = {}  # in the order of use
         progress(0, len(wanted))
         for done, chosen in _batches(wanted, request.batch):
             draws = self._draws(preparation, chosen, request, cancelled, places)
-            for n, target in enumerate(card.target_contrasts):
-                drawn = [draw[:, n] for draw in draws]
-                preparation.write(means[target], chosen, np.mean(drawn, axis=0), scaling)
-                if target in deviations:
-                    preparation.write(deviations[target], chosen, np.std(drawn, axis=0) - 1, unit)
+            found.write(chosen, draws)
             progress(done, len(wanted))
-        name = f"{source.name} synthetic"
-        return Synthesis(
-            {each: source.with_array(array, f"{name} {each}") for each, array in means.items()},
-            self._provenance(preparation, request, tuple(places) or self._network.places),
-            {
-                each: source.with_array(array, f"{name} {each} spread")
-                for each, array in deviations.items()
-            },
-        )
+        record = self._provenance(preparation, request, tuple(places) or self._network.places)
+        return Synthesis(found.volumes(), record, found.spreads())
 
     def _check(self, request: Request, sources: Mapping[str, Volume]) -> None:
         """Raise RequestError for what this model cannot do."""
