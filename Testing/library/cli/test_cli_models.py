@@ -28,7 +28,8 @@ def test_models_are_listed_shown_and_verified(tiny_package, make_package, capsys
 
 
 def test_verifying_a_model_of_an_unknown_method_says_so(make_package, tmp_path, capsys):
-    make_package(tmp_path / "p", method="clairvoyance")
+    card = make_package(tmp_path / "p").folder / "model.json"
+    card.write_text(card.read_text().replace('"cravim"', '"clairvoyance"'))
     code, said, _ = called(capsys, "models", "verify", tmp_path / "p")
     assert code == 2 and "NOT sound" in said and "clairvoyance" in said
 
