@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import platform
-from importlib import metadata
 from typing import Any
 
 from MambaSynthLib import __version__
+from MambaSynthLib.installation import version_of
 
 PACKAGES = (
     *("numpy", "scipy", "nibabel", "SimpleITK", "safetensors"),
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         "mambasynth": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version_of(name) for name in PACKAGES},
         "devices": devices,
         "scan": _scan(devices),
         "model_folders": [str(folder) for folder in model_folders()],
@@ -47,13 +47,6 @@ def run(options: argparse.Namespace) -> int:
         lines.append(f"{key.replace('_', ' '):14} {value or 'none'}")
     console.result(record, lines, options.json)
     return 0
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _devices() -> dict[str, str]:

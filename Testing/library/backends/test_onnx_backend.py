@@ -228,7 +228,7 @@ def test_the_provider_is_the_one_of_the_session():
 @pytest.mark.parametrize("both", [True, False])
 def test_two_onnxruntime_packages_are_warned_of(monkeypatch, caplog, both):
     here = {"onnxruntime", "onnxruntime-gpu"} if both else {"onnxruntime"}
-    monkeypatch.setattr(onnx_backend, "_is_installed", lambda name: name in here)
+    monkeypatch.setattr(onnx_backend, "version_of", lambda name: name if name in here else None)
     with caplog.at_level(logging.WARNING):
         onnx_backend.warn_of_two_packages()
     assert ("onnxruntime and onnxruntime-gpu are installed together" in caplog.text) == both
