@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError
-from MambaSynthLib.image.intensity import Scaling
 from MambaSynthLib.image.neighbors import OverlapMean, offsets
 from MambaSynthLib.image.preparation import Preparation, prepare
 from MambaSynthLib.image.suitability import doubts, taken_for
+from MambaSynthLib.image.targets import Targets
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
@@ -146,34 +146,19 @@ class Engine:
         tissue = preparation.tissue_slices()
         wanted = _wanted_slices(tissue, request.slices, source.name)
         computed = _speaking_of(wanted, card.overlap, tissue)
-        scaling = Scaling.of_range(*card.intensity.target_range)
-        unit = Scaling(scaling.half_width, scaling.half_width)  # -1, the background, -> 0
-        means = {target: preparation.blank(scaling) for target in card.target_contrasts}
-        spread = card.target_contrasts if request.samples > 1 else ()
-        deviations = {target: preparation.blank(unit) for target in spread}
+        targets = card.target_contrasts, card.intensity.target_range
+        found = Targets(preparation, *targets, spread=request.samples > 1)
         places: dict[Place, None] = {}  # in the order of use
-        overlapping = {target: OverlapMean(card.overlap, computed) for target in means}
+        overlapping = OverlapMean(card.overlap, computed)
         progress(0, len(computed))
         for done, chosen in _batches(computed, request.batch):
-            draws = self._draws(preparation, chosen, request, cancelled, places)
-            for n, target in enumerate(card.target_contrasts):
-                drawn = [draw[:, n] for draw in draws]  # (n,1+2o,H,W) each
-                finished, mean = overlapping[target].add(chosen, np.mean(drawn, axis=0))
-                asked = np.isin(finished, wanted)
-                preparation.write(means[target], finished[asked], mean[asked], scaling)
-                if target in deviations:
-                    deviation = np.std(drawn, axis=0)[:, 0] - 1
-                    preparation.write(deviations[target], chosen, deviation, unit)
+            estimates = self._estimates(preparation, chosen, request, cancelled, places)
+            finished, draws = overlapping.add(chosen, estimates)
+            asked = np.isin(finished, wanted)
+            found.write(finished[asked], draws[asked])
             progress(done, len(computed))
-        name = f"{source.name} synthetic"
-        return Synthesis(
-            {each: source.with_array(array, f"{name} {each}") for each, array in means.items()},
-            self._provenance(preparation, request, tuple(places) or self._network.places),
-            {
-                each: source.with_array(array, f"{name} {each} spread")
-                for each, array in deviations.items()
-            },
-        )
+        record = self._provenance(preparation, request, tuple(places) or self._network.places)
+        return Synthesis(found.volumes(), record, found.spreads())
 
     def _check(self, request: Request, sources: Mapping[str, Volume]) -> None:
         """Raise RequestError for what this model cannot do."""
@@ -199,15 +184,15 @@ class Engine:
             for warning in (*source.notes, *doubts(source, contrast)):
                 yield source.name, warning
 
-    def _draws(
+    def _estimates(
         self,
         preparation: Preparation,
         chosen: NDArray[np.intp],
         request: Request,
         cancelled: Callable[[], bool],
         places: dict[Place, None],
-    ) -> list[Stack]:
-        """The estimates (n,T,1+2o,H,W) of the chosen source slices, once for each noise draw.
+    ) -> Stack:
+        """(n,1+2o,D,T,H,W): of n chosen slices and the o on either side, D draws of T targets.
 
         Neighbors are those of the whole volume, whatever range or batch is being computed. Where
         the slices were computed is added to ``places``.
@@ -228,8 +213,9 @@ class Engine:
             size = slices.shape[2:]
             noise = np.stack([slice_noise(request, int(n), size) for n in chosen], axis=2)
         draws = [self.method.synthesize(network, slices, n, sampling, around) for n in noise]
-        targets, estimated = len(self.card.target_contrasts), 1 + 2 * self.card.overlap
-        return [draw.reshape(len(chosen), targets, estimated, *draw.shape[2:]) for draw in draws]
+        shape = len(self.card.target_contrasts), 1 + 2 * self.card.overlap, *slices.shape[2:]
+        drawn = np.stack([draw.reshape(len(chosen), *shape) for draw in draws], axis=1)
+        return np.moveaxis(drawn, 3, 1)
 
     def _provenance(
         self, preparation: Preparation, request: Request, places: tuple[Place, ...]

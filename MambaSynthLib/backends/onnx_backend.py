@@ -11,7 +11,6 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib import metadata
 from itertools import count
 from typing import Any
 
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.backends import Compute, Network, PlacedNetwork
 from MambaSynthLib.backends.checks import COUNTER, check_keys, telling_memory
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.installation import how_to_install
+from MambaSynthLib.installation import how_to_install, version_of
 from MambaSynthLib.layers.onnx_graph import Graph
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.model.package import ModelPackage, Weights
@@ -206,17 +205,9 @@ def _open_session(
 
 def warn_of_two_packages() -> None:
     """Two ONNX Runtime packages overwrite each other's files; which one wins is chance."""
-    found = [name for name in PACKAGES if _is_installed(name)]
+    found = [name for name in PACKAGES if version_of(name)]
     if len(found) > 1:
         LOG.warning(
             "%s are installed together and overwrite each other; uninstall all of them, then "
             "install one.", " and ".join(found),
         )  # fmt: skip
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from MambaSynthLib.commands.options import add_synthesis_options
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.installation import how_to_install
 
@@ -30,45 +31,19 @@ def add_parser(commands: Any) -> None:
     add("input", type=Path, metavar="INPUT", help="acquired volume (.nii .nii.gz .nrrd .mha ...)")
     add("--to", required=True, metavar="CONTRAST", help="target contrast, for example T2w")
     add("--from", dest="source", metavar="CONTRAST", help="contrast of INPUT, for example T1w")
-    add(
-        "--with",
-        dest="others",
-        type=_named_file,
-        action="append",
-        default=[],
-        metavar="CONTRAST=FILE",
-        help="a further source, for a model of several: another volume on the grid of INPUT",
-    )
-    add(
-        "--model",
-        metavar="ID|FOLDER",
-        help="model package (default: the one for such an image, a whole head or a brain)",
-    )
+    add("--with", dest="others", type=_named_file, action="append", default=[],
+        metavar="CONTRAST=FILE", help="a further source, on the grid of INPUT")  # fmt: skip
+    add("--model", metavar="ID|FOLDER",
+        help="model package (default: the one for such an image, head or brain)")  # fmt: skip
     add("-o", "--output", type=Path, required=True, metavar="OUT", help=".nii .nii.gz .nrrd .mha")
-    add(
-        "--steps", type=int, metavar="N", help="network calls per noise draw (default: the model's)"
-    )
-    add("--samples", type=int, metavar="K", help="noise draws to average (default: the model's)")
-    add("--seed", type=int, default=0, metavar="S", help="seed of all noise (default: 0)")
-    add("--noise", choices=("per-slice", "shared"), default="per-slice",
-        help="a noise draw for each slice, or one for all")  # fmt: skip
-    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to compute")
-    add("--backend", default="auto", metavar="auto|torch|onnxruntime", help="what computes")
     add("--slices", type=slice_range, metavar="A:B", help="only these slices of the model's axis")
-    add("--batch", type=int, metavar="N", help="slices per network call (default: by device)")
     add("--overwrite", action="store_true", help="replace OUT if it exists")
     add("--report", type=Path, metavar="PNG", help="picture of source and synthetic volume")
     add("--reference", type=Path, metavar="FILE", help="acquired target to show in the report")
-    add(
-        "--uncertainty",
-        type=Path,
-        metavar="OUT",
-        help="uncertainty map: spread over the noise draws",
-    )
-    add("--prefer", choices=("sform", "qform"), help="which of two disagreeing NIfTI forms counts")
-    add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")
+    add("--uncertainty", type=Path, metavar="OUT", help="map of the spread over the noise draws")
     add("--allow-synthetic-input", action="store_true", help="accept a synthetic INPUT")
     add("--json", action="store_true", help="print the result as JSON")
+    add_synthesis_options(parser)
     parser.set_defaults(run=run)
 
 

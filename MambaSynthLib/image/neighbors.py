@@ -51,8 +51,8 @@ class OverlapMean:
         self._calls = {n: [n + int(k) for k in self.offsets if n + int(k) in asked] for n in asked}
 
     def add(self, chosen: Indices, estimates: Floats) -> tuple[Indices, Floats]:
-        """Take the estimates (n,1+2o,H,W) of a batch (n,); the slices (m,) of which no more is to
-        come, and their means (m,H,W).
+        """Take the estimates (n,1+2o,...) of a batch (n,); the slices (m,) of which no more is to
+        come, and their means (m,...).
         """
         for call, of_call in zip(chosen.tolist(), estimates, strict=True):
             for offset, estimate in zip(self.offsets.tolist(), of_call, strict=True):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.io import nifti, nrrd_header
+from MambaSynthLib.io import nifti_writing, nrrd_header
 from MambaSynthLib.io.atomic import new_folder, telling
 from MambaSynthLib.io.cine_files import TABLE
 from MambaSynthLib.io.files import write_marked, write_volume
@@ -102,7 +102,7 @@ class _Writer:
             self._write_nifti(first, stream)
 
     def _write_nifti(self, first: Volume, stream: BinaryIO) -> None:
-        head = nifti.head(
+        head = nifti_writing.head(
             (*first.shape, self._count), first.affine, self._provenance, self._provenance.times_ms
         )
         with _packing(stream, self._suffix == ".nii.gz") as packed:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Affine
-from MambaSynthLib.io import mha, nifti, nrrd
+from MambaSynthLib.io import mha, nifti, nifti_writing, nrrd
 from MambaSynthLib.io.decoded import Asked, Decoded, Frame, Words
 from MambaSynthLib.io.payload import shown
 from MambaSynthLib.io.pictures import picture_words
@@ -44,7 +44,7 @@ class Format:
 def _nifti(compressed: bool) -> Format:
     decode, words, encode = (
         partial(function, compressed=compressed)
-        for function in (nifti.decode, nifti.words, nifti.encode)
+        for function in (nifti.decode, nifti.words, nifti_writing.encode)
     )
     return Format(decode, words, encode, "RAS", cines=True)  # type: ignore[arg-type]
 

@@ -47,6 +47,7 @@ OTHER_NAMES = {
     "Orientation": "TransformMatrix",
     "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
 }
+PLACE = "MetaImage key/values"  # of marks
 FIRST_KEYS = ("ObjectType", "NDims", "Comment", "ObjectSubType")
 
 
@@ -62,16 +63,12 @@ def decode(stream: BinaryIO, path: Path, asked: Asked) -> Decoded:
     with image_data(path, stream, detached) as (source, held, where):
         data, data_notes = _payload(source, held, fields, shape, dtype, where)
     values: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order="F")
-    return Decoded(values, affine, "LPS", _words(fields), notes + data_notes)
+    return Decoded(values, affine, "LPS", Words(tags=fields, where=PLACE), notes + data_notes)
 
 
 def words(stream: BinaryIO, name: str) -> Words:
     """The key/values of the header. Raises FileError."""
-    return _words(read_header(stream, name))
-
-
-def _words(fields: dict[str, str]) -> Words:
-    return Words(tags=fields, where="MetaImage key/values")
+    return Words(tags=read_header(stream, name), where=PLACE)
 
 
 def read_header(stream: BinaryIO, name: str) -> dict[str, str]:

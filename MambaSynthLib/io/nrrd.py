@@ -45,6 +45,7 @@ FRAMES: dict[str, Frame] = {
     "left-posterior-superior": "LPS",
     "lps": "LPS",
 }
+PLACE = "NRRD key/values"  # of marks
 ENCODINGS = {"raw": False, "gzip": True, "gz": True}
 TIME_UNITS = {"ms": 1.0, "msec": 1.0, "s": 1e3, "sec": 1e3}
 UNITS = {"m": ("meters", 1e3), "um": ("micrometers", 1e-3), "micron": ("micrometers", 1e-3)}
@@ -72,16 +73,14 @@ def decode(stream: BinaryIO, path: Path, asked: Asked) -> Decoded:
     else:
         values = values[..., None] if listed is None else np.moveaxis(values, listed, -1)
         times = _times(header, listed, values.shape[-1])
-    return Decoded(values, affine, frame, _words(header), notes + data_notes, times)
+    return Decoded(
+        values, affine, frame, Words(tags=header.tags, where=PLACE), notes + data_notes, times
+    )
 
 
 def words(stream: BinaryIO, name: str) -> Words:
     """The key/values of the header. Raises FileError."""
-    return _words(read_header(stream, name))
-
-
-def _words(header: Header) -> Words:
-    return Words(tags=header.tags, where="NRRD key/values")
+    return Words(tags=read_header(stream, name).tags, where=PLACE)
 
 
 def encode(

@@ -113,20 +113,29 @@ def _card(data: dict[str, Any], task: str, config: Any) -> ModelCard:
         "source_contrasts": tuple(data["source_contrasts"]),
         "target_contrasts": tuple(data["target_contrasts"]),
         "network": data["network"],
-        "config": settings(config.NETWORK, data["network"], "network"),
-        "sampling": settings(config.SAMPLING, data["sampling"], "sampling"),
+        "config": _part(config.NETWORK, data, "network"),
+        "sampling": _part(config.SAMPLING, data, "sampling"),
         "sha256": {name: entry["sha256"] for name, entry in data["files"].items()},
         "extra": {key: value for key, value in data.items() if key not in FOR_ALL + PARTS},
     }
     if task == "cine":
-        return CineCard(**common, grid=settings(CineGridSpec, data["grid"], "grid"))
+        return CineCard(**common, grid=_part(CineGridSpec, data, "grid"))
     card = ContrastCard(
         **common,
-        grid=settings(GridSpec, data["grid"], "grid"),
-        intensity=settings(IntensitySpec, data["intensity"], "intensity"),
+        grid=_part(GridSpec, data, "grid"),
+        intensity=_part(IntensitySpec, data, "intensity"),
     )
     _check_contrast(card)
     return card
+
+
+def _part(kind: type[Any], data: dict[str, Any], name: str) -> Any:
+    """One entry of the card as ``kind``. Raises ValueError with the entry's name."""
+    try:
+        return settings(kind, data[name], name)
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if text.startswith(name) else f"{name}: {text}") from error
 
 
 def _check_contrast(card: ContrastCard) -> None:

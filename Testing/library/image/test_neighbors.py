@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,7 @@ from MambaSynthLib.image.neighbors import neighbors_of
 from MambaSynthLib.image.preparation import Preparation
 from MambaSynthLib.image.preparation import prepare as prepare_volume
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.methods.cravim.inference import NO_STEPS, Steps, prepare
+from MambaSynthLib.methods.cravim.inference import CPU_STEPS, GPU_STEPS, Steps, prepare
 from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig, build, config_of_weights
 
 SIZES = {
@@ -180,7 +178,7 @@ def test_a_checkpoint_with_more_channels_is_not_taken_for_one_with_neighbors():
 # ---- every way to compute them
 
 
-@pytest.mark.parametrize("steps", [Steps(), NO_STEPS, replace(Steps(), target_only=False)])
+@pytest.mark.parametrize("steps", [Steps(), CPU_STEPS, GPU_STEPS])
 def test_the_prepared_network_is_the_trained_one(steps):
     torch.manual_seed(3)
     network = CRAViM(CRAViMConfig(ngf=16, n_blocks=1, neighbors=2)).eval().requires_grad_(False)
