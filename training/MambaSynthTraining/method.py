@@ -98,6 +98,11 @@ class ContrastMethod(TrainingMethod, Protocol):
     kind: ClassVar[str] = "contrast"
     neighbors: int = 0  # slices on either side that the exported network sees, too
 
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether the current stage compares with the acquired target of the same place."""
+        return False
+
     def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]: ...
 
     def synthesize(self, source: Tensor, generator: Generator) -> Tensor:

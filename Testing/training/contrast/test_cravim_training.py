@@ -19,7 +19,8 @@ from MambaSynthTraining.contrast.cravim.discriminator import MultiScaleDiscrimin
 from MambaSynthTraining.contrast.cravim.losses import Weights
 from MambaSynthTraining.contrast.cravim.step import Draw, Terms, draw_noise, noised, paired_pass
 from MambaSynthTraining.data import phantom_slices as phantoms
-from MambaSynthTraining.data.slices import SlicePairs, StoredSlices, draw_batch, slices_of
+from MambaSynthTraining.data.slice_draws import Draws, draw_apart, draw_pairs
+from MambaSynthTraining.data.slices import SlicePairs, StoredSlices, slices_of
 
 
 def some_slices(count=3, size=(72, 66), seed=0) -> SlicePairs:
@@ -176,7 +177,8 @@ def test_volumes_on_two_grids_are_refused():
 
 def batch(groups, crop=(64, 64), size=4, seed=0, shares=None):
     shares = shares or [1.0] * len(groups)
-    return draw_batch(groups, shares, size, crop, np.random.default_rng(seed))[0]
+    draws = Draws(crop, flip=0.5)
+    return draw_pairs(groups, shares, size, draws, np.random.default_rng(seed))[0]
 
 
 def test_a_batch_is_a_function_of_the_random_generator():
@@ -217,9 +219,10 @@ def test_unpaired_batches_match_slices_of_different_places_and_say_so():
     levels = np.linspace(-0.6, 0.9, 40, dtype=np.float32)
     group = SlicePairs(*2 * ([np.full((64, 64), v) for v in levels],), [str(v) for v in levels])
     rng = np.random.default_rng(0)
-    (a, b), _ = draw_batch([group], [1.0], 20, (64, 64), rng)
+    draws = Draws((64, 64))
+    (a, b), _ = draw_pairs([group], [1.0], 20, draws, rng)
     assert torch.equal(a, b)
-    (a, b), names = draw_batch([group], [1.0], 20, (64, 64), rng, same_slice=False)
+    (a, b), names = draw_apart([group], [group], [1.0], 20, draws, rng)
     assert (a[:, 0, 0, 0] == b[:, 0, 0, 0]).float().mean() < 0.3
     for name, source, target in zip(names, a, b, strict=True):
         found = [float(part) for part in name.split(" with ")]

@@ -100,6 +100,10 @@ class CRAViMTraining(ContrastMethod):
         self.weights = settings(Weights, {**asdict(self.usual), **stage.weights}, "weights")
 
     @property
+    def needs_pairs(self) -> bool:
+        return self.objective == "paired" or self.weights.lambda_paired > 0
+
+    @property
     def parts(self) -> Networks:
         return Networks(**dict(self.networks.items()))
 

@@ -84,6 +84,8 @@ def correction_loss(registered: Tensor, acquired_target: Tensor) -> Tensor:
 class RegGAN(Baseline):
     """Phases: generators (with the registration), discriminators."""
 
+    needs_pairs = True
+
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
             "optimization": {
