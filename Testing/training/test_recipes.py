@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from MambaSynthTraining.data.augmentation import Augmentation
 from MambaSynthTraining.data.slices import SlicePairs
+from MambaSynthTraining.data.sources import what_needs_pairs
 from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.evaluation.reproduction import SMALL, Row, find_rows
@@ -43,6 +45,14 @@ def test_a_full_row_has_a_small_twin_of_the_same_method_and_title(path):
         assert getattr(full.recipe, value) == getattr(small.recipe, value), value
     assert small.recipe.iterations * 50 <= full.recipe.iterations
     assert len(TWINS) == len(FULL)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_rows_of_a_table_are_fed_alike_but_for_pairs_where_a_method_needs_them(table):
+    recipes = [read_recipe(path) for path in FULL + TWINS if path.parent.name == table]
+    assert all(recipe.epochs for recipe in recipes)
+    assert {recipe.augmentation for recipe in recipes} == {Augmentation()}
+    assert all(recipe.same_slice == bool(what_needs_pairs(recipe)) for recipe in recipes)
 
 
 @pytest.mark.parametrize("path", FULL + TWINS, ids=name)

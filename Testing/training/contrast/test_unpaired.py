@@ -17,7 +17,9 @@ from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthTraining.data.batches import Batches
 from MambaSynthTraining.data.kinds import open_data
 from MambaSynthTraining.data.prepared import write_dataset, write_subject
-from MambaSynthTraining.data.sources import NeedsPairs, prepared_data
+from MambaSynthTraining.data.slice_draws import Draws, draw_pairs
+from MambaSynthTraining.data.slices import SlicePairs
+from MambaSynthTraining.data.sources import NeedsPairs, prepared_data, volume_data
 from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.machine import Machine
 from MambaSynthTraining.engine.state import State
@@ -176,3 +178,67 @@ def test_paired_stacks_of_different_length_without_places_are_refused(tmp_path):
     write_dataset(tmp_path, "x", CONTRASTS, GRID, INTENSITY, {}, {"train": ["p1"]})
     with pytest.raises(FileError, match="p1: is marked as paired, but has 4 slices of T1w and 5"):
         prepared_data(tmp_path)
+
+
+# ---- epochs and flips are the recipe's
+
+
+def drawn(made, data, count: int = 1) -> list[list[str]]:
+    """The names of the slices of each iteration."""
+    return [
+        [name for n in range(count) for name in data.draw(made, k, n, count).names]
+        for k in range(made.iterations)
+    ]
+
+
+STAGES = [{"iterations": 3, "batch": 2, "crop": [64, 64]},
+          {"iterations": 4, "batch": 4, "crop": [64, 64]}]  # fmt: skip
+
+
+def test_an_epoch_has_every_pair_once_across_batches_and_stages(tmp_path):
+    data = prepared_data(write_set(tmp_path, SETS["equal numbers"], paired=True))  # 7 pairs
+    made = recipe("cyclegan", epochs=True, stages=STAGES)
+    names = sum(drawn(made, data), [])
+    first, second, third = names[:7], names[7:14], names[14:21]
+    assert len(set(first)) == 7 and sorted(first) == sorted(second) == sorted(third)
+    assert first != second
+    assert sum(drawn(made, data, count=2), []) == names  # of any number of shards
+    assert (
+        max(
+            Counter(
+                sum(drawn(recipe("cyclegan", epochs=False, stages=STAGES), data), [])[:7]
+            ).values()
+        )
+        > 1
+    )
+
+
+def test_each_contrast_has_epochs_of_its_own_where_they_are_drawn_apart(people):
+    counts, folder = people
+    made = recipe("cyclegan", epochs=True, same_slice=False, stages=STAGES)
+    pairs = [name.split(" with ") for name in sum(drawn(made, prepared_data(folder)), [])]
+    for side in (0, 1):
+        total = sum(n[side] or 0 for n in counts.values())
+        names = [pair[side] for pair in pairs]
+        assert len(set(names[:total])) == len(names[:total])
+        assert sorted(names[total : 2 * total]) == sorted(names[:total]) or 2 * total > len(names)
+
+
+@pytest.mark.parametrize(("flip", "share"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
+def test_slices_are_mirrored_as_often_as_the_recipe_says(flip, share):
+    ramp = np.linspace(-0.5, 0.5, 64, dtype=np.float32) * np.ones((64, 1), np.float32)
+    rng, draws = np.random.default_rng(0), Draws((64, 64), flip=flip)
+    batch, _ = draw_pairs([SlicePairs([ramp], [ramp])], [1.0], 200, draws, rng)
+    mirrored = batch.source[:, 0, 0, 0] > 0
+    assert abs(float(mirrored.float().mean()) - share) < 0.1
+
+
+def test_epochs_are_refused_where_phantoms_are_mixed_in(tmp_path):
+    made = recipe(
+        "cyclegan", epochs=True,
+        phantoms={"subjects": 1, "seed": 0, "skull": 0.0, "share": 0.5},
+        grid={"axis_codes": "LPS", "in_plane_spacing_mm": None, "size": [64, 64]},
+        intensity={"rule": "percentile", "upper_percentile": 99.5, "target_range": [0.0, 1000.0]},
+    )  # fmt: skip
+    with pytest.raises(RequestError, match="epochs have no meaning where phantoms"):
+        volume_data(made, [], tmp_path, tmp_path)

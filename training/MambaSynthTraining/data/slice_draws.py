@@ -14,6 +14,26 @@ from MambaSynthLib.image.preparation import EMPTY
 from MambaSynthTraining.data.slices import SMALLEST_TISSUE_SHARE, Image, SliceBatch, SliceGroup
 
 SOURCE, TARGET = 0, 1
+ORDER = 20_260  # keeps the orders of the epochs apart from all other draws of a seed
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Every run of a group once, in an order of its own, before any of them comes again.
+
+    The order is a function of seed, side and epoch, so any batch can be drawn without those before
+    it. ``first`` counts the runs that were used before. An incomplete batch at the end of an epoch
+    is filled from the next one.
+    """
+
+    seed: int
+    first: int
+
+    def place(self, count: int, k: int, side: int) -> int:
+        """The place, below ``count``, of run ``first`` + k."""
+        epoch, place = divmod(self.first + k, count)
+        rng = np.random.default_rng([self.seed, ORDER, side, epoch])
+        return int(rng.permutation(count)[place])
 
 
 @dataclass(frozen=True)
@@ -21,12 +41,13 @@ class Draws:
     """How the runs of a batch are drawn.
 
     ``crop`` are rows and columns, ``run`` is the number of consecutive slices of one subject,
-    ``flip`` the share of the runs that are mirrored.
+    ``flip`` the share of the runs that are mirrored. Without ``epochs`` any run may come again.
     """
 
     crop: tuple[int, int]
     run: int = 1
     flip: float = 0.0
+    epochs: Epochs | None = None
 
 
 def draw_pairs(
@@ -45,7 +66,7 @@ def draw_pairs(
     ------
     RequestError: a group has no such run.
     """
-    runs = [_draw_run(groups, shares, draws, rng) for _ in range(size // draws.run)]
+    runs = [_draw_run(groups, shares, draws, rng, k, SOURCE) for k in range(size // draws.run)]
     names = tuple(name for _, found in runs for name in found)
     return _batch([run[SOURCE] for run, _ in runs], [run[TARGET] for run, _ in runs]), names
 
@@ -64,9 +85,9 @@ def draw_apart(
     ``sources`` and ``targets`` may be the same groups of pairs; then one half of each is used.
     """
     a, b, names = [], [], []
-    for _ in range(size // draws.run):
-        source, source_names = _draw_run(sources, shares, draws, rng)
-        target, target_names = _draw_run(targets, shares, draws, rng)
+    for k in range(size // draws.run):
+        source, source_names = _draw_run(sources, shares, draws, rng, k, SOURCE)
+        target, target_names = _draw_run(targets, shares, draws, rng, k, TARGET)
         a.append(source[SOURCE])
         b.append(target[-1])
         names += [f"{x} with {y}" for x, y in zip(source_names, target_names, strict=True)]
@@ -84,11 +105,19 @@ def _draw_run(
     shares: Sequence[float],
     draws: Draws,
     rng: np.random.Generator,
+    k: int,
+    side: int,
 ) -> tuple[Image, list[str]]:
-    """(parts,run,h,w), and the name of each slice; flip and crop are the same for all of them."""
+    """(parts,run,h,w), and the name of each slice; flip and crop are the same for all of them.
+
+    ``k`` and ``side`` say which run of the batch it is, and of which contrast, for the epochs.
+    """
     group = groups[rng.choice(len(groups), p=_probabilities(shares))]
     starts = _starts(group, draws.run)
-    first = int(starts[rng.integers(len(starts))])
+    place = rng.integers(len(starts))
+    if draws.epochs is not None:
+        place = draws.epochs.place(len(starts), k, side)
+    first = int(starts[place])
     chosen = range(first, first + draws.run)
     images = np.stack([[part[n] for n in chosen] for part in group.parts])
     images = _random_crop(images, draws.crop, rng)

@@ -22,7 +22,7 @@ from MambaSynthTraining.data.prepared import (
     open_prepared,
     read_json,
 )
-from MambaSynthTraining.data.slice_draws import Draws, draw_apart, draw_pairs
+from MambaSynthTraining.data.slice_draws import Draws, Epochs, draw_apart, draw_pairs
 from MambaSynthTraining.data.slice_validation import validate
 from MambaSynthTraining.data.slices import (
     SIZE_MULTIPLE,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from MambaSynthTraining.recipe import Recipe
 
 SMALLEST_CROP = 64  # discriminators halve up to six times
-FLIPPED = 0.5  # of the runs that are mirrored
 
 
 class NeedsPairs(RequestError):
@@ -70,7 +69,14 @@ class ContrastData:
         stage = recipe.stage_at(iteration)
         rows, columns = stage.crop
         rng = np.random.default_rng([recipe.seed, iteration, n])
-        draws, size = Draws((rows, columns), recipe.run, FLIPPED), stage.batch // count
+        size = stage.batch // count
+        used = recipe.slices_before(iteration) + n * size
+        draws = Draws(
+            (rows, columns),
+            recipe.run,
+            recipe.augmentation_of(stage).flip,
+            Epochs(recipe.seed, used // recipe.run) if recipe.epochs else None,
+        )
         if self.sides is not None:
             source, target = self.sides
             batch, names = draw_apart([source], [target], [1.0], size, draws, rng)
@@ -191,7 +197,8 @@ def volume_data(
 
     Raises
     ------
-    RequestError: the recipe says neither grid nor intensity.
+    RequestError: the recipe says neither grid nor intensity, or asks for epochs of acquired and
+    phantom slices together.
     """
     if recipe.grid is None or recipe.intensity is None:
         raise RequestError("the recipe has no grid or no intensity; give prepared data instead.")
@@ -202,6 +209,11 @@ def volume_data(
         )
     groups, shares = [acquired], [1.0]
     if labels is not None and recipe.phantoms is not None and recipe.phantoms.subjects:
+        if recipe.epochs:
+            raise RequestError(
+                "epochs have no meaning where phantoms are mixed in by their share; set epochs: "
+                "false in the recipe, or leave --labels out."
+            )
         groups.append(phantom_slices(labels, recipe.phantoms, recipe.grid, recipe.intensity, cache))
         shares = [1 - recipe.phantoms.share, recipe.phantoms.share]
     hashes = {path.name: _sha256(path) for pair in pairs for path in pair}

@@ -84,7 +84,9 @@ class CycleGAN(Baseline):
     """Phases: generators, discriminators."""
 
     groups = GENERATORS_AND_DISCRIMINATORS
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"optimization": PUBLISHED_ADAM}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"epochs": True, "optimization": PUBLISHED_ADAM}
+    }
 
     def __init__(
         self,

@@ -88,10 +88,11 @@ class RegGAN(Baseline):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
+            "epochs": True,
             "optimization": {
                 "learning_rates": {"generators": 1e-4, "discriminators": 1e-4},
                 "betas": [0.5, 0.999],
-            }
+            },
         }
     }
 

@@ -106,13 +106,14 @@ class SynDiff(Baseline):
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
+            "epochs": True,
             "optimization": {
                 "learning_rates": {"generators": 1.6e-4, "discriminators": 1e-4},
                 "betas": [0.5, 0.9],
                 "decay": "cosine",
                 "lr_end": 1e-5,
                 "ema": 0.999,
-            }
+            },
         }
     }
 
