@@ -17,7 +17,17 @@ from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.contrast.cravim import losses
 from MambaSynthTraining.contrast.cravim.discriminator import MultiScaleDiscriminator
 from MambaSynthTraining.contrast.cravim.losses import Weights
-from MambaSynthTraining.contrast.cravim.step import Draw, Terms, draw_noise, noised, paired_pass
+from MambaSynthTraining.contrast.cravim.step import (
+    PAPER,
+    PLAIN_CYCLE,
+    Draw,
+    Networks,
+    Terms,
+    draw_noise,
+    generator_pass,
+    noised,
+    paired_pass,
+)
 from MambaSynthTraining.data import phantom_slices as phantoms
 from MambaSynthTraining.data.slice_draws import Draws, draw_apart, draw_pairs
 from MambaSynthTraining.data.slices import SlicePairs, StoredSlices, slices_of
@@ -358,3 +368,26 @@ def test_spectral_norm_bounds_the_discriminators_layers():
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             assert torch.linalg.matrix_norm(module.weight.flatten(1), 2) < 1.05
+
+
+def test_the_plain_cycle_sees_nothing_of_the_answer():
+    """Its way back gets pure noise where the others get the acquired image, noised."""
+    seen: list[torch.Tensor] = []
+
+    def generator(images):
+        seen.append(images[:, 1:2])
+        return images[:, :2]
+
+    def scores(images):
+        return [images]
+
+    schedule, (a, b) = Schedule(), torch.rand(2, 2, 1, 8, 8)
+    for wiring, plain in ((PAPER, False), (PLAIN_CYCLE, True)):
+        seen.clear()
+        networks = Networks(generator, generator, scores, scores)
+        noise = draw_noise(a, schedule, torch.Generator().manual_seed(0))
+        generator_pass(networks, a, b, noise, wiring, schedule)
+        hints = (noise.cycle_a.eps, noise.cycle_b.eps) if plain else (
+            noised(a, noise.cycle_a, schedule), noised(b, noise.cycle_b, schedule)
+        )  # fmt: skip
+        assert torch.equal(seen[2], hints[0]) and torch.equal(seen[3], hints[1])

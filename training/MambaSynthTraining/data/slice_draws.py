@@ -114,7 +114,7 @@ def _draw_run(
     """
     group = groups[rng.choice(len(groups), p=_probabilities(shares))]
     starts = _starts(group, draws.run)
-    place = rng.integers(len(starts))
+    place = int(rng.integers(len(starts)))
     if draws.epochs is not None:
         place = draws.epochs.place(len(starts), k, side)
     first = int(starts[place])

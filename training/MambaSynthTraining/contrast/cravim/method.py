@@ -39,7 +39,7 @@ from MambaSynthTraining.recipe import Optimization, Recipe, Stage
 class Options:
     """CRAViM's own switches in a recipe."""
 
-    wiring: str = "official"  # or "paper", see step.py
+    wiring: str = "official"  # or "paper" or "plain-cycle", see step.py
     discriminator_width: int = 64
     spectral_norm: bool = False  # of the discriminators
     steps: int = 4  # network calls of a validation synthesis; 1 is the one-shot output
