@@ -322,7 +322,7 @@ def test_validation_shows_the_network_the_neighbors_of_its_slices(place, monkeyp
 
 def test_what_the_engine_makes_is_what_the_trained_network_makes_of_a_run(place, tmp_path):
     run = open_run(place / "run")
-    package = draft(place / "run", tmp_path / "draft")
+    package = draft(open_run(place / "run"), tmp_path / "draft")
     assert package.card.neighbors == 1 and parity(run, package)["largest_difference"] < 0.01
     source, _ = head(4)
     made = Engine(package, "cpu", "torch").synthesize({"T1w": source}, steps=1).volumes["T2w"]

@@ -52,7 +52,7 @@ class Options:
 class CRAViMTraining(ContrastMethod):
     """Generators ``a_to_b`` (source -> target), ``b_to_a``; discriminators ``of_a``, ``of_b``."""
 
-    exported = "a_to_b"
+    exported, exported_back = "a_to_b", "b_to_a"
     objectives: ClassVar[tuple[str, ...]] = ("cycle", "paired")
     objective = "cycle"
     presets = PRESETS
@@ -98,6 +98,10 @@ class CRAViMTraining(ContrastMethod):
     def begin(self, stage: Stage) -> None:
         super().begin(replace(stage, weights={}))
         self.weights = settings(Weights, {**asdict(self.usual), **stage.weights}, "weights")
+
+    @property
+    def trains_back(self) -> bool:
+        return self.objective != "paired"
 
     @property
     def needs_pairs(self) -> bool:

@@ -116,6 +116,7 @@ class RegGAN(Baseline):
         add("source_to_target", "of_target")
         if options.bidirect:
             add("target_to_source", "of_source")
+            self.exported_back = "target_to_source"
         discriminators = [key for key in self.networks if key.startswith("of_")]
         others = [key for key in self.networks if key not in discriminators]
         self.groups = {"generators": tuple(others), "discriminators": tuple(discriminators)}

@@ -99,7 +99,7 @@ def cycle_loss(back: Tensor, acquired: Tensor) -> Tensor:
 class SynDiff(Baseline):
     """Phases: discriminators, generators, each on draws of its own."""
 
-    exported = "to_target"
+    exported, exported_back = "to_target", "to_source"
     groups = {
         "generators": tuple(f"{role}_{c}" for c in OTHER for role in ("to", "translate_to")),
         "discriminators": tuple(f"{role}_{c}" for c in OTHER for role in ("of_step", "of")),
