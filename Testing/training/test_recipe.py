@@ -19,7 +19,7 @@ from MambaSynthTraining.contrast.cravim.presets import PRESETS
 from MambaSynthTraining.recipe_file import read_recipe, recipe_of, resolved
 from MambaSynthTraining.recipe_folder import recipes_folder
 
-RECIPES = sorted(recipes_folder().rglob("*.yaml"))
+RECIPES = sorted(p for p in recipes_folder().rglob("*.yaml") if p.name != "papers.yaml")
 COMPACT = next(path for path in RECIPES if path.stem == "cravim-compact")
 
 

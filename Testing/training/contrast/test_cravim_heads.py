@@ -230,7 +230,7 @@ def test_a_run_becomes_a_package_by_its_scores_alone(run, heads, tmp_path):
     with pytest.raises(RequestError, match="has no scores"):
         export(run, tmp_path / "head", description, [])
     pair = read_list(heads[1])[1]
-    engine = Engine(draft(run, tmp_path / "draft"), device="cpu")
+    engine = Engine(draft(open_run(run), tmp_path / "draft"), device="cpu")
     rows = [
         row
         for given in inputs_of(pair, heads[0], "T1w", None)

@@ -17,9 +17,20 @@ from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.contrast.cravim import losses
 from MambaSynthTraining.contrast.cravim.discriminator import MultiScaleDiscriminator
 from MambaSynthTraining.contrast.cravim.losses import Weights
-from MambaSynthTraining.contrast.cravim.step import Draw, Terms, draw_noise, noised, paired_pass
+from MambaSynthTraining.contrast.cravim.step import (
+    PAPER,
+    PLAIN_CYCLE,
+    Draw,
+    Networks,
+    Terms,
+    draw_noise,
+    generator_pass,
+    noised,
+    paired_pass,
+)
 from MambaSynthTraining.data import phantom_slices as phantoms
-from MambaSynthTraining.data.slices import SlicePairs, StoredSlices, draw_batch, slices_of
+from MambaSynthTraining.data.slice_draws import Draws, draw_apart, draw_pairs
+from MambaSynthTraining.data.slices import SlicePairs, StoredSlices, slices_of
 
 
 def some_slices(count=3, size=(72, 66), seed=0) -> SlicePairs:
@@ -176,7 +187,8 @@ def test_volumes_on_two_grids_are_refused():
 
 def batch(groups, crop=(64, 64), size=4, seed=0, shares=None):
     shares = shares or [1.0] * len(groups)
-    return draw_batch(groups, shares, size, crop, np.random.default_rng(seed))[0]
+    draws = Draws(crop, flip=0.5)
+    return draw_pairs(groups, shares, size, draws, np.random.default_rng(seed))[0]
 
 
 def test_a_batch_is_a_function_of_the_random_generator():
@@ -217,9 +229,10 @@ def test_unpaired_batches_match_slices_of_different_places_and_say_so():
     levels = np.linspace(-0.6, 0.9, 40, dtype=np.float32)
     group = SlicePairs(*2 * ([np.full((64, 64), v) for v in levels],), [str(v) for v in levels])
     rng = np.random.default_rng(0)
-    (a, b), _ = draw_batch([group], [1.0], 20, (64, 64), rng)
+    draws = Draws((64, 64))
+    (a, b), _ = draw_pairs([group], [1.0], 20, draws, rng)
     assert torch.equal(a, b)
-    (a, b), names = draw_batch([group], [1.0], 20, (64, 64), rng, same_slice=False)
+    (a, b), names = draw_apart([group], [group], [1.0], 20, draws, rng)
     assert (a[:, 0, 0, 0] == b[:, 0, 0, 0]).float().mean() < 0.3
     for name, source, target in zip(names, a, b, strict=True):
         found = [float(part) for part in name.split(" with ")]
@@ -355,3 +368,26 @@ def test_spectral_norm_bounds_the_discriminators_layers():
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             assert torch.linalg.matrix_norm(module.weight.flatten(1), 2) < 1.05
+
+
+def test_the_plain_cycle_sees_nothing_of_the_answer():
+    """Its way back gets pure noise where the others get the acquired image, noised."""
+    seen: list[torch.Tensor] = []
+
+    def generator(images):
+        seen.append(images[:, 1:2])
+        return images[:, :2]
+
+    def scores(images):
+        return [images]
+
+    schedule, (a, b) = Schedule(), torch.rand(2, 2, 1, 8, 8)
+    for wiring, plain in ((PAPER, False), (PLAIN_CYCLE, True)):
+        seen.clear()
+        networks = Networks(generator, generator, scores, scores)
+        noise = draw_noise(a, schedule, torch.Generator().manual_seed(0))
+        generator_pass(networks, a, b, noise, wiring, schedule)
+        hints = (noise.cycle_a.eps, noise.cycle_b.eps) if plain else (
+            noised(a, noise.cycle_a, schedule), noised(b, noise.cycle_b, schedule)
+        )  # fmt: skip
+        assert torch.equal(seen[2], hints[0]) and torch.equal(seen[3], hints[1])

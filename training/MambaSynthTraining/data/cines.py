@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from MambaSynthTraining.method import CineMethod
     from MambaSynthTraining.recipe import Recipe
 
-CONTRASTS_ONLY = ("same_slice", "augmentation", "schedule", "phantoms", "grid", "intensity")
+CONTRASTS_ONLY = (
+    "same_slice",
+    "epochs",
+    "augmentation",
+    "schedule",
+    "phantoms",
+    "grid",
+    "intensity",
+)
 
 
 @dataclass(frozen=True)

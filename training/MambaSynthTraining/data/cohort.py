@@ -16,9 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.errors import FileError, MambaSynthError, RequestError
 from MambaSynthLib.io.atomic import telling
 from MambaSynthTraining.data.found import Found, Layout
+from MambaSynthTraining.data.orientation import oriented
+from MambaSynthTraining.data.pixels import pixels_of
 from MambaSynthTraining.data.prepared import DATASET, SPLITS, SPLITS_FILE, read_json, write_dataset
 from MambaSynthTraining.data.preparing import Outcome, Steps, prepare_subject
 from MambaSynthTraining.data.split import at_random, check_disjoint, first_in_order, from_file
@@ -80,6 +82,7 @@ def prepare_set(
     if not found:
         raise RequestError(f"no subject can be used{_listed(skipped)}.")
     split_of = _split(found[: request.limit or None], request)
+    request = replace(request, steps=_with_pixels(request, found))
     tasks: list[Task] = [
         (one, hashes[one.id], _steps_for(split_of[one.patient], request))
         for one in found
@@ -192,11 +195,31 @@ def _split(found: Sequence[Found], request: Request) -> dict[str, str]:
     return {patient: name for name, patients in split.items() for patient in patients}
 
 
+def _with_pixels(request: Request, found: Sequence[Found]) -> Steps:
+    """The steps with the pixel size of whoever lacks the first contrast: that of the first person
+    who has it.
+    """
+    first, steps = request.contrasts[0], replace(request.steps, first=request.contrasts[0])
+    if request.register != "evaluation" or all(first in one.contrasts for one in found):
+        return steps
+    for one in found:
+        if first in one.contrasts:
+            try:
+                volume = one.read(steps.reading)[first]
+            except MambaSynthError:
+                continue  # preparing the person will say why
+            return replace(steps, pixels=pixels_of(oriented(volume, steps.grid.axis_codes)))
+    return steps
+
+
 def _steps_for(split: str, request: Request) -> Steps:
-    """Scores need pairs; training under --register evaluation does not."""
+    """Scores need pairs; training under --register evaluation needs one pixel size only, which
+    --spacing gives anyway.
+    """
     evaluated = split != "train"
     if request.register == "evaluation":
-        return replace(request.steps, register="all" if evaluated else "none", pairs=evaluated)
+        sized = "none" if request.steps.grid.in_plane_spacing_mm else "pixels"
+        return replace(request.steps, register="all" if evaluated else sized, pairs=evaluated)
     return replace(request.steps, pairs=request.steps.pairs or evaluated)
 
 

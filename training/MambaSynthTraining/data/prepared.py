@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +111,16 @@ class PreparedData:
         if split not in SPLITS:
             raise RequestError(f"{split}: is no split; choose one of {', '.join(SPLITS)}.")
         return list(self.splits[split])
+
+    def toward(self, source: str, target: str) -> PreparedData:
+        """The same people with these two contrasts first. Raises RequestError where one lacks."""
+        for contrast in (source, target):
+            if contrast not in self.contrasts:
+                raise RequestError(
+                    f"{self.folder}: has no {contrast}; choose among {', '.join(self.contrasts)}."
+                )
+        others = [c for c in self.contrasts if c not in (source, target)]
+        return replace(self, contrasts=(source, target, *others))
 
 
 def open_prepared(folder: str | Path) -> PreparedData:

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthTraining.data.kinds import kind_of, open_data
+from MambaSynthTraining.evaluation.papers import SMALL as SMALL
 from MambaSynthTraining.recipe import Recipe, Stage
 from MambaSynthTraining.recipe_file import read_recipe, resolved
 
-SMALL = "-small"  # the ending of a twin's name
 NEITHER = ("expected",)  # parts of a recipe that change no number
 Say = Callable[[str], None]
 
@@ -192,9 +192,10 @@ def report_table(name: str, rows: Sequence[Row], settings: Settings) -> str:
     results = []
     for row in rows:
         result = read_result(run_folder(row, settings) / "scores")
-        results.append(replace(result, record={**result.record, "name": row.title}))
+        about = {**result.record["about"], "recipe": row.path.name}  # two rows may be one run
+        record = {**result.record, "name": row.title, "about": about}
+        results.append(replace(result, record=record))
     if not results:
         raise RequestError(f"{name}: has no rows.")
-    paper = {row.title: str(row.recipe.expected.get("paper_ssim", "-")) for row in rows}
     trivial = read_results([settings.out / "trivial"])
-    return write_report([*results, *trivial], settings.out / name, None, paper)
+    return write_report([*results, *trivial], settings.out / name)

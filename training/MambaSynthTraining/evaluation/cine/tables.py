@@ -27,6 +27,7 @@ from MambaSynthLib.io.atomic import write_json, write_whole
 from MambaSynthTraining.cine.rivals.trivial import TRIVIAL
 from MambaSynthTraining.data.heart_cine import SPLITS_FILE, read_split, read_subject
 from MambaSynthTraining.data.kinds import kind_of
+from MambaSynthTraining.data.prepared import DATASET, read_json
 from MambaSynthTraining.evaluation.cine.comparison import RowScores, row_scores
 from MambaSynthTraining.evaluation.cine.score import score_run, score_trivial
 from MambaSynthTraining.evaluation.cine.table_picture import draw_table_picture
@@ -76,7 +77,8 @@ def write_tables(rows: Sequence[Row], data: Path, runs: Path, out: Path, seeds: 
         titles[row.path.stem] = row.title
     scores = [row_scores(name, titles[name], found) for name, found in folders.items()]
     subjects = [read_subject(data, name) for name in read_split(data, "test")]
-    text = markdown(scores, seeds, sum(len(s.between) for s in subjects) / len(subjects))
+    frames = sum(len(s.between) for s in subjects) / len(subjects)
+    text = markdown(scores, seeds, frames, _name_of(data))
     out.mkdir(parents=True, exist_ok=True)
     for name, content in (("table.md", text), ("table.csv", comma_separated(scores))):
         write_whole(out / name, content.encode())
@@ -84,6 +86,12 @@ def write_tables(rows: Sequence[Row], data: Path, runs: Path, out: Path, seeds: 
     pictured = {titles[name]: found[0] for name, found in folders.items()}
     draw_table_picture(subjects[0], pictured, out / "table.png")
     return text
+
+
+def _name_of(data: Path) -> str:
+    """As ``papers.yaml`` calls the data set; '' where it does not say who it is."""
+    path = data / DATASET
+    return str(read_json(path).get("name", "")).lower() if path.exists() else ""
 
 
 def _card(scores: Sequence[RowScores], seeds: int) -> dict[str, object]:
