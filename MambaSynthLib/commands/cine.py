@@ -43,8 +43,9 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check everything that can be checked, then compute and write frame by frame."""
+    from MambaSynthLib.cine.cine_record import provenance_of
     from MambaSynthLib.cine.engine import CineEngine
-    from MambaSynthLib.cine.upsampling import plan, provenance_of, solve, upsample
+    from MambaSynthLib.cine.upsampling import plan, solve, upsample
     from MambaSynthLib.commands import console
     from MambaSynthLib.io.cine_writing import write_cine
     from MambaSynthLib.model.registry import cine_model

@@ -69,9 +69,10 @@ def synthesize(run: Run) -> Event:
 
 def synthesize_cine(run: Run) -> Event:
     """``done`` of a cine; the frames lie in the request's folder."""
+    from MambaSynthLib.cine.cine_record import provenance_of
     from MambaSynthLib.cine.options import CineOptions
     from MambaSynthLib.cine.timing import Timing
-    from MambaSynthLib.cine.upsampling import plan, provenance_of, solve, upsample
+    from MambaSynthLib.cine.upsampling import plan, solve, upsample
     from MambaSynthLib.image.cine import of_frames
     from MambaSynthLib.server.exchange import load_volume, save_volume
 
