@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError
+from MambaSynthLib.image.neighbors import OverlapMean, offsets
 from MambaSynthLib.image.preparation import Preparation, prepare
 from MambaSynthLib.image.suitability import doubts, taken_for
 from MambaSynthLib.image.targets import Targets
@@ -142,15 +143,18 @@ class Engine:
         self._check(request, sources)
         source, *others = (sources[contrast] for contrast in card.source_contrasts)
         preparation = prepare(source, card.grid, card.intensity, *others)
-        wanted = _wanted_slices(preparation.tissue_slices(), request.slices, source.name)
-        targets = card.target_contrasts, card.intensity.target_range
-        found = Targets(preparation, *targets, spread=request.samples > 1)
+        tissue = preparation.tissue_slices()
+        wanted = _wanted_slices(tissue, request.slices, source.name)
+        computed = _speaking_of(wanted, card.overlap, tissue)
+        overlapping = [OverlapMean(card.overlap, computed) for _ in card.target_contrasts]
+        named = dict(zip(card.target_contrasts, overlapping, strict=True))
+        found = Targets(preparation, named, wanted, card.intensity, spread=request.samples > 1)
         places: dict[Place, None] = {}  # in the order of use
-        progress(0, len(wanted))
-        for done, chosen in _batches(wanted, request.batch):
+        progress(0, len(computed))
+        for done, chosen in _batches(computed, request.batch):
             draws = self._draws(preparation, chosen, request, cancelled, places)
             found.write(chosen, draws)
-            progress(done, len(wanted))
+            progress(done, len(computed))
         record = self._provenance(preparation, request, tuple(places) or self._network.places)
         return Synthesis(found.volumes(), record, found.spreads())
 
@@ -186,7 +190,7 @@ class Engine:
         cancelled: Callable[[], bool],
         places: dict[Place, None],
     ) -> list[Stack]:
-        """The target slices (n,T,H,W) of the chosen source slices, once for each noise draw.
+        """The estimates (n,T,1+2o,H,W) of the chosen source slices, once for each noise draw.
 
         Neighbors are those of the whole volume, whatever range or batch is being computed. Where
         the slices were computed is added to ``places``.
@@ -272,6 +276,13 @@ def _wanted_slices(
         )
     wanted = np.flatnonzero(tissue)
     return wanted[(wanted >= first) & (wanted < last)]
+
+
+def _speaking_of(wanted: NDArray[np.intp], o: int, tissue: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The slices with tissue whose estimates reach a wanted one: a range changes no result."""
+    reached = np.unique(wanted[:, None] + offsets(o)).astype(np.intp)
+    reached = reached[(reached >= 0) & (reached < len(tissue))]
+    return reached[tissue[reached]]
 
 
 def _batches(indices: NDArray[np.intp], size: int) -> Iterator[tuple[int, NDArray[np.intp]]]:

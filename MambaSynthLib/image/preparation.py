@@ -17,6 +17,7 @@ from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.image.grid import Canvas, InPlaneResampling, Reorientation
 from MambaSynthLib.image.head import air_around
 from MambaSynthLib.image.intensity import (
+    EMPTY,
     Scaling,
     background,
     median_scaling,
@@ -26,7 +27,6 @@ from MambaSynthLib.image.intensity import (
 from MambaSynthLib.image.neighbors import neighbors_of
 from MambaSynthLib.image.volume import Volume, check_finite, check_same_grid
 
-EMPTY = -1.0  # what the network sees, and answers, where there is no tissue
 SMALLEST = 4  # pixels per row or column that a slice must have
 LARGEST = 4096  # pixels per row or column that a network can be given
 

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from MambaSynthLib.image.intensity import Scaling
-from MambaSynthLib.image.preparation import Floats, Indices, Preparation
+from MambaSynthLib.image.neighbors import OverlapMean
+from MambaSynthLib.image.preparation import Floats, Indices, IntensitySpec, Preparation
 from MambaSynthLib.image.volume import Volume
 
 
 class Targets:
-    """The target volumes and, of several draws, their spreads, filled a batch at a time."""
+    """The target volumes and, of several draws, their spreads, filled a batch at a time.
+
+    ``contrasts``: contrast -> what averages the estimates of its slices, in the order in which the
+    network gives them. Only the ``wanted`` slices are written.
+    """
 
     def __init__(
         self,
         preparation: Preparation,
-        contrasts: tuple[str, ...],
-        target_range: tuple[float, float],
+        contrasts: Mapping[str, OverlapMean],
+        wanted: Indices,
+        intensity: IntensitySpec,
         spread: bool,
     ) -> None:
-        self._preparation, self._contrasts = preparation, contrasts
-        self._scaling = Scaling.of_range(*target_range)
+        self._preparation, self._contrasts, self._wanted = preparation, contrasts, wanted
+        self._scaling = Scaling.of_range(*intensity.target_range)
         half = self._scaling.half_width
         self._unit = Scaling(half, half)  # -1, the background, -> 0
         self._means = [preparation.blank(self._scaling) for _ in contrasts]
         self._spreads = [preparation.blank(self._unit) for _ in contrasts if spread]
 
     def write(self, chosen: Indices, draws: list[Floats]) -> None:
-        """Put the draws (n,T,H,W) of the n chosen slices to their places."""
-        for number, mean in enumerate(self._means):
+        """Put the draws (n,T,1+2o,H,W) of the n chosen slices to their places."""
+        for number, overlapping in enumerate(self._contrasts.values()):
             drawn = [draw[:, number] for draw in draws]
-            self._preparation.write(mean, chosen, np.mean(drawn, axis=0), self._scaling)
+            finished, means = overlapping.add(chosen, np.mean(drawn, axis=0))
+            asked = np.isin(finished, self._wanted)
+            self._preparation.write(
+                self._means[number], finished[asked], means[asked], self._scaling
+            )
             if self._spreads:
-                deviation = np.std(drawn, axis=0) - 1
+                deviation = np.std(drawn, axis=0)[:, 0] - 1
                 self._preparation.write(self._spreads[number], chosen, deviation, self._unit)
 
     def volumes(self) -> dict[str, Volume]:

@@ -80,6 +80,11 @@ class ContrastCard(ModelCard):
         return self.config.neighbors
 
     @property
+    def overlap(self) -> int:
+        """Slices on either side of each slice that the network estimates, too."""
+        return self.config.overlap
+
+    @property
     def noisy(self) -> bool:
         """Whether the network has a noise channel, so that draws differ and steps refine."""
         return self.config.noisy

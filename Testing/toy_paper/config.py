@@ -14,6 +14,7 @@ class ToyConfig:
 
     width: int
     neighbors: ClassVar[int] = 0
+    overlap: ClassVar[int] = 0
     multiple: ClassVar[int] = 4
     noisy: ClassVar[bool] = False
     contrasts: ClassVar[tuple[int, int]] = (2, 2)

@@ -23,7 +23,9 @@ class CRAViMConfig:
     neighbors: source slices on either side of the one to synthesize that it sees besides.
     skips: 1 for the generator of ``skip_network.py``, which has no noise channel and no transported
         source: its input_channels and output_channels are 1.
-    Raises ValueError for a size out of ``RANGES``, or other channels with ``skips``.
+    overlap: target slices on either side of its own that a generator with skips estimates, too.
+    Raises ValueError for a size out of ``RANGES``, other channels with ``skips``, or an overlap
+    without them or beyond the neighbors.
     """
 
     ngf: int = 64
@@ -33,6 +35,7 @@ class CRAViMConfig:
     output_channels: int = 2
     neighbors: int = 0
     skips: int = 0
+    overlap: int = 0
 
     def __post_init__(self) -> None:
         for name, (least, most) in RANGES.items():
@@ -46,6 +49,11 @@ class CRAViMConfig:
             raise ValueError(
                 f"network.input_channels and output_channels are {self.input_channels} and "
                 f"{self.output_channels}; with skips both are 1"
+            )
+        if not 0 <= self.overlap <= (self.neighbors if self.skips else 0):
+            raise ValueError(
+                f"network.overlap is {self.overlap}; give 0, or with skips up to {self.neighbors}, "
+                "the neighbors"
             )
 
     @property
@@ -64,8 +72,8 @@ class CRAViMConfig:
         return 8 if self.skips else 4
 
     def as_card(self) -> dict[str, int]:
-        """The ``network`` entry of a model card; without neighbors or skips it omits them."""
-        ours = ("neighbors", "skips")
+        """The ``network`` entry of a model card; it omits what is ours and 0."""
+        ours = ("neighbors", "skips", "overlap")
         return {name: n for name, n in asdict(self).items() if n or name not in ours}
 
 

@@ -10,8 +10,9 @@ from MambaSynthLib.backends import PlacedNetwork
 from MambaSynthLib.cli import main
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import ModelError
+from MambaSynthLib.image.intensity import EMPTY
 from MambaSynthLib.image.neighbors import neighbors_of
-from MambaSynthLib.image.preparation import EMPTY, Preparation
+from MambaSynthLib.image.preparation import Preparation
 from MambaSynthLib.image.preparation import prepare as prepare_volume
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.methods.cravim.inference import CPU_STEPS, GPU_STEPS, Steps, prepare

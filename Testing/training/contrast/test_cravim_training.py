@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from MambaSynthLib.errors import FileError, VolumeError
-from MambaSynthLib.image.preparation import EMPTY
+from MambaSynthLib.image.intensity import EMPTY
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.methods.diffusion import Schedule
 from MambaSynthLib.model.card import GridSpec, IntensitySpec

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.image.preparation import EMPTY, prepare
+from MambaSynthLib.image.intensity import EMPTY
+from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.data.augmentation import augment
