@@ -213,9 +213,7 @@ class Engine:
             size = slices.shape[2:]
             noise = np.stack([slice_noise(request, int(n), size) for n in chosen], axis=2)
         draws = [self.method.synthesize(network, slices, n, sampling, around) for n in noise]
-        shape = len(self.card.target_contrasts), 1 + 2 * self.card.overlap, *slices.shape[2:]
-        drawn = np.stack([draw.reshape(len(chosen), *shape) for draw in draws], axis=1)
-        return np.moveaxis(drawn, 3, 1)
+        return np.moveaxis(np.stack(draws, axis=1), 3, 1)
 
     def _provenance(
         self, preparation: Preparation, request: Request, places: tuple[Place, ...]

@@ -8,7 +8,7 @@ To add a paper: a folder with these files, and one line below. Nothing else here
 | `config.py`    | `NETWORK` and `SAMPLING`, dataclasses that check these entries of a card, and  |
 |                | `REQUIRED`, the network entries that a card must state; free of torch          |
 | `network.py`   | `build`: the card's network entry -> a torch module                            |
-| `synthesis.py` | `synthesize`: networks, sources and noise -> targets                           |
+| `synthesis.py` | `synthesize`: networks, sources (B,S,H,W), noise -> targets (B,T,1+2o,H,W)     |
 | `inference.py` | none, or `prepare`: a trained module -> a cheaper function; or `TorchNetwork`: |
 |                | a network that is more than images to images                                   |
 | `graph.py`     | none, or `build`: the card's network entry -> an ONNX graph                    |

@@ -115,7 +115,7 @@ def test_samples_are_averaged_and_their_spread_is_their_deviation(engine, head):
         for sample in range(3):
             draws[sample, n] = engine.method.synthesize(
                 engine._network, stack[n : n + 1, None], noise[sample][:, None], card.sampling
-            )[0, 0]
+            )[0, 0, 0]
     synthesis = engine.synthesize({"T1w": head}, samples=3, seed=9, steps=2)
     target = Scaling.of_range(0, 1000)
     mean = preparation.restore(draws.mean(axis=0), target).array

@@ -18,5 +18,5 @@ def synthesize(
     sampling: Any,
     neighbors: Images,
 ) -> Images:
-    """(B,2,H,W) sources -> (B,2,H,W) targets, both in [-1,1]."""
-    return network(sources)
+    """(B,2,H,W) sources -> (B,2,1,H,W) targets, both in [-1,1]; one estimate of each slice."""
+    return network(sources)[:, :, None]

@@ -25,7 +25,7 @@ def synthesize(
     sampling: Sampling,
     neighbors: Images | None = None,
 ) -> Images:
-    """The target slices y_0 (B,1+2o,H,W) of source slices x_0 (B,1,H,W), in [-1,1].
+    """The target slices y_0 (B,1,1+2o,H,W) of source slices x_0 (B,1,H,W), in [-1,1].
 
     ``neighbors`` (B,2r,H,W) are the source slices before and after each, for a network with some.
     ``noise`` (S,B,H,W) holds the standard normal draws: the first is y_T, the others enter the
@@ -35,7 +35,7 @@ def synthesize(
     """
     around = source[:, :0] if neighbors is None else neighbors  # (B,2r,H,W)
     if noise is None:
-        return network(np.concatenate([source, around], axis=1))
+        return network(np.concatenate([source, around], axis=1))[:, None]
     schedule = sampling.schedule
     visited = levels(schedule, len(noise))
     noise = noise[:, :, None]  # (S,B,1,H,W)
@@ -43,7 +43,7 @@ def synthesize(
     for step, (high, low) in enumerate(zip(visited, visited[1:], strict=False)):
         estimate = network(np.concatenate([source, current, around], axis=1))[:, -1:]  # (B,1,H,W)
         if low == 0:
-            return estimate
+            return estimate[:, None]
         q = posterior(schedule, high, low)
         drawn = q.of_estimate * estimate + q.of_current * current + q.std * noise[step + 1]
         current = drawn.astype(np.float32)

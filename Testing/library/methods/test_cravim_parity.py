@@ -162,7 +162,7 @@ def test_every_step_of_the_sampler_agrees_when_fed_the_published_estimates(gener
         return np.stack([found[:, 0], published], axis=1)
 
     sampling = Sampling(4, 0.1, 20.0, default_steps=4, default_samples=1)
-    result = synthesize(network, source[:, None], noise, sampling)[:, 0]
+    result = synthesize(network, source[:, None], noise, sampling)[:, 0, 0]
     assert len(differences) == 4
     assert max(differences) < 2e-3, differences
     assert np.abs(result - estimates[-1]).max() < 1e-6

@@ -142,7 +142,7 @@ def test_a_number_of_steps_that_the_model_does_not_have_is_refused(steps):
 def synthesize(network, source, noise):
     """One source and one target, without the axis that would hold more of them."""
     sampling = Sampling(4, 0.1, 20.0, default_steps=4, default_samples=1)
-    return synthesis.synthesize(network, source[:, None], noise, sampling)[:, 0]
+    return synthesis.synthesize(network, source[:, None], noise, sampling)[:, 0, 0]
 
 
 def pictures(steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.image.preparation import EMPTY
+from MambaSynthLib.image.intensity import EMPTY
 from MambaSynthTraining.data.slices import SMALLEST_TISSUE_SHARE, Image, SliceBatch, SliceGroup
 
 SOURCE, TARGET = 0, 1
