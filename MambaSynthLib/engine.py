@@ -6,22 +6,21 @@ The Slicer button, the command line, Python users and the training's evaluation 
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError
-from MambaSynthLib.image.intensity import Scaling
+from MambaSynthLib.image.neighbors import OverlapMean, offsets
 from MambaSynthLib.image.preparation import Preparation, prepare
 from MambaSynthLib.image.suitability import doubts, taken_for
+from MambaSynthLib.image.targets import Targets
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
-from MambaSynthLib.methods.diffusion import levels
 from MambaSynthLib.model.card import ContrastCard
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthLib.provenance import Place, Provenance, fallback_warnings
@@ -69,13 +68,18 @@ class Request:
 class Synthesis:
     """What ``Engine.synthesize`` returns: the volumes by contrast, and how they were made.
 
-    spread: the standard deviation over the noise draws in the target's units, with 2 or more; its
-        record is ``provenance.of_spread()``.
+    provenance: of all targets; ``record_of`` gives that of one.
+    spreads: by contrast, the standard deviation over the noise draws in the target's units, with 2
+        or more; the record of one is ``record_of(contrast).of_spread()``.
     """
 
     volumes: dict[str, Volume]
     provenance: Provenance
-    spread: Volume | None = None
+    spreads: dict[str, Volume]
+
+    def record_of(self, target: str) -> Provenance:
+        """Where the volume of one target contrast comes from."""
+        return replace(self.provenance, target_contrast=target)
 
 
 class Engine:
@@ -100,7 +104,7 @@ class Engine:
         self.device = runtime.choose_device(device)
         self._default_batch = runtime.default_batch(self.device)
         self._network = runtime.load_network(package, self.device, precision)
-        self.method = importlib.import_module(f"{METHODS[self.card.method].folder}.synthesis")
+        self.method = METHODS[self.card.method].part("synthesis")
 
     def synthesize(
         self,
@@ -115,7 +119,7 @@ class Engine:
         progress: Progress = lambda done, total: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Synthesis:
-        """The target contrast of ``sources`` (contrast -> Volume) on the source's own grid.
+        """The target contrasts of ``sources`` (contrast -> Volume) on the sources' own grid.
 
         Options as in ``Request``; None takes the model card's default. Slices that hold nothing
         but background, or lie outside ``slices``, are not computed and hold the background's
@@ -137,33 +141,29 @@ class Engine:
             batch=batch if batch is not None else self._default_batch,
         )
         self._check(request, sources)
-        source = sources[card.source_contrasts[0]]
-        preparation = prepare(source, card.grid, card.intensity)
-        wanted = _wanted_slices(preparation.tissue_slices(), request.slices, source.name)
-        target = card.target_contrasts[0]
-        name = f"{source.name} synthetic {target}"
-        scaling = Scaling.of_range(*card.intensity.target_range)
-        unit = Scaling(scaling.half_width, scaling.half_width)  # -1, the background, -> 0
-        mean = preparation.blank(scaling)
-        deviation = preparation.blank(unit) if request.samples > 1 else None
+        source, *others = (sources[contrast] for contrast in card.source_contrasts)
+        preparation = prepare(source, card.grid, card.intensity, *others)
+        tissue = preparation.tissue_slices()
+        wanted = _wanted_slices(tissue, request.slices, source.name)
+        computed = _speaking_of(wanted, card.overlap, tissue)
+        targets = card.target_contrasts, card.intensity.target_range
+        found = Targets(preparation, *targets, spread=request.samples > 1)
         places: dict[Place, None] = {}  # in the order of use
-        progress(0, len(wanted))
-        for done, chosen in _batches(wanted, request.batch):
-            draws = self._draws(preparation, chosen, request, cancelled, places)
-            preparation.write(mean, chosen, np.mean(draws, axis=0), scaling)
-            if deviation is not None:
-                preparation.write(deviation, chosen, np.std(draws, axis=0) - 1, unit)
-            progress(done, len(wanted))
-        return Synthesis(
-            {target: source.with_array(mean, name)},
-            self._provenance(preparation, request, tuple(places) or self._network.places),
-            None if deviation is None else source.with_array(deviation, f"{name} spread"),
-        )
+        overlapping = OverlapMean(card.overlap, computed)
+        progress(0, len(computed))
+        for done, chosen in _batches(computed, request.batch):
+            estimates = self._estimates(preparation, chosen, request, cancelled, places)
+            finished, draws = overlapping.add(chosen, estimates)
+            asked = np.isin(finished, wanted)
+            found.write(finished[asked], draws[asked])
+            progress(done, len(computed))
+        record = self._provenance(preparation, request, tuple(places) or self._network.places)
+        return Synthesis(found.volumes(), record, found.spreads())
 
     def _check(self, request: Request, sources: Mapping[str, Volume]) -> None:
         """Raise RequestError for what this model cannot do."""
         card = self.card
-        levels(card.sampling.schedule, request.steps)  # refuses an impossible number of steps
+        card.check_steps(request.steps)
         if not card.noisy and (request.steps, request.samples) != (1, 1):
             raise RequestError(
                 f"the model {card.id} has no noise input, so it makes one step and one draw; leave "
@@ -172,22 +172,27 @@ class Engine:
         if set(sources) != set(card.source_contrasts):
             raise RequestError(
                 f"the model {card.id} synthesizes {card.direction}, but was given "
-                f"{', '.join(sources) or 'nothing'}; choose a model for that contrast."
+                f"{', '.join(sources) or 'nothing'}; give all of its sources, or choose another "
+                "model."
             )
 
-    def warnings(self, source: Volume) -> tuple[str, ...]:
-        """What the user should know about a source before its synthesis is believed."""
-        return (*source.notes, *doubts(source, self.card.source_contrasts[0]))
+    def warnings(self, sources: Mapping[str, Volume]) -> Iterator[tuple[str, str]]:
+        """What the user should know about the sources (contrast -> Volume) before their synthesis
+        is believed: the name of each volume, and a warning.
+        """
+        for contrast, source in sources.items():
+            for warning in (*source.notes, *doubts(source, contrast)):
+                yield source.name, warning
 
-    def _draws(
+    def _estimates(
         self,
         preparation: Preparation,
         chosen: NDArray[np.intp],
         request: Request,
         cancelled: Callable[[], bool],
         places: dict[Place, None],
-    ) -> list[Stack]:
-        """The target slices (n,H,W) of the chosen source slices, once for each noise draw.
+    ) -> Stack:
+        """(n,1+2o,D,T,H,W): of n chosen slices and the o on either side, D draws of T targets.
 
         Neighbors are those of the whole volume, whatever range or batch is being computed. Where
         the slices were computed is added to ``places``.
@@ -200,28 +205,32 @@ class Engine:
             places.update(dict.fromkeys(self._network.places))
             return found
 
-        schedule = self.card.sampling.schedule
-        slices = preparation.slices(chosen)
+        sampling = self.card.sampling
+        slices = preparation.sources(chosen)
         around = preparation.neighbors(chosen, self.card.neighbors)
-        if not self.card.noisy:
-            return [self.method.synthesize(network, slices, None, schedule, around)]
-        noise = np.stack([slice_noise(request, int(n), slices.shape[1:]) for n in chosen], axis=2)
-        return [self.method.synthesize(network, slices, n, schedule, around) for n in noise]
+        noise: Iterable[Stack | None] = [None]
+        if self.card.noisy:
+            size = slices.shape[2:]
+            noise = np.stack([slice_noise(request, int(n), size) for n in chosen], axis=2)
+        draws = [self.method.synthesize(network, slices, n, sampling, around) for n in noise]
+        return np.moveaxis(np.stack(draws, axis=1), 3, 1)
 
     def _provenance(
         self, preparation: Preparation, request: Request, places: tuple[Place, ...]
     ) -> Provenance:
         card, source = self.card, preparation.volume
+        volumes = [source, *(volume for volume, _ in preparation.others)]
+        sources = dict(zip(card.source_contrasts, volumes, strict=True))
         taken = taken_for(source, ~preparation.empty) if card.intensity.rule == "median" else ()
         return Provenance(
             method=card.method,
             model_id=card.id,
             model_version=card.version,
             weights_sha256=card.weights_sha256,
-            source_contrast=card.source_contrasts[0],
-            target_contrast=card.target_contrasts[0],
-            source_name=source.name,
-            source_sha256=sha256_of(source),
+            source_contrast=" + ".join(card.source_contrasts),
+            target_contrast=" + ".join(card.target_contrasts),
+            source_name=", ".join(volume.name for volume in volumes),
+            source_sha256=", ".join(map(sha256_of, volumes)),
             seed=request.seed,
             steps=request.steps,
             samples=request.samples,
@@ -231,7 +240,7 @@ class Engine:
             precision=", ".join(place.precision for place in places),
             slices=request.slices,
             warnings=(
-                *self.warnings(source),
+                *(warning for _, warning in self.warnings(sources)),
                 *taken,
                 *fallback_warnings(places, self.device),
             ),
@@ -271,6 +280,13 @@ def _wanted_slices(
         )
     wanted = np.flatnonzero(tissue)
     return wanted[(wanted >= first) & (wanted < last)]
+
+
+def _speaking_of(wanted: NDArray[np.intp], o: int, tissue: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The slices with tissue whose estimates reach a wanted one: a range changes no result."""
+    reached = np.unique(wanted[:, None] + offsets(o)).astype(np.intp)
+    reached = reached[(reached >= 0) & (reached < len(tissue))]
+    return reached[tissue[reached]]
 
 
 def _batches(indices: NDArray[np.intp], size: int) -> Iterator[tuple[int, NDArray[np.intp]]]:

@@ -32,6 +32,14 @@ NAMES = {
 }  # as imported -> as installed
 
 
+def version_of(package: str) -> str | None:
+    """The installed version of a distribution; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def how_to_install(extra: str) -> str:
     """What to do for the packages of ``extra``: 'run pip install ...', in the user's terms."""
     if _in_slicer():

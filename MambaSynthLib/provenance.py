@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from MambaSynthLib import __version__
@@ -46,12 +46,7 @@ BIDS_KEYS = {
     "warnings": "Warnings",
 }  # software and source_name have places of their own in BIDS: GeneratedBy and Sources
 NUMBERS = ("seed", "steps", "samples")
-LISTS = ("slices", "times_ms", "acquired", "warnings")
-OPTIONAL = (
-    "precision", "quantity", "units", "slices", "times_ms", "acquired", "phases", "refinement",
-    "timing", "created",
-    "warnings",
-)  # fmt: skip
+LISTS = {"slices": (int,), "times_ms": (int, float), "acquired": (int,), "warnings": (str,)}
 
 
 @dataclass(frozen=True)
@@ -183,7 +178,7 @@ class Provenance:
                 continue
             try:
                 text = text.encode("ascii").decode("unicode_escape")
-                found[field] = json.loads(text) if field in NUMBERS + LISTS else text
+                found[field] = json.loads(text) if field in (*NUMBERS, *LISTS) else text
             except ValueError as error:
                 raise FileError(
                     f"The provenance tag {TAG_PREFIX}{field} is damaged: {text[:40]!r}."
@@ -217,9 +212,12 @@ class Provenance:
     @classmethod
     def _checked(cls, found: dict[str, Any]) -> Provenance:
         """Build from untrusted values: every field there and of its declared kind."""
+        optional = {field.name for field in fields(cls) if field.default is not MISSING} - {
+            "software"
+        }
         for field in (field.name for field in fields(cls)):
             if field not in found:
-                if field in OPTIONAL:
+                if field in optional:
                     continue
                 raise FileError(f"The provenance record lacks {field}; it has been edited.")
             if not _fits(field, found[field]):
@@ -243,12 +241,7 @@ def _fits(field: str, value: Any) -> bool:
     """Whether ``value`` is of the kind that ``field`` holds."""
     if field in NUMBERS:
         return type(value) is int
-    if field == "slices":
-        return isinstance(value, list) and [type(item) for item in value] == [int, int]
-    if field == "times_ms":
-        return isinstance(value, list) and all(type(item) in (int, float) for item in value)
-    if field == "acquired":
-        return isinstance(value, list) and all(type(item) is int for item in value)
-    if field == "warnings":
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return isinstance(value, str)
+    if field not in LISTS:
+        return isinstance(value, str)
+    items = isinstance(value, list) and all(type(item) in LISTS[field] for item in value)
+    return items and (field != "slices" or len(value) == 2)

@@ -8,21 +8,9 @@ from pathlib import Path
 
 from MambaSynthLib.backends.memory import is_exhausted
 from MambaSynthLib.errors import ModelError, RequestError
-from MambaSynthLib.methods import METHODS
-from MambaSynthLib.model.package import ModelPackage, Weights
+from MambaSynthLib.model.package import Weights
 
 COUNTER = ".num_batches_tracked"  # batch normalization's, the only integers; used in training
-
-
-def method_folder(package: ModelPackage) -> str:
-    """The Python package of the model's method. Raises ModelError when it is unknown."""
-    method = package.card.method
-    if method not in METHODS:
-        raise ModelError(
-            f"{package.folder}: needs the method {method!r}, which this version does not have "
-            f"({', '.join(METHODS)}); update MambaSynth."
-        )
-    return METHODS[method].folder
 
 
 def check_keys(expected: Mapping[str, tuple[int, ...]], weights: Weights, folder: Path) -> None:

@@ -7,13 +7,10 @@ or shipped twice, and PyTorch is not needed.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib import metadata
-from importlib.util import find_spec
 from itertools import count
 from typing import Any
 
@@ -23,10 +20,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from MambaSynthLib.backends import Compute, Network, PlacedNetwork
-from MambaSynthLib.backends.checks import COUNTER, check_keys, method_folder, telling_memory
+from MambaSynthLib.backends.checks import COUNTER, check_keys, telling_memory
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.installation import how_to_install
+from MambaSynthLib.installation import how_to_install, version_of
 from MambaSynthLib.layers.onnx_graph import Graph
+from MambaSynthLib.methods import METHODS
 from MambaSynthLib.model.package import ModelPackage, Weights
 from MambaSynthLib.provenance import Place
 
@@ -123,8 +121,8 @@ def load_network(package: ModelPackage, device: str, precision: str = "auto") ->
 
     Raises
     ------
-    ModelError: the method is unknown, or the weights do not belong to the network that the card
-        describes; names the first key that is missing, left over, of another shape or kind.
+    ModelError: the weights do not belong to the network that the card describes; names the first
+        key that is missing, left over, of another shape or kind.
     RequestError: ONNX Runtime opened another device than the wanted one, cannot compute this
         method, or is asked for another precision than float32.
     """
@@ -132,13 +130,12 @@ def load_network(package: ModelPackage, device: str, precision: str = "auto") ->
         raise RequestError(f"precision {precision}: ONNX Runtime computes in fp32; use torch.")
     precision = PRECISIONS[device.partition(":")[0]] if precision == "auto" else precision
     warn_of_two_packages()
-    folder = method_folder(package)
-    if find_spec(f"{folder}.graph") is None:
+    graph = METHODS[package.card.method].part("graph")
+    if graph is None:
         raise RequestError(
             f"{package.folder}: the method {package.card.method} runs on PyTorch only; "
             f"{how_to_install('cine')} and use --backend torch."
         )
-    graph = importlib.import_module(f"{folder}.graph")
     plain: onnx.ModelProto = graph.build(package.card.network)
     weights = package.read_weights()
     counters = {name: array.shape for name, array in weights.items() if name.endswith(COUNTER)}
@@ -208,17 +205,9 @@ def _open_session(
 
 def warn_of_two_packages() -> None:
     """Two ONNX Runtime packages overwrite each other's files; which one wins is chance."""
-    found = [name for name in PACKAGES if _is_installed(name)]
+    found = [name for name in PACKAGES if version_of(name)]
     if len(found) > 1:
         LOG.warning(
             "%s are installed together and overwrite each other; uninstall all of them, then "
             "install one.", " and ".join(found),
         )  # fmt: skip
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from MambaSynthLib.backends import Compute, Network, PlacedNetwork
-from MambaSynthLib.backends.checks import check_keys, method_folder, telling_memory
+from MambaSynthLib.backends.checks import check_keys, telling_memory
 from MambaSynthLib.backends.memory import FittingNetwork
 from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.methods import METHODS
@@ -111,25 +108,25 @@ def load_network(package: ModelPackage, device: str, precision: str = "auto") ->
     The target estimate is the last of the C' channels; the others may be left out. ``precision``
     of the convolutions is fp32, tf32, fp16 or bf16; ``auto`` is fp32, on CUDA ``GPU_PRECISION``.
     Where a GPU's memory ends, the images are taken in smaller batches, at last on the CPU.
-    For a cine method it is the ``Network`` that the method's ``synthesis.py`` describes instead.
+    A method whose ``inference.py`` has a ``TorchNetwork`` gives that instead.
 
     Raises
     ------
-    ModelError: the method is unknown, or the weights do not belong to the network that the card
-        describes; names the first key that is missing, left over, of another shape or kind.
+    ModelError: the weights do not belong to the network that the card describes; names the first
+        key that is missing, left over, of another shape or kind.
     RequestError: an unknown precision.
     """
-    folder = method_folder(package)
-    network = _trained(package, folder)
+    network = _trained(package)
+    inference = METHODS[package.card.method].part("inference")
     if precision not in PRECISIONS:
         raise RequestError(f"precision {precision}: is unknown; use {', '.join(PRECISIONS)}.")
     if precision == "auto":
         precision = GPU_PRECISION if device.startswith("cuda") else "fp32"
-    if METHODS[package.card.method].task == "cine":
+    if hasattr(inference, "TorchNetwork"):
         guard = partial(telling_memory, device, remedy="another --device, or a coarser grid")
-        return importlib.import_module(f"{folder}.inference").TorchNetwork(network, device, guard)
-    run = _runner(network, folder, device, precision)
-    places = (Place(device, _precision_used(precision, device, folder)),)
+        return inference.TorchNetwork(network, device, guard)
+    run = _runner(network, inference, device, precision)
+    places = (Place(device, _precision_used(precision, device, inference)),)
     if device == "cpu":
         return PlacedNetwork(_one_thread_per_slice(run), places)
 
@@ -140,29 +137,30 @@ def load_network(package: ModelPackage, device: str, precision: str = "auto") ->
     return FittingNetwork(PlacedNetwork(run, places), on_cpu, torch.cuda.empty_cache)
 
 
-def _precision_used(wanted: str, device: str, folder: str) -> str:
+def _precision_used(wanted: str, device: str, inference: Any) -> str:
     """What products are computed in. Only CUDA knows TF32; and without an ``inference.py`` a
     network is left to PyTorch's own setting of it.
     """
-    if find_spec(f"{folder}.inference") is None:
+    if inference is None:
         wanted = "tf32" if torch.backends.cudnn.allow_tf32 else "fp32"
     return "fp32" if wanted == "tf32" and not device.startswith("cuda") else wanted
 
 
-def _trained(package: ModelPackage, folder: str) -> torch.nn.Module:
+def _trained(package: ModelPackage) -> torch.nn.Module:
     """The method's network with the package's weights, for inference."""
     weights = package.read_weights()
-    module = importlib.import_module(f"{folder}.network")
-    network: torch.nn.Module = module.build(package.card.network)
+    method = METHODS[package.card.method]
+    network: torch.nn.Module = method.part("network").build(package.card.network)
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     check_keys(shapes, weights, package.folder)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     return network.eval().requires_grad_(False)
 
 
-def _runner(network: torch.nn.Module, folder: str, device: str, precision: str) -> Compute:
-    """The network on a device, from arrays to arrays."""
-    prepared = _prepared(network.to(device), folder, precision)
+def _runner(network: torch.nn.Module, inference: Any, device: str, precision: str) -> Compute:
+    """What the method's ``inference.py``, if any, makes of the network, from arrays to arrays."""
+    placed = network.to(device)
+    prepared = inference.prepare(placed, precision=precision) if inference else placed
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -171,18 +169,6 @@ def _runner(network: torch.nn.Module, folder: str, device: str, precision: str) 
         return array
 
     return run
-
-
-def _prepared(
-    network: torch.nn.Module, folder: str, precision: str
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What the method's ``inference.py`` makes of the network; the network, where there is none."""
-    name = f"{folder}.inference"
-    if find_spec(name) is None:
-        return network
-    prepared: Callable[[torch.Tensor], torch.Tensor]
-    prepared = importlib.import_module(name).prepare(network, precision=precision)
-    return prepared
 
 
 def _one_thread_per_slice(run: Compute) -> Compute:

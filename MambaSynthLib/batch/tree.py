@@ -12,8 +12,7 @@ from pathlib import Path
 from MambaSynthLib import __version__
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.io.atomic import write_json
-from MambaSynthLib.io.files import READABLE
-from MambaSynthLib.io.marks import suffix_of
+from MambaSynthLib.io.formats import suffix_of
 
 DESCRIPTION = "desc-synthetic"
 NOT_SEARCHED = "derivatives"  # of BIDS trees: images that were computed, not acquired
@@ -72,7 +71,7 @@ def find_tasks(
 def _is_source(path: Path, folder: Path, out: Path) -> bool:
     parts = path.relative_to(folder).parts
     return (
-        suffix_of(path) in READABLE
+        suffix_of(path) != ""
         and path.is_file()
         and DESCRIPTION not in path.name
         and NOT_SEARCHED not in parts

@@ -75,6 +75,7 @@ def _synthesize(engine: Engine, task: Task, settings: Settings) -> tuple[str, st
         noise=settings.noise,
         batch=settings.batch,
     )
-    volume = synthesis.volumes[card.target_contrasts[0]]
-    write_volume(volume, task.output, provenance=synthesis.provenance, overwrite=True)
+    target = card.target_contrasts[0]
+    record = synthesis.record_of(target)
+    write_volume(synthesis.volumes[target], task.output, provenance=record, overwrite=True)
     return "done", ""

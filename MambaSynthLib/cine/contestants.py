@@ -8,13 +8,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from MambaSynthLib.cine.cine_record import provenance_of
 from MambaSynthLib.cine.engine import CineEngine
+from MambaSynthLib.cine.frame_stacks import Stacks
 from MambaSynthLib.cine.leaving_out import Task
-from MambaSynthLib.cine.motion import PairMotion, Stacks
+from MambaSynthLib.cine.motion import PairMotion
 from MambaSynthLib.cine.options import CineOptions
 from MambaSynthLib.cine.rivals import RIVALS, Passage
 from MambaSynthLib.cine.timeline import at_fractions
-from MambaSynthLib.cine.upsampling import between, provenance_of, solve
+from MambaSynthLib.cine.upsampling import between, solve
 from MambaSynthLib.image.cine import Cine
 
 Array = NDArray[np.float32]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,13 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.backends import choose_backend
-from MambaSynthLib.cine.judgment import judge_motion, judge_pair
-from MambaSynthLib.cine.motion import PairMotion, Stacks, fit_pair
+from MambaSynthLib.cine.drawing import Motion, check_fractions, iterate_frames
+from MambaSynthLib.cine.frame_stacks import Stacks
+from MambaSynthLib.cine.judgment import judge_motion, judge_pair, refinement_of
+from MambaSynthLib.cine.motion import PairMotion, fit_pair
 from MambaSynthLib.cine.network_frames import NetworkMotion
 from MambaSynthLib.cine.options import CineOptions
 from MambaSynthLib.cine.preparation import prepare_cine
 from MambaSynthLib.cine.timing import CARDIAC, LINEAR, Course, Timing
-from MambaSynthLib.errors import Cancelled, ModelError, RequestError
+from MambaSynthLib.errors import Cancelled, ModelError
 from MambaSynthLib.image.cine import USUAL_INTERVAL_MS
 from MambaSynthLib.image.volume import Volume, check_same_grid
 from MambaSynthLib.io.files import sha256_of
@@ -40,7 +42,8 @@ from MambaSynthLib.provenance import Provenance
 
 Array = NDArray[np.float32]
 Progress = Callable[[int, int], None]
-Motion = PairMotion | NetworkMotion
+
+NOT_REFINED = "none: the network's own frames"
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class CineEngine:
         Cancelled: ``cancelled()`` was true.
         """
         options = options or CineOptions()
-        _check_fractions(fractions)
+        check_fractions(fractions)
         steps = options.steps if options.refine else 0
         total = steps + len(fractions)
         progress(0, total)
@@ -189,7 +192,9 @@ class CineEngine:
         options = options or CineOptions()
         card = self.card
         sources = sha256_of(ed) + sha256_of(es)
-        refined = options.refine and self._moves()
+        refinement = NOT_REFINED
+        if options.refine and self._moves():
+            refinement = refinement_of(options, motion)
         return Provenance(
             method=card.method,
             model_id=card.id,
@@ -206,7 +211,7 @@ class CineEngine:
             backend=self.backend,
             device=self.device,
             precision=self._network.places[0].precision,
-            refinement=_told(options, motion) if refined else "none: the network's own frames",
+            refinement=refinement,
             timing=self.timing(options, motion).name if motion is not None else None,
             warnings=self.warnings(ed, es, options, motion),
         )
@@ -232,63 +237,6 @@ class CineEngine:
                     "what the model sees; motion fades out there"
                 )
         return tuple(dict.fromkeys(found))
-
-
-def iterate_frames(
-    motion: Motion,
-    ed: Volume,
-    es: Volume,
-    fractions: Sequence[float],
-    course: Course,
-    with_fields: bool = False,
-) -> Iterator[tuple[Volume, Array | None]]:
-    """Each frame, and its field where asked for; ED and ES themselves at 0 and 1.
-
-    Raises RequestError for a fraction beyond.
-    """
-    _check_fractions(fractions)
-    name = f"{ed.name} synthetic cine"
-    ends: dict[float, Volume] = {0.0: ed, 1.0: es}
-    if np.array_equal(ed.array, es.array):
-        ends = dict.fromkeys(map(float, fractions), ed)
-    wanted = [tau for tau in map(float, fractions) if with_fields or tau not in ends]
-    made = _made(motion, wanted, course, with_fields)
-    for tau in map(float, fractions):
-        array, field = next(made) if with_fields or tau not in ends else (None, None)
-        end = ends.get(tau)
-        yield ed.with_array(array if end is None else end.array, name), field  # type: ignore[arg-type]
-
-
-def _made(
-    motion: Motion, taus: Sequence[float], course: Course, with_fields: bool
-) -> Iterator[tuple[Array, Array | None]]:
-    if not taus:
-        return
-    shares = [course(tau) for tau in taus]
-    if isinstance(motion, NetworkMotion):
-        yield from motion.frames(shares)
-        return
-    for tau, share in zip(taus, shares, strict=True):
-        yield motion.frame(share, tau), motion.field(share, tau) if with_fields else None
-
-
-def _told(options: CineOptions, motion: Motion | None) -> str:
-    """The refinement for the record."""
-    if not isinstance(motion, PairMotion):
-        return f"on the frames themselves, up to {options.steps} steps"
-    explained = 100 * (1 - motion.unexplained())
-    return (
-        f"on the frames themselves, {motion.fit.steps} of {options.steps} steps; the motion "
-        f"explains {explained:.0f} % of the difference between the two"
-    )
-
-
-def _check_fractions(fractions: Sequence[float]) -> None:
-    for fraction in fractions:
-        if not 0 <= fraction <= 1:  # also refuses NaN
-            raise RequestError(
-                f"the phase {fraction:g} is not between ED (0) and ES (1); give 0 to 1."
-            )
 
 
 def _cine_card(package: ModelPackage) -> CineCard:

@@ -2,6 +2,7 @@
 
 | outcome                        | sign                                                            |
 |--------------------------------|-----------------------------------------------------------------|
+| a single slice                 | what moves through it is not seen                               |
 | equal frames                   | every voxel is the same                                         |
 | no motion to speak of          | the largest change is that of noise                             |
 | swapped frames                 | the blood pool is clearly larger in ES                          |
@@ -12,13 +13,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.cine.motion import PairMotion
+from MambaSynthLib.cine.options import CineOptions
 from MambaSynthLib.cine.phases import seems_swapped
+from MambaSynthLib.cine.preparation import short_axis
 from MambaSynthLib.image.volume import Volume
 
 Array = NDArray[np.float32]
@@ -29,12 +32,18 @@ SAME_PERSON = 0.7  # correlation of the two frames over all voxels
 JUMP = 3.0  # times the median step
 STEPS_LOOKED_AT = 4  # of the others
 
+SINGLE_SLICE = (
+    "a single slice: what moves through the slice, as the base of the heart does, is not seen; it "
+    "fades"
+)
+
 
 def judge_pair(ed: Volume, es: Volume) -> list[str]:
     """Warnings that need no motion."""
     if np.array_equal(ed.array, es.array):
         return ["ED and ES are identical: every frame is a copy of them"]
-    found = []
+    slices = short_axis(ed.affine, "LPS").order[0]
+    found = [SINGLE_SLICE] if ed.shape[slices] == 1 else []
     alike = correlation(ed.array, es.array)
     if alike < SAME_PERSON:
         found.append(
@@ -62,6 +71,17 @@ def judge_motion(motion: PairMotion, between: str = "ED and ES") -> list[str]:
         f"the motion explains {100 * max(0.0, explained):.0f} % of the difference between "
         f"{between} only: tissue fades from one to the other instead of moving"
     ]
+
+
+def refinement_of(options: CineOptions, motion: object) -> str:
+    """How the motion was refined, for the record."""
+    if not isinstance(motion, PairMotion):
+        return f"on the frames themselves, up to {options.steps} steps"
+    explained = 100 * (1 - motion.unexplained())
+    return (
+        f"on the frames themselves, {motion.fit.steps} of {options.steps} steps; the motion "
+        f"explains {explained:.0f} % of the difference between the two"
+    )
 
 
 def correlation(a: Array, b: Array) -> float:
@@ -94,8 +114,3 @@ def _step(frame: Callable[[int], Array], number: int) -> float:
     """Root mean square of what changes from frame ``number`` to the next."""
     change = frame(number + 1) - frame(number)
     return float(np.sqrt(np.mean(change**2, dtype=np.float64)))
-
-
-def explained_shares(motions: Sequence[PairMotion]) -> list[float]:
-    """Which part of the squared difference each motion explains."""
-    return [1 - motion.unexplained() for motion in motions]

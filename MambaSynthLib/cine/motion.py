@@ -23,21 +23,20 @@ A and B as they are, the latter with the weight c: ``DOUBT`` times the root mean
 nearby over that of A - B.
 
 Between the frames of a coarse cine the neighboring intervals tell how fast the heart passes its
-acquired frames: displacements d(tau), and brightness along the way, are cubic Hermite curves with
-the mean of both sides as slopes (Catmull and Rom 1974), and natural ends.
+acquired frames, see pace.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.cine.preparation import short_axis
-from MambaSynthLib.image.grid import Reorientation
+from MambaSynthLib.cine.frame_stacks import Stacks, moving_region
+from MambaSynthLib.cine.noise import noise_of
 from MambaSynthLib.image.volume import Volume
 
 if TYPE_CHECKING:
@@ -46,82 +45,11 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-BRIGHT_PERCENTILE = 99.9
-SMOOTHED, MOVING_SHARE = 1.0, 0.25  # pixels; of the largest change, above which the heart moves
-WIDENED_MM, MARGIN_MM = 6.0, 80.0  # around that for the share explained, and for the motion
+WIDENED_MM = 6.0  # around the moving region, for the share explained
 NEARBY = 3.0  # pixels, standard deviation of the local mean
 DOUBT = 0.7  # the most that is faded where motion explains nothing
-ROUGHEST = 4.0  # times the variance that neighboring pixels tell; more is change, not noise
-MEDIAN_OF_ABSOLUTE = 0.6745  # of a normal variable with standard deviation 1
 
 Progress = Callable[[int, int], None]
-Box = tuple[slice, slice]
-
-
-@dataclass(frozen=True)
-class Stacks:
-    """Frames on one grid as the motion sees them: oriented, scaled, and where the heart moves."""
-
-    view: Reorientation
-    scale: np.float32  # intensity of 1
-    spacing: tuple[float, float, float]  # mm: slices, rows, columns
-    box: Box  # rows and columns that the motion covers
-
-    @classmethod
-    def of(cls, frames: Sequence[Volume]) -> Stacks:
-        view = short_axis(frames[0].affine, "LPS")
-        bright = max(float(np.percentile(frame.array, BRIGHT_PERCENTILE)) for frame in frames)
-        top = max(float(np.abs(frame.array).max()) for frame in frames)
-        scale = np.float32(bright if bright > 0 else top or 1.0)
-        n, r, c = (float(frames[0].spacing[axis]) for axis in view.order)
-        low, high = frames[0].array, frames[0].array
-        for frame in frames[1:]:
-            low, high = np.minimum(low, frame.array), np.maximum(high, frame.array)
-        moving = moving_region(view.apply(high - low))
-        return cls(view, scale, (n, r, c), _box_around(moving, (r, c)))
-
-    def stack(self, volume: Volume) -> Array:
-        """(N,R,C), 1 is bright."""
-        scaled: Array = self.view.apply(volume.array) / self.scale
-        return scaled
-
-    def volume(self, stack: Array) -> Array:
-        """(I,J,K) in the source's units."""
-        return self.view.undo(stack) * self.scale
-
-    def cut(self, stack: Array) -> Array:
-        """What lies in the box, of the last two axes."""
-        return np.ascontiguousarray(stack[(..., *self.box)])
-
-    def field_of_volume(self, field: Array) -> Array:
-        """(3,N,R,C) voxels of slices, rows, columns -> (3,I,J,K) along the volume's axes."""
-        parts: list[Array] = [np.zeros(0, np.float32)] * 3
-        for axis, source in enumerate(self.view.order):
-            sign = np.float32(-1 if self.view.flipped[axis] else 1)
-            parts[source] = self.view.undo(sign * field[axis])
-        return np.stack(parts)
-
-
-def moving_region(change: Array) -> Mask:
-    """(N,R,C) where a change (N,R,C) is large, smoothed by a pixel."""
-    from scipy.ndimage import gaussian_filter
-
-    smooth = gaussian_filter(change, (0, SMOOTHED, SMOOTHED))
-    found: Mask = smooth > MOVING_SHARE * smooth.max()
-    return found
-
-
-def _box_around(moving: Mask, spacing: tuple[float, float]) -> Box:
-    """Rows and columns of the moving region and a margin; all where nothing moves."""
-    sides = []
-    for axis, mm in enumerate(spacing):
-        seen = np.flatnonzero(moving.any(axis=(0, 2 - axis)))
-        margin = round(MARGIN_MM / mm)
-        if not len(seen):
-            sides.append(slice(None))
-            continue
-        sides.append(slice(max(0, int(seen[0]) - margin), int(seen[-1]) + margin + 1))
-    return sides[0], sides[1]
 
 
 @dataclass(frozen=True)
@@ -228,92 +156,13 @@ def fit_pair(
     from MambaSynthLib.methods.mstg.velocity_fit import fit_velocity
 
     a, b = stacks.stack(first), stacks.stack(last)
-    begun = None if start is None else _oriented(start, stacks)
+    begun = None if start is None else stacks.stack_of_field(start)
     fit = fit_velocity(
         stacks.cut(a), stacks.cut(b), stacks.spacing, begun, settings, progress, cancelled
     )
     return PairMotion(stacks, a, b, fit, noise_of(a, b))
 
 
-def _oriented(field: Array, stacks: Stacks) -> Array:
-    """(3,I,J,K) -> (3,N,r,c) in the box: the undoing of ``field_of_volume``."""
-    parts = []
-    for axis, source in enumerate(stacks.view.order):
-        sign = np.float32(-1 if stacks.view.flipped[axis] else 1)
-        parts.append(sign * stacks.view.apply(field[source]))
-    return stacks.cut(np.stack(parts))
-
-
-def noise_of(a: Array, b: Array) -> float:
-    """Variance of the noise of one frame (N,R,C), from the median difference of two: most of a
-    chest stands still. Where most of an image changes, neighboring pixels tell how much of that is
-    noise. A tiny number where most voxels are equal.
-    """
-    difference = a - b
-    rough = difference[:, 1:, 1:] - difference[:, :-1, 1:] - difference[:, 1:, :-1]
-    rough = (rough + difference[:, :-1, :-1]) / 2  # white noise keeps its variance
-    return max(min(_variance(difference), ROUGHEST * _variance(rough)) / 2, 1e-8)
-
-
-def _variance(values: Array) -> float:
-    """From the median, so that few large values do not count."""
-    seen = np.abs(values[values != 0])
-    return (float(np.median(seen)) / MEDIAN_OF_ABSOLUTE) ** 2 if len(seen) else 0.0
-
-
 def _slopes(tau: float) -> tuple[float, float]:
     """The two Hermite polynomials of the slopes at the first and at the last frame."""
     return tau * (1 - tau) ** 2, tau**2 * (tau - 1)
-
-
-def with_neighbors(motions: Sequence[PairMotion], lengths_ms: Sequence[float]) -> list[PairMotion]:
-    """The motions of consecutive intervals, each with what those beside it tell.
-
-    At the two ends of a cine, where one side is unknown, the second derivative is taken as zero. A
-    single interval has no neighbors.
-    """
-    return [
-        replace(motion, neighbors=_neighbors(motions, lengths_ms, number))
-        for number, motion in enumerate(motions)
-    ]
-
-
-def _neighbors(
-    motions: Sequence[PairMotion], lengths_ms: Sequence[float], number: int
-) -> Neighbors | None:
-    motion = motions[number]
-    sides: list[tuple[Fit, Array] | None] = []
-    for beside in (number - 1, number + 1):
-        if not 0 <= beside < len(motions):
-            sides.append(None)
-            continue
-        pace = lengths_ms[number] / lengths_ms[beside]
-        fit = motions[beside].fit.times(pace / 2).plus(motion.fit, -0.5)
-        sides.append((fit, _change(motion, motions[beside], pace, before=beside < number)))
-    early, late = sides
-    if early is None and late is None:
-        return None
-    if early is None:
-        early = late[0].times(-0.5), -0.5 * motion.fit.pulled(late[1], -1.0)  # type: ignore[index]
-    if late is None:
-        late = early[0].times(-0.5), -0.5 * motion.fit.pulled(early[1], 1.0)
-    return Neighbors((early[0], late[0]), (early[1], late[1]))
-
-
-def _change(motion: PairMotion, other: PairMotion, pace: float, before: bool) -> Array:
-    """(N,r,c) half of how the brightness of tissue changes beside the interval less that in it; on
-    the grid of the frame that both share, and nothing where noise hides it.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    cut = motion.stacks.cut
-    here, away = (motion.first, other.first) if before else (motion.last, other.last)
-    sign = 1.0 if before else -1.0
-    inside = cut(motion.last if before else motion.first)
-    own = motion.fit.pulled(inside, -sign) - cut(here)
-    beyond = other.fit.pulled(cut(away), sign) - cut(here)
-    change = -sign * (own + pace * beyond) / 2
-    local = gaussian_filter(own**2 + beyond**2, (0, NEARBY, NEARBY))
-    apart = np.maximum(local - 4 * motion.noise, 0)
-    kept: Array = (change * apart / (apart + 4 * motion.noise)).astype(np.float32)
-    return kept

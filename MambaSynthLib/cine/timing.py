@@ -10,7 +10,7 @@ Between ED and ES alone nobody has seen the course. ``cardiac`` is a prior: for 
 contraction after the R wave, ``DELAY_MS``, the wall hardly moves; then
 s = I_x(a, b), the regularized incomplete beta function of the rest of the time x, rises like an
 ejection curve. ``linear`` is s = tau. A table in a file gives any other course. Between the frames
-of a coarse cine the neighbors tell the course, see ``motion.py``.
+of a coarse cine the neighbors tell the course, see ``pace.py``.
 """
 
 from __future__ import annotations

@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MambaSynthLib.commands.motion_options import add_motion_options, motion_options
+from MambaSynthLib.commands.options import add_motion_options, motion_options
 from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
     from MambaSynthLib.cine.timeline import Timeline
     from MambaSynthLib.image.cine import Cine
-    from MambaSynthLib.model.package import ModelPackage
 
 
 def add_parser(commands: Any) -> None:
@@ -44,14 +43,16 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check everything that can be checked, then compute and write frame by frame."""
+    from MambaSynthLib.cine.cine_record import provenance_of
     from MambaSynthLib.cine.engine import CineEngine
-    from MambaSynthLib.cine.upsampling import plan, provenance_of, solve, upsample
+    from MambaSynthLib.cine.upsampling import plan, solve, upsample
     from MambaSynthLib.commands import console
     from MambaSynthLib.io.cine_writing import write_cine
+    from MambaSynthLib.model.registry import cine_model
 
     _check_request(options)
     how = motion_options(options)
-    package = _choose_model(options.model)
+    package = cine_model(options.model)
     cine = _read(options)
     timeline = plan(
         cine, options.frames, ed=options.ed, es=options.es, only_phases=options.only_ed_es
@@ -102,12 +103,6 @@ def _check_request(options: argparse.Namespace) -> None:
         from MambaSynthLib.report.film import check_report
 
         check_report(options.report, options.overwrite)
-
-
-def _choose_model(name: str | None) -> ModelPackage:
-    from MambaSynthLib.model.registry import cine_model, find_model
-
-    return find_model(name) if name else cine_model()
 
 
 def _read(options: argparse.Namespace) -> Cine:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MambaSynthLib.commands.motion_options import add_motion_options, motion_options
+from MambaSynthLib.commands.options import add_motion_options, motion_options
 from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
@@ -108,11 +108,11 @@ def _contestants(
 ) -> Iterator[Contestant]:
     from MambaSynthLib.cine.contestants import Ours, Rival
     from MambaSynthLib.cine.engine import CineEngine
-    from MambaSynthLib.model.registry import cine_model, find_model
+    from MambaSynthLib.model.registry import cine_model
 
     for name in rivals:
         yield Rival(name, task.coarse)
-    package = find_model(options.model) if options.model else cine_model()
+    package = cine_model(options.model)
     yield Ours(OURS, CineEngine(package, options.device, options.backend), task, how)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import platform
-import sys
-from importlib import metadata
 from typing import Any
 
 from MambaSynthLib import __version__
+from MambaSynthLib.installation import version_of
 
 PACKAGES = (
     *("numpy", "scipy", "nibabel", "SimpleITK", "safetensors"),
@@ -32,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         "mambasynth": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version_of(name) for name in PACKAGES},
         "devices": devices,
         "scan": _scan(devices),
         "model_folders": [str(folder) for folder in model_folders()],
@@ -50,13 +49,6 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _devices() -> dict[str, str]:
     """Device -> what each installed backend finds there."""
     from MambaSynthLib.backends import installed_backends, load_backend
@@ -68,9 +60,10 @@ def _devices() -> dict[str, str]:
     return {device: "; ".join(lines) for device, lines in found.items()}
 
 
-def _scan(devices: dict[str, str]) -> str:
-    """Which selective scan a CUDA device would run; elsewhere it is always the portable one."""
-    on_torch = "torch:" in devices.get("cuda", "")
-    if on_torch and _version("mamba-ssm") and sys.platform == "linux":
-        return "mamba-ssm's kernel with torch on CUDA, portable elsewhere"
-    return "portable"
+def _scan(devices: dict[str, str]) -> dict[str, str]:
+    """Device -> the selective scan that would run there, as ``selective_scan`` chooses it."""
+    if not any("torch:" in what for what in devices.values()):
+        return dict.fromkeys(devices, "ONNX's Scan operator")
+    from MambaSynthLib.layers.selective_scan import backends_for
+
+    return {name: backends_for(name)[0] for name, what in devices.items() if "torch:" in what}

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from MambaSynthLib.commands.options import add_synthesis_options
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.installation import how_to_install
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from MambaSynthLib.image.volume import Volume
     from MambaSynthLib.model.card import ModelCard
     from MambaSynthLib.model.package import ModelPackage
+    from MambaSynthLib.provenance import Provenance
 
 
 def add_parser(commands: Any) -> None:
@@ -29,36 +31,19 @@ def add_parser(commands: Any) -> None:
     add("input", type=Path, metavar="INPUT", help="acquired volume (.nii .nii.gz .nrrd .mha ...)")
     add("--to", required=True, metavar="CONTRAST", help="target contrast, for example T2w")
     add("--from", dest="source", metavar="CONTRAST", help="contrast of INPUT, for example T1w")
-    add(
-        "--model",
-        metavar="ID|FOLDER",
-        help="model package (default: the one for such an image, a whole head or a brain)",
-    )
+    add("--with", dest="others", type=_named_file, action="append", default=[],
+        metavar="CONTRAST=FILE", help="a further source, on the grid of INPUT")  # fmt: skip
+    add("--model", metavar="ID|FOLDER",
+        help="model package (default: the one for such an image, head or brain)")  # fmt: skip
     add("-o", "--output", type=Path, required=True, metavar="OUT", help=".nii .nii.gz .nrrd .mha")
-    add(
-        "--steps", type=int, metavar="N", help="network calls per noise draw (default: the model's)"
-    )
-    add("--samples", type=int, metavar="K", help="noise draws to average (default: the model's)")
-    add("--seed", type=int, default=0, metavar="S", help="seed of all noise (default: 0)")
-    add("--noise", choices=("per-slice", "shared"), default="per-slice",
-        help="a noise draw for each slice, or one for all")  # fmt: skip
-    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to compute")
-    add("--backend", default="auto", metavar="auto|torch|onnxruntime", help="what computes")
     add("--slices", type=slice_range, metavar="A:B", help="only these slices of the model's axis")
-    add("--batch", type=int, metavar="N", help="slices per network call (default: by device)")
     add("--overwrite", action="store_true", help="replace OUT if it exists")
     add("--report", type=Path, metavar="PNG", help="picture of source and synthetic volume")
     add("--reference", type=Path, metavar="FILE", help="acquired target to show in the report")
-    add(
-        "--uncertainty",
-        type=Path,
-        metavar="OUT",
-        help="uncertainty map: spread over the noise draws",
-    )
-    add("--prefer", choices=("sform", "qform"), help="which of two disagreeing NIfTI forms counts")
-    add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")
+    add("--uncertainty", type=Path, metavar="OUT", help="map of the spread over the noise draws")
     add("--allow-synthetic-input", action="store_true", help="accept a synthetic INPUT")
     add("--json", action="store_true", help="print the result as JSON")
+    add_synthesis_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -77,16 +62,18 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.model.registry import choose_model
 
     _check_outputs(options)
-    source, reference = _read(options)
+    source, others, reference = _read(options)
     package = choose_model(options.model, options.source, options.to, _suits(options, source))
     _check_uncertainty(options, package)
     engine = Engine(package, options.device, options.backend)
-    for warning in engine.warnings(source):
-        console.note(f"warning: {source.name}: {warning}")
+    own = [name for name in package.card.source_contrasts if name not in others]
+    sources = {options.source or next(iter(own), "INPUT"): source, **others}
+    for name, warning in engine.warnings(sources):
+        console.note(f"warning: {name}: {warning}")
     started = time.monotonic()
     with console.slice_progress(f"synthesizing {options.to}") as progress:
         synthesis = engine.synthesize(
-            {package.card.source_contrasts[0]: source},
+            sources,
             steps=options.steps,
             samples=options.samples,
             seed=options.seed,
@@ -101,9 +88,9 @@ def run(options: argparse.Namespace) -> int:
         "output": str(options.output),
         "files": [str(file) for file in files],
         "seconds": round(seconds, 1),
-        "provenance": synthesis.provenance.to_bids(),
+        "provenance": synthesis.record_of(options.to).to_bids(),
     }
-    lines = [f"wrote {file}" for file in files] + [synthesis.provenance.sentence()]
+    lines = [f"wrote {file}" for file in files] + [synthesis.record_of(options.to).sentence()]
     console.result(record, lines, options.json)
     return 0
 
@@ -112,7 +99,8 @@ def _check_outputs(options: argparse.Namespace) -> None:
     """Refuse what cannot be written, before any computing."""
     from MambaSynthLib.io.files import check_output
 
-    inputs = [path for path in (options.input, options.reference) if path]
+    others = [path for _, path in options.others]
+    inputs = [path for path in (options.input, *others, options.reference) if path]
     check_output(options.output, overwrite=options.overwrite, inputs=inputs)
     if options.uncertainty:
         check_output(options.uncertainty, overwrite=options.overwrite, inputs=inputs)
@@ -177,22 +165,33 @@ def _suits(options: argparse.Namespace, source: Volume) -> Callable[[ModelCard],
     return suits
 
 
-def _read(options: argparse.Namespace) -> tuple[Volume, Volume | None]:
-    """The source, and the reference if there is one, on the same grid."""
+def _named_file(text: str) -> tuple[str, Path]:
+    contrast, _, file = text.partition("=")
+    if not contrast or not file:
+        raise argparse.ArgumentTypeError(f"{text!r} is not CONTRAST=FILE, such as PDw=pd.nii.gz")
+    return contrast, Path(file)
+
+
+def _read(options: argparse.Namespace) -> tuple[Volume, dict[str, Volume], Volume | None]:
+    """The source, the further ones by contrast, and the reference if there is one, on one grid."""
     from MambaSynthLib.image.volume import check_same_grid
     from MambaSynthLib.io.files import read_volume
 
-    source = read_volume(
-        options.input,
-        prefer=options.prefer,
-        nan_as_zero=options.nan_as_zero,
-        allow_synthetic=options.allow_synthetic_input,
-    )
+    def read(path: Path) -> Volume:
+        return read_volume(
+            path,
+            prefer=options.prefer,
+            nan_as_zero=options.nan_as_zero,
+            allow_synthetic=options.allow_synthetic_input,
+        )
+
+    source = read(options.input)
+    others = {contrast: read(path) for contrast, path in options.others}
     if not options.reference:
-        return source, None
+        return source, others, None
     reference = read_volume(options.reference, prefer=options.prefer)
     check_same_grid(source, reference)
-    return source, reference
+    return source, others, reference
 
 
 def _write(
@@ -201,16 +200,16 @@ def _write(
     """All files that were asked for, or none of them."""
     from MambaSynthLib.io.files import write_volume
 
-    made = synthesis.provenance
+    made = synthesis.record_of(options.to)
     volumes = [(synthesis.volumes[options.to], options.output, made)]
-    if options.uncertainty and synthesis.spread:
-        volumes.append((synthesis.spread, options.uncertainty, made.of_spread()))
+    if options.uncertainty:
+        volumes.append((synthesis.spreads[options.to], options.uncertainty, made.of_spread()))
     files: list[Path] = []
     try:
         for volume, path, provenance in volumes:
             files += write_volume(volume, path, provenance=provenance, overwrite=options.overwrite)
         if options.report:
-            _write_report(options.report, source, volumes[0][0], reference, synthesis)
+            _write_report(options.report, source, volumes[0][0], reference, made)
             files.append(options.report)
     except BaseException:
         for file in files:
@@ -220,11 +219,10 @@ def _write(
 
 
 def _write_report(
-    path: Path, source: Volume, synthetic: Volume, reference: Volume | None, synthesis: Synthesis
+    path: Path, source: Volume, synthetic: Volume, reference: Volume | None, made: Provenance
 ) -> None:
     from MambaSynthLib.report.head import write_report
 
-    made = synthesis.provenance
     write_report(
         path,
         source=source,

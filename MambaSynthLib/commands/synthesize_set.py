@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from MambaSynthLib.commands.options import add_synthesis_options
 from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
@@ -46,22 +47,13 @@ def add_parser(commands: Any) -> None:
     add("--glob", metavar="PATTERN",
         help="the volumes in INPUT_DIR (default: **/*_T1w.* for the source T1w)")  # fmt: skip
     add("--model", metavar="ID|FOLDER", help="model package (default: the first that fits)")
-    add("--steps", type=int, metavar="N", help="network calls per draw (default: the model's)")
-    add("--samples", type=int, metavar="K", help="noise draws to average (default: the model's)")
-    add("--seed", type=int, default=0, metavar="S", help="seed of all noise (default: 0)")
-    add("--noise", choices=("per-slice", "shared"), default="per-slice",
-        help="a noise draw for each slice, or one for all")  # fmt: skip
     add("--overwrite", action="store_true",
         help="make outputs of other settings, weights or sources again")  # fmt: skip
-    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to compute")
-    add("--backend", default="auto", metavar="auto|torch|onnxruntime", help="what computes")
-    add("--batch", type=int, metavar="N", help="slices per network call (default: by device)")
     add("--jobs", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
     add("--share", metavar="I/N", help="only the I-th of N equal parts of the files (default: that "
         "of this task of a SLURM job array; 1/1: all files, in an array too)")  # fmt: skip
-    add("--prefer", choices=("sform", "qform"), help="which of two disagreeing NIfTI forms counts")
-    add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")
     add("--json", action="store_true", help="print the outcomes as JSON")
+    add_synthesis_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -142,19 +134,18 @@ def _model(options: argparse.Namespace) -> tuple[Model, tuple[str, str]]:
     from MambaSynthLib.batch.existing import Settings
     from MambaSynthLib.batch.workers import Model
     from MambaSynthLib.engine import contrast_card
-    from MambaSynthLib.methods.diffusion import levels
     from MambaSynthLib.model.registry import choose_model
 
     package = choose_model(options.model, options.source, options.to)
-    sampling = contrast_card(package).sampling
+    card = contrast_card(package)
     settings = Settings(
-        sampling.default_steps if options.steps is None else options.steps,
-        sampling.default_samples if options.samples is None else options.samples,
+        card.sampling.default_steps if options.steps is None else options.steps,
+        card.sampling.default_samples if options.samples is None else options.samples,
         options.seed, options.noise, options.batch, options.prefer, options.nan_as_zero,
         options.overwrite,
     )  # fmt: skip
     settings.check()
-    levels(sampling.schedule, settings.steps)
+    card.check_steps(settings.steps)
     package.read_weights()  # a damaged package is told once, not for every file
     model = Model(package.folder, options.device, options.backend, settings)
     return model, (package.card.source_contrasts[0], options.to)

@@ -13,6 +13,7 @@ from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.image.grid import Reorientation
 from MambaSynthLib.image.volume import Volume
 
+EMPTY = -1.0  # what a network sees, and answers, where there is no tissue
 MEDIANS = 4.0  # what the network's +1 is, in medians of the middle of the head
 
 

@@ -1,9 +1,11 @@
-"""Which slices a network sees beside the one that it synthesizes (2.5-D input).
+"""Which slices a network sees beside the one that it synthesizes (2.5-D input), and speaks of.
 
     slice      0      1      2      3        of a stack of four, with r = 1
     sees      0 1    0 2    1 3    2 3       at the ends the border slice stands in for the missing
 
-The Engine takes the stack of a whole volume, the training one run of consecutive slices.
+The Engine takes the stack of a whole volume, the training one run of consecutive slices. A network
+with an overlap of o estimates o slices on either side of its own besides; what the calls for
+neighboring slices say of one slice is averaged, so that its brightness does not jump.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.intp]
+Floats = NDArray[np.float32]
 MOST = 4  # on either side
 
 
@@ -20,6 +23,42 @@ def neighbors_of(slices: Indices, r: int, first: int | Indices, last: int | Indi
 
     ``first`` and ``last``, for all slices or (n,1) for each, are those of its stack.
     """
-    offsets = np.delete(np.arange(-r, r + 1), r)
-    found: Indices = np.clip(slices[:, None] + offsets, first, last)
+    found: Indices = np.clip(slices[:, None] + offsets(r)[1:], first, last)
     return found
+
+
+def offsets(r: int) -> Indices:
+    """(1+2r,): where the slices of an input lie: 0, then -r..-1, then 1..r."""
+    return np.concatenate([[0], np.delete(np.arange(-r, r + 1), r)])
+
+
+def own_and_neighbors(r: int, o: int) -> list[int]:
+    """The channels of an input with r neighbors that lie where the 1+2o estimates do."""
+    return [int(np.flatnonzero(offsets(r) == offset)[0]) for offset in offsets(o)]
+
+
+class OverlapMean:
+    """Averages what the calls for neighboring slices say of each slice.
+
+    ``computed``: the slices that calls will be made for, in ascending order. Sums are made in that
+    order, so that no bit depends on the batch; only the slices of a batch and o more are held.
+    """
+
+    def __init__(self, o: int, computed: Indices) -> None:
+        self.offsets = offsets(o)
+        self._sums: dict[int, Floats] = {}
+        asked = set(computed.tolist())
+        self._calls = {n: [n + int(k) for k in self.offsets if n + int(k) in asked] for n in asked}
+
+    def add(self, chosen: Indices, estimates: Floats) -> tuple[Indices, Floats]:
+        """Take the estimates (n,1+2o,...) of a batch (n,); the slices (m,) of which no more is to
+        come, and their means (m,...).
+        """
+        for call, of_call in zip(chosen.tolist(), estimates, strict=True):
+            for offset, estimate in zip(self.offsets.tolist(), of_call, strict=True):
+                if (n := call + offset) in self._calls:
+                    held = self._sums.get(n)
+                    self._sums[n] = estimate.copy() if held is None else held + estimate
+        done = [n for n in sorted(self._sums) if max(self._calls[n]) <= chosen[-1]]
+        means = [self._sums.pop(n) / np.float32(len(self._calls[n])) for n in done]
+        return np.array(done, np.intp), np.array(means).reshape(-1, *estimates.shape[2:])

@@ -17,6 +17,7 @@ from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.image.grid import Canvas, InPlaneResampling, Reorientation
 from MambaSynthLib.image.head import air_around
 from MambaSynthLib.image.intensity import (
+    EMPTY,
     Scaling,
     background,
     median_scaling,
@@ -25,9 +26,7 @@ from MambaSynthLib.image.intensity import (
 )
 from MambaSynthLib.image.neighbors import neighbors_of
 from MambaSynthLib.image.volume import Volume, check_finite, check_same_grid
-from MambaSynthLib.model.card import GridSpec, IntensitySpec
 
-EMPTY = -1.0  # what the network sees, and answers, where there is no tissue
 SMALLEST = 4  # pixels per row or column that a slice must have
 LARGEST = 4096  # pixels per row or column that a network can be given
 
@@ -36,8 +35,30 @@ Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
+class GridSpec:
+    """The grid a network was trained on."""
+
+    axis_codes: str  # columns, rows, slices: 'LPS' is the radiological view of axial slices
+    in_plane_spacing_mm: float | None  # None: the volume's own pixels
+    size: tuple[int, int]  # smallest canvas, rows x columns
+    multiple: int = 4  # of which the canvas's rows and columns are made
+
+
+@dataclass(frozen=True)
+class IntensitySpec:
+    """How intensities enter and leave the network."""
+
+    rule: str  # 'percentile', 'zscore' or 'median'
+    upper_percentile: float
+    target_range: tuple[float, float]  # what the network's -1 and +1 mean in the synthetic volume
+
+
+@dataclass(frozen=True)
 class Preparation:
-    """A volume's way to the network and back. Make it with ``prepare``."""
+    """The way of a volume, or of several on one grid, to the network and back. See ``prepare``.
+
+    others: the further source volumes, each with its own scaling.
+    """
 
     volume: Volume
     intensity: IntensitySpec
@@ -46,6 +67,7 @@ class Preparation:
     resampling: InPlaneResampling
     canvas: Canvas
     scaling: Scaling
+    others: tuple[tuple[Volume, Scaling], ...] = ()
 
     def stack(self) -> Floats:
         """(N,H,W) in [-1,1]: the source as the network sees it."""
@@ -55,11 +77,19 @@ class Preparation:
         """(n,H,W) in [-1,1]: the n chosen slices of ``stack``, made without the others."""
         return self._to_network(self.volume.array, self.scaling, chosen)
 
+    def sources(self, chosen: Indices) -> Floats:
+        """(n,S,H,W) in [-1,1]: the chosen slices of all S volumes."""
+        others = [self._to_network(v.array, scaling, chosen) for v, scaling in self.others]
+        return np.stack([self.slices(chosen), *others], axis=1)
+
     def neighbors(self, chosen: Indices, r: int) -> Floats:
-        """(n,2r,H,W) in [-1,1]: the slices around each chosen one, see ``neighbors_of``."""
+        """(n,2rS,H,W) in [-1,1]: the slices around each chosen one, see ``neighbors_of``; those of
+        the first volume come first.
+        """
         around = neighbors_of(chosen, r, 0, self.count - 1)
         needed, places = np.unique(around, return_inverse=True)
-        return self.slices(needed)[places.reshape(around.shape)]
+        found = self.sources(needed)[places.reshape(around.shape)]  # (n,2r,S,H,W)
+        return found.swapaxes(1, 2).reshape(len(chosen), -1, *found.shape[3:])
 
     def stack_of(self, registered: Volume) -> Floats:
         """(N,H,W) in [-1,1]: another volume of the same grid, such as the acquired target.
@@ -110,25 +140,39 @@ class Preparation:
         return self.reorientation.view(self.empty)[chosen]
 
 
-def prepare(volume: Volume, grid: GridSpec, intensity: IntensitySpec) -> Preparation:
+def prepare(
+    volume: Volume, grid: GridSpec, intensity: IntensitySpec, *others: Volume
+) -> Preparation:
     """Plan the way of ``volume`` to a network trained on ``grid`` and ``intensity``.
+
+    Background is what is background in all ``others``, too.
 
     Raises
     ------
-    VolumeError: the volume is constant, holds NaN, or has slices of too few or too many pixels.
+    VolumeError: a volume is constant, holds NaN, or has slices of too few or too many pixels; or
+        one of the ``others`` lies on another grid.
     """
-    check_finite(volume)
+    volumes = (volume, *others)
+    for each in volumes:
+        check_finite(each)
+        check_same_grid(each, volume)
     reorientation = Reorientation.between(volume.affine, grid.axis_codes)
     spacing = volume.spacing[list(reorientation.order)]
     rows, columns = (volume.shape[axis] for axis in reorientation.order[1:])
     resampling = InPlaneResampling.between((rows, columns), spacing[1:], grid.in_plane_spacing_mm)
     _check_sizes(resampling, volume.name)
-    scaling = scaling_of(volume, intensity)
-    empty = air_around(volume) if intensity.rule == "median" else background(volume.array)
+    scaling, *more = (scaling_of(each, intensity) for each in volumes)
+    empty = np.logical_and.reduce([_empty(each, intensity) for each in volumes])
     tissue = np.any(reorientation.apply(~empty), axis=0, keepdims=True)  # (1,H,W)
     content = resampling.apply(tissue.astype(np.float32))[0] > 0
     canvas = Canvas.around(content, grid.size, grid.multiple)
-    return Preparation(volume, intensity, empty, reorientation, resampling, canvas, scaling)
+    pairs = tuple(zip(others, more, strict=True))
+    return Preparation(volume, intensity, empty, reorientation, resampling, canvas, scaling, pairs)
+
+
+def _empty(volume: Volume, intensity: IntensitySpec) -> NDArray[np.bool_]:
+    """(I,J,K) where there is nothing of the head."""
+    return air_around(volume) if intensity.rule == "median" else background(volume.array)
 
 
 def _check_sizes(resampling: InPlaneResampling, name: str) -> None:

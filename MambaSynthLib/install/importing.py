@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.errors import ModelError, RequestError
@@ -18,6 +19,18 @@ from MambaSynthLib.model.registry import list_models, user_models
 LONGEST_ID = 64  # characters, as in the schema
 INTENDED_USE = "Research only. Not for diagnosis."
 IMPORT_STEPS = 3  # read, check, write
+PUBLISHED: dict[str, Any] = {  # what the card says of every network of the published training
+    "format": 1,
+    "version": "1.0.0",
+    "method": "cravim",
+    "intensity": {"rule": "percentile", "upper_percentile": 99.5, "target_range": [0.0, 1000.0]},
+    "sampling": {
+        "timesteps": Schedule.steps, "beta_min": Schedule.beta_min, "beta_max": Schedule.beta_max,
+        "default_steps": Schedule.steps, "default_samples": 1,
+    },
+    "intended_use": INTENDED_USE,
+    "scores": [],
+}  # fmt: skip
 
 Progress = Callable[[int, int], None]
 
@@ -103,38 +116,18 @@ def import_checkpoint(
     direction = f"{source_contrast}-{target_contrast}".lower()
     model_id = model_id or _id_of(f"{path.stem}-{direction}")
     title = title or f"CRAViM {source_contrast} -> {target_contrast}, imported from {path.name}"
-    schedule = Schedule()
-    card = {
-        "format": 1,
+    card = PUBLISHED | {
         "id": model_id,
-        "version": "1.0.0",
         "title": title,
-        "method": "cravim",
         "source_contrasts": [source_contrast],
         "target_contrasts": [target_contrast],
         "network": config.as_card(),
         "grid": {
-            "axis_codes": "LPS",
-            "in_plane_spacing_mm": in_plane_spacing_mm,
-            "size": list(size),
-        },
-        "intensity": {
-            "rule": "percentile",
-            "upper_percentile": 99.5,
-            "target_range": [0.0, 1000.0],
-        },
-        "sampling": {
-            "timesteps": schedule.steps,
-            "beta_min": schedule.beta_min,
-            "beta_max": schedule.beta_max,
-            "default_steps": schedule.steps,
-            "default_samples": 1,
+            "axis_codes": "LPS", "in_plane_spacing_mm": in_plane_spacing_mm, "size": list(size)
         },
         "license": license,
-        "intended_use": INTENDED_USE,
         "trained_on": trained_on,
-        "scores": [],
-    }
+    }  # fmt: skip
     readme = f"# {title}\n\nTrained on: {trained_on}. License: {license}. {INTENDED_USE}\n"
     return _loadable(write_package(folder or _own_place(model_id), card, weights, readme))
 

@@ -24,12 +24,9 @@ A cine is read by ``cine_files``: the same checks for 4-D files, and one frame i
 with one DICOM series is a volume where each slice is there once, and a cine where each is there at
 as many times; what does not form a full, straight, even grid is refused (``dicom_series``).
 
-World axes become RAS in ``geometry.flipped`` and nowhere else. To add a format: a module with
-``decode(path) -> Decoded`` (values as stored, affine in the file's own frame) and, to write it,
-``encode``; its suffix in ``marks.SUFFIXES`` and ``files.READABLE``; a branch in ``files._decode``,
-``files._encode`` and ``files.read_marks``; and a row in the tests ``test_files_*``.
-
-Marks are also read from DICOM headers (``dicom_marks``), sidecars and the texts of pictures
-(``pictures``). Marks, provenance and the write-check-rename of outputs are in ``marks``, ``output``
-and ``atomic``.
+World axes become RAS in ``geometry.flipped`` and nowhere else. The formats are one table
+(``formats``, which says how to add one); each file and its sidecar are read once, so that marks and
+voxels come from the same bytes. Marks are also read from DICOM headers (``dicom_marks``) and from
+pictures. Marks, provenance and the write-check-rename of outputs are in ``marks``, ``output`` and
+``atomic``.
 """

@@ -9,50 +9,44 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.payload import shown
 
+ABANDONED_S = 3600.0  # nothing takes so long to write
+
 Check = Callable[[Path], None]
+Write = Callable[[BinaryIO], None]
 
 
 @contextmanager
-def staged(path: Path, data: bytes, check: Check | None = None) -> Iterator[Path]:
-    """Put ``data`` under a temporary name beside ``path``; gone afterwards unless renamed.
-
-    ``check`` reads the temporary file and raises FileError where it is not right.
-    """
-    temporary = path.with_name(f".mambasynth-{secrets.token_hex(8)}.part")
-    try:
-        with telling(path):
-            _write_through(temporary, data)
-            if temporary.read_bytes() != data:
-                raise FileError(
-                    f"{shown(path)}: what was read back from the disk is not what was written; "
-                    "check the disk."
-                )
-        if check is not None:
-            check(temporary)
-        yield temporary
-    finally:
-        _remove(temporary)
-
-
-@contextmanager
-def staged_from(path: Path, write: Callable[[BinaryIO], None], check: Check) -> Iterator[Path]:
-    """As :func:`staged`, for data too large to hold: ``write`` puts them into a stream."""
+def _staged(path: Path, content: bytes | Write, check: Check | None) -> Iterator[Path]:
+    """Put ``content`` under a temporary name beside ``path``; gone afterwards unless renamed."""
     temporary = path.with_name(f".mambasynth-{secrets.token_hex(8)}.part")
     try:
         with telling(path):
             with _created(temporary) as stream:
-                write(stream)
+                if isinstance(content, bytes):
+                    stream.write(content)
+                else:
+                    content(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-            check(temporary)
+            if isinstance(content, bytes) and temporary.read_bytes() != content:
+                raise FileError(
+                    f"{shown(path)}: what was read back from the disk is not what was written; "
+                    "check the disk."
+                )
+            if check is not None:
+                check(temporary)
         yield temporary
     finally:
         _remove(temporary)
@@ -74,9 +68,13 @@ def commit(temporary: Path, path: Path) -> None:
         os.close(folder)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` in one step: whole, or not at all. Raises FileError."""
-    with staged(path, data) as temporary:
+def write_whole(path: Path, content: bytes | Write, check: Check | None = None) -> None:
+    """Put ``content`` at ``path`` in one step: whole, or not at all.
+
+    Data too large to hold are written by a function into a stream. ``check`` reads the temporary
+    file and raises FileError where it is not right. Raises FileError.
+    """
+    with _staged(path, content, check) as temporary:
         commit(temporary, path)
 
 
@@ -85,12 +83,19 @@ def write_json(path: Path, document: object) -> None:
     write_whole(path, (json.dumps(document, indent=1) + "\n").encode("utf-8"))
 
 
-def commit_pair(image_file: Path, path: Path, sidecar_file: Path, sidecar: Path) -> None:
-    """Both or neither. For a moment an image may be marked too much, never too little."""
-    former = sidecar.read_bytes() if sidecar.exists() else None
+def write_pair(
+    path: Path, content: bytes | Write, check: Check, sidecar: Path, record: bytes
+) -> None:
+    """An image and its sidecar: both or neither. Raises FileError.
+
+    For a moment an image may be marked too much, never too little.
+    """
     with ExitStack() as stack:
+        image_file = stack.enter_context(_staged(path, content, check))
+        sidecar_file = stack.enter_context(_staged(sidecar, record, None))
+        former = sidecar.read_bytes() if sidecar.exists() else None
         if former is not None:
-            former_file = stack.enter_context(staged(sidecar, former))
+            former_file = stack.enter_context(_staged(sidecar, former, None))
         try:
             commit(sidecar_file, sidecar)
             commit(image_file, path)
@@ -104,6 +109,25 @@ def commit_pair(image_file: Path, path: Path, sidecar_file: Path, sidecar: Path)
 
 
 @contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which gets the name ``path`` when all went well and vanishes otherwise.
+
+    What a process that was killed left beside it is removed after an hour. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{escape(path.name)}-*"):
+        if time.time() - left.stat().st_mtime > ABANDONED_S:
+            shutil.rmtree(left, ignore_errors=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield staging
+        staging.chmod(0o755)
+        staging.rename(path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
 def telling(path: Path) -> Iterator[None]:
     """Turn an error of the operating system into one sentence about ``path``."""
     try:
@@ -113,13 +137,6 @@ def telling(path: Path) -> Iterator[None]:
             f"{shown(path)}: cannot be written ({error.strerror or error}); nothing was changed, "
             "free space or choose another folder."
         ) from error
-
-
-def _write_through(path: Path, data: bytes) -> None:
-    with _created(path) as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _created(path: Path) -> BinaryIO:

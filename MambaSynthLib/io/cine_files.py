@@ -16,18 +16,14 @@ import numpy as np
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.cine import Cine, of_frames
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.io import nifti, nrrd
 from MambaSynthLib.io.cine_acdc import phases_beside
+from MambaSynthLib.io.decoded import Asked, Prefer
 from MambaSynthLib.io.dicom_marks import holds_dicom
 from MambaSynthLib.io.dicom_series import read_series
-from MambaSynthLib.io.files import as_float32, read_marks, read_volume
-from MambaSynthLib.io.geometry import check_affine, flipped
-from MambaSynthLib.io.marks import suffix_of
-from MambaSynthLib.io.modality import check_sidecar
-from MambaSynthLib.io.nifti_geometry import Prefer
-from MambaSynthLib.io.payload import check_file, shown
+from MambaSynthLib.io.files import as_float32, open_image, read_volume, synthetic_note
+from MambaSynthLib.io.formats import CINES, suffix_of
+from MambaSynthLib.io.payload import opened, shown
 
-READABLE = (".nii", ".nii.gz", ".nrrd")
 TABLE = "frames.tsv"  # in a folder of frames: file, time_ms, acquired
 
 
@@ -52,21 +48,14 @@ def read_cine(
         if holds_dicom(path):
             return read_series(path, allow_synthetic=allow_synthetic)
         return _read_folder(path, prefer, nan_as_zero, allow_synthetic)
-    name, suffix = shown(path), suffix_of(path)
-    check_file(path)
-    if suffix not in READABLE:
-        raise FileError(
-            f"{name}: is no readable cine; give a 4-D {', '.join(READABLE)}, or a folder."
-        )
-    with np.errstate(over="ignore", invalid="ignore"):  # headers hold any number; all are checked
-        if suffix == ".nrrd":
-            decoded = nrrd.decode(path, frames=True)
-        else:
-            compressed = suffix == ".nii.gz"
-            decoded = nifti.decode(path, compressed=compressed, prefer=prefer, frames=True)
-        affine = flipped(decoded.affine, decoded.frame)
-        notes = decoded.notes + check_affine(affine, name) + check_sidecar(path)
-    mark = read_marks(path)
+    name = shown(path)
+    if suffix_of(path) not in CINES:
+        with opened(path):  # which says better what is wrong with a missing file
+            raise FileError(
+                f"{name}: is no readable cine; give a 4-D {', '.join(CINES)}, or a folder."
+            )
+    image = open_image(path, Asked(prefer, frames=True))
+    notes, mark = image.notes, image.mark
     stored: tuple[float, ...] = ()
     if mark is not None:
         if mark.certain and not allow_synthetic:
@@ -74,14 +63,13 @@ def read_cine(
                 f"{name}: holds synthetic frames already ({mark.where}); use an acquired cine, or "
                 "allow it with --allow-synthetic-input."
             )
-        notes += (f"synthetic source: {mark.where}: {mark.text}",)
+        notes += (synthetic_note(mark),)
         stored = mark.provenance.times_ms if mark.provenance else ()
-    arrays = np.moveaxis(decoded.values, -1, 0)
     frames = []
-    for array in arrays:
+    for array in np.moveaxis(image.values, -1, 0):
         values, value_notes = as_float32(array, name, nan_as_zero)
-        frames.append(Volume(values, affine, name, notes + value_notes))
-    times = stored if len(stored) == len(frames) else decoded.times_ms
+        frames.append(Volume(values, image.affine, name, notes + value_notes))
+    times = stored if len(stored) == len(frames) else image.times_ms
     return _with_phases(of_frames(frames, times, name), path)
 
 

@@ -10,8 +10,6 @@ import csv
 import gzip
 import hashlib
 import io
-import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -24,14 +22,14 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.io import nifti, nrrd_header
-from MambaSynthLib.io.atomic import commit_pair, staged, staged_from, telling
-from MambaSynthLib.io.cine_files import READABLE, TABLE
-from MambaSynthLib.io.files import write_volume
+from MambaSynthLib.io import nifti_writing, nrrd_header
+from MambaSynthLib.io.atomic import new_folder, telling
+from MambaSynthLib.io.cine_files import TABLE
+from MambaSynthLib.io.files import write_marked, write_volume
+from MambaSynthLib.io.formats import CINES, suffix_of
 from MambaSynthLib.io.geometry import flipped
-from MambaSynthLib.io.marks import sidecar_of, suffix_of
 from MambaSynthLib.io.output import check_output
-from MambaSynthLib.io.payload import printable, shown
+from MambaSynthLib.io.payload import shown
 from MambaSynthLib.provenance import Provenance
 
 CHUNK = 2**20  # bytes handled at once
@@ -54,7 +52,7 @@ def check_cine_output(
                 f"{shown(path)}: exists already; a folder is never replaced, choose another name."
             )
         return
-    if suffix_of(path) not in READABLE:
+    if suffix_of(path) not in CINES:
         raise FileError(
             f"{shown(path)}: cannot be written in this format; use .nii.gz, .nii, .seq.nrrd, or a "
             "name without a suffix for a folder of frames."
@@ -82,13 +80,8 @@ def write_cine(
     check_cine_output(path, overwrite=overwrite)
     if is_folder_name(path):
         return _write_folder(frames, path, provenance)
-    record = json.dumps(provenance.to_bids(), indent=2) + "\n"
-    sidecar = sidecar_of(path)
     writer = _Writer(iter(frames), path, provenance)
-    with staged_from(path, writer.write, writer.check) as image_file:
-        with staged(sidecar, record.encode("ascii")) as sidecar_file:
-            commit_pair(image_file, path, sidecar_file, sidecar)
-    return [path, sidecar]
+    return write_marked(path, writer.write, writer.check, provenance)
 
 
 class _Writer:
@@ -109,7 +102,7 @@ class _Writer:
             self._write_nifti(first, stream)
 
     def _write_nifti(self, first: Volume, stream: BinaryIO) -> None:
-        head = nifti.head(
+        head = nifti_writing.head(
             (*first.shape, self._count), first.affine, self._provenance, self._provenance.times_ms
         )
         with _packing(stream, self._suffix == ".nii.gz") as packed:
@@ -199,14 +192,12 @@ class _Open:
 
 
 def _write_folder(frames: Iterable[Volume], path: Path, provenance: Provenance) -> list[Path]:
-    """One file a frame and a table of their times, renamed into place at the end."""
-    with telling(path):
-        staging = Path(tempfile.mkdtemp(prefix=f".{printable(path.name)}-", dir=path.parent))
-    try:
-        rows = io.StringIO()
-        table = csv.writer(rows, delimiter="\t", lineterminator="\n")
-        table.writerow(("file", "time_ms", "acquired"))
-        number, count = 0, len(provenance.times_ms)
+    """One file a frame and a table of their times."""
+    rows = io.StringIO()
+    table = csv.writer(rows, delimiter="\t", lineterminator="\n")
+    table.writerow(("file", "time_ms", "acquired"))
+    number, count = 0, len(provenance.times_ms)
+    with telling(path), new_folder(path) as staging:
         for number, frame in enumerate(frames, start=1):
             if number > count:
                 raise FileError(f"{shown(path)}: more than {count} frames came.")
@@ -218,10 +209,5 @@ def _write_folder(frames: Iterable[Volume], path: Path, provenance: Provenance) 
             table.writerow((file.name, f"{time:.10g}", "yes" if acquired else "no"))
         if number != count:
             raise FileError(f"{shown(path)}: {number} frames came instead of {count}.")
-        with telling(path):
-            (staging / TABLE).write_text(rows.getvalue(), encoding="utf-8")
-            staging.chmod(0o755)
-            staging.rename(path)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        (staging / TABLE).write_text(rows.getvalue(), encoding="utf-8")
     return sorted(path.iterdir())

@@ -9,37 +9,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.io import mha, nifti, nrrd
-from MambaSynthLib.io.atomic import commit, commit_pair, staged
-from MambaSynthLib.io.decoded import Decoded
+from MambaSynthLib.image.volume import Affine, Volume
+from MambaSynthLib.io.atomic import Check, Write, write_pair, write_whole
+from MambaSynthLib.io.decoded import Asked, Decoded, Prefer
 from MambaSynthLib.io.dicom_marks import holds_dicom, is_dicom, read_dicom_mark
 from MambaSynthLib.io.dicom_series import read_dicom_volume
+from MambaSynthLib.io.formats import Format, format_of, words_of
 from MambaSynthLib.io.geometry import check_affine, flipped
 from MambaSynthLib.io.marks import (
     SyntheticMark,
-    mark_in_name,
-    mark_in_sidecar,
     mark_in_sidecar_itself,
-    mark_in_tags,
-    mark_in_texts,
+    mark_of,
+    read_record,
     sidecar_of,
-    suffix_of,
 )
-from MambaSynthLib.io.modality import check_sidecar
-from MambaSynthLib.io.nifti_geometry import Prefer
-from MambaSynthLib.io.nrrd_header import read_header
+from MambaSynthLib.io.modality import check_record
 from MambaSynthLib.io.output import check_output
-from MambaSynthLib.io.payload import check_file, opened, shown
-from MambaSynthLib.io.pictures import PICTURES, picture_texts
-from MambaSynthLib.io.rawdata import packed
+from MambaSynthLib.io.payload import opened, shown
 from MambaSynthLib.provenance import MARK, Provenance
 
 __all__ = [
@@ -51,7 +45,6 @@ __all__ = [
     "write_volume",
 ]
 
-READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 EXACT_FLOAT32 = 2**24  # whole numbers beyond this may be rounded
 
 
@@ -81,20 +74,53 @@ def read_volume(
     name = shown(path)
     if os.path.isdir(path) and holds_dicom(path):
         return read_dicom_volume(path, allow_synthetic=allow_synthetic)
-    with np.errstate(over="ignore", invalid="ignore"):  # headers hold any number; all are checked
-        decoded = _decode(path, suffix_of(path), prefer)
-        affine = flipped(decoded.affine, decoded.frame)
-        notes = decoded.notes + check_affine(affine, name) + check_sidecar(path)
-        array, value_notes = as_float32(decoded.values, name, nan_as_zero)
-    mark = read_marks(path)
-    if mark is not None:
-        if mark.certain and not allow_synthetic:
+    image = open_image(path, Asked(prefer))
+    array, value_notes = as_float32(image.values, name, nan_as_zero)
+    if image.mark is not None:
+        if image.mark.certain and not allow_synthetic:
             raise FileError(
-                f"{name}: is synthetic already ({mark.where}: {mark.text}); use an acquired image, "
-                "or allow it with --allow-synthetic-input."
+                f"{name}: is synthetic already ({image.mark.where}: {image.mark.text}); use an "
+                "acquired image, or allow it with --allow-synthetic-input."
             )
-        value_notes += (f"synthetic source: {mark.where}: {mark.text}",)
-    return Volume(array, affine, name, notes + value_notes)
+        value_notes += (synthetic_note(image.mark),)
+    return Volume(array, image.affine, name, image.notes + value_notes)
+
+
+@dataclass(frozen=True)
+class OpenImage:
+    """An image file that was read once, with its sidecar.
+
+    values: (I,J,K) as stored, or (I,J,K,F). affine: (4,4) voxel -> RAS mm.
+    """
+
+    values: NDArray[Any]
+    affine: Affine
+    times_ms: tuple[float, ...] | None
+    notes: tuple[str, ...]
+    mark: SyntheticMark | None
+
+
+def open_image(path: Path, asked: Asked) -> OpenImage:
+    """What the file holds, checked but for its values. Raises FileError."""
+    name = shown(path)
+    with opened(path) as stream:
+        decoded, affine = _decode(stream, path, format_of(path), asked)
+    record = read_record(sidecar_of(path))
+    notes = decoded.notes + check_affine(affine, name) + check_record(record, name)
+    mark = mark_of(path, decoded.words, record)
+    return OpenImage(decoded.values, affine, decoded.times_ms, notes, mark)
+
+
+def _decode(stream: BinaryIO, path: Path, row: Format, asked: Asked) -> tuple[Decoded, Affine]:
+    """By the format's own reader, with the affine in RAS."""
+    with np.errstate(over="ignore", invalid="ignore"):  # headers hold any number; all are checked
+        decoded = row.decode(stream, path, asked)
+        return decoded, flipped(decoded.affine, decoded.frame)
+
+
+def synthetic_note(mark: SyntheticMark) -> str:
+    """The named warning about a source that is marked."""
+    return f"synthetic source: {mark.where}: {mark.text}"
 
 
 def read_marks(path: str | Path) -> SyntheticMark | None:
@@ -104,28 +130,14 @@ def read_marks(path: str | Path) -> SyntheticMark | None:
     for a file that is none of these, or whose header cannot be read.
     """
     path = Path(path)
-    suffix, name = suffix_of(path), shown(path)
-    mark = None
     if os.path.isdir(path) or is_dicom(path):
         said = read_dicom_mark(path)
         return SyntheticMark(said, None, MARK) if said else None
-    check_file(path)
-    if path.suffix.lower() == ".json":
-        return mark_in_sidecar_itself(path)
-    if suffix in (".nii", ".nii.gz"):
-        mark = mark_in_texts(nifti.texts(path, compressed=suffix == ".nii.gz"))
-    elif suffix in (".nrrd", ".nhdr"):
-        with opened(path) as stream:
-            mark = mark_in_tags("NRRD key/values", read_header(stream, name).tags)
-    elif suffix in (".mha", ".mhd"):
-        with opened(path) as stream:
-            mark = mark_in_tags("MetaImage key/values", mha.read_header(stream, name))
-    elif path.suffix.lower() in PICTURES:
-        mark = mark_in_texts(picture_texts(path))
-    else:
-        known = ", ".join((*READABLE, *PICTURES, ".json"))
-        raise FileError(f"{name}: is not a format I read; use one of {known}, or DICOM.")
-    return mark or mark_in_sidecar(path) or mark_in_name(path)
+    with opened(path) as stream:
+        if path.suffix.lower() == ".json":
+            return mark_in_sidecar_itself(stream, shown(path))
+        words = words_of(stream, path)
+    return mark_of(path, words, read_record(sidecar_of(path)))
 
 
 def sha256_of(source: Volume | str | Path) -> str:
@@ -136,24 +148,12 @@ def sha256_of(source: Volume | str | Path) -> str:
     return digest.hexdigest()
 
 
-def _decode(path: Path, suffix: str, prefer: Prefer = None) -> Decoded:
-    check_file(path)
-    if suffix in (".nii", ".nii.gz"):
-        return nifti.decode(path, compressed=suffix == ".nii.gz", prefer=prefer)
-    if suffix in (".nrrd", ".nhdr"):
-        return nrrd.decode(path)
-    if suffix in (".mha", ".mhd"):
-        return mha.decode(path)
-    raise FileError(
-        f"{shown(path)}: is of no readable format; save it as one of {', '.join(READABLE)}."
-    )
-
-
 def as_float32(
     values: NDArray[Any], name: str, nan_as_zero: bool
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """(I,J,K) finite float32 values, and named warnings."""
-    array = values.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = values.astype(np.float32)
     wrong = ~np.isfinite(array)
     count = int(wrong.sum())
     if count and not nan_as_zero:
@@ -186,39 +186,39 @@ def write_volume(
     """
     path = Path(path)
     check_output(path, overwrite=overwrite, marked=provenance is not None)
-    suffix = suffix_of(path)
+    row = format_of(path)
     if not np.all(np.isfinite(volume.array)):
         raise FileError(f"{shown(path)}: the image to write holds NaN or infinite values.")
-    image = _encode(volume, suffix, provenance)
+    image = _encode(volume, row, provenance)
 
     def check(written: Path) -> None:
-        _check_written(written, suffix, volume, shown(path))
+        _check_written(written, row, volume, shown(path))
 
-    with staged(path, image, check) as image_file:
-        if provenance is None:
-            commit(image_file, path)
-            return [path]
-        sidecar = sidecar_of(path)
-        record = json.dumps(provenance.to_bids(), indent=2) + "\n"
-        with staged(sidecar, record.encode("ascii")) as sidecar_file:
-            commit_pair(image_file, path, sidecar_file, sidecar)
+    if provenance is None:
+        write_whole(path, image, check)
+        return [path]
+    return write_marked(path, image, check, provenance)
+
+
+def write_marked(
+    path: Path, image: bytes | Write, check: Check, provenance: Provenance
+) -> list[Path]:
+    """A synthetic image and its BIDS sidecar, both or neither; returns their names."""
+    record = json.dumps(provenance.to_bids(), indent=2) + "\n"
+    sidecar = sidecar_of(path)
+    write_pair(path, image, check, sidecar, record.encode("ascii"))
     return [path, sidecar]
 
 
-def _encode(volume: Volume, suffix: str, provenance: Provenance | None) -> bytes:
-    tags = provenance.to_tags() if provenance else {}
-    if suffix == ".nrrd":
-        return nrrd.encode(volume.array, flipped(volume.affine, "LPS"), tags)
-    if suffix == ".mha":
-        return mha.encode(volume.array, flipped(volume.affine, "LPS"), tags)
-    image = nifti.encode(volume.array, volume.affine, provenance)
-    return packed(image) if suffix == ".nii.gz" else image
+def _encode(volume: Volume, row: Format, provenance: Provenance | None) -> bytes:
+    assert row.encode is not None  # check_output refuses other formats
+    return row.encode(volume.array, flipped(volume.affine, row.frame), provenance)
 
 
-def _check_written(written: Path, suffix: str, volume: Volume, name: str) -> None:
+def _check_written(written: Path, row: Format, volume: Volume, name: str) -> None:
     try:
-        decoded = _decode(written, suffix)
-        affine = flipped(decoded.affine, decoded.frame)
+        with opened(written) as stream:
+            decoded, affine = _decode(stream, written, row, Asked())
         same_place = np.allclose(affine, volume.affine, rtol=1e-6, atol=1e-6)
         if same_place and np.array_equal(decoded.values, volume.array):
             return

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.decoded import Words
+from MambaSynthLib.io.formats import suffix_of
 from MambaSynthLib.io.payload import printable, shown
 from MambaSynthLib.provenance import MARK, TAG_PREFIX, Provenance
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 MOST_SIDECAR = 2**20  # bytes
 WORD = re.compile(r"(?<![a-z])synthetic(?![a-z])", re.IGNORECASE)
 
@@ -35,18 +37,21 @@ class SyntheticMark:
     certain: bool = True
 
 
-def suffix_of(path: Path) -> str:
-    """The lower-case image suffix of ``path`` (``.nii.gz`` is one), or ''."""
-    name = path.name.lower()
-    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
-
-
 def sidecar_of(path: Path) -> Path:
     """``<stem>.json`` beside the image."""
     return path.with_name(path.name[: len(path.name) - len(suffix_of(path))] + ".json")
 
 
-def mark_in_texts(texts: dict[str, str]) -> SyntheticMark | None:
+def mark_of(path: Path, words: Words, record: Mapping[str, Any]) -> SyntheticMark | None:
+    """The mark of an image: its own first, then that of its sidecar, then its name."""
+    if words.tags:
+        mark = mark_in_tags(words.where, words.tags)
+    else:
+        mark = mark_in_texts(words.texts)
+    return mark or _mark_of_record(path, record) or mark_in_name(path)
+
+
+def mark_in_texts(texts: Mapping[str, str]) -> SyntheticMark | None:
     """The best mark among named texts: a full record before a bare word."""
     bare = None
     for where, text in texts.items():
@@ -58,7 +63,7 @@ def mark_in_texts(texts: dict[str, str]) -> SyntheticMark | None:
     return bare
 
 
-def mark_in_tags(where: str, tags: dict[str, str]) -> SyntheticMark | None:
+def mark_in_tags(where: str, tags: Mapping[str, str]) -> SyntheticMark | None:
     """The mark among flat key/values."""
     if any(key.startswith(TAG_PREFIX) for key in tags):
         try:
@@ -72,23 +77,22 @@ def mark_in_tags(where: str, tags: dict[str, str]) -> SyntheticMark | None:
 
 def mark_in_sidecar(path: Path) -> SyntheticMark | None:
     """The mark in ``<stem>.json`` beside ``path``, also of other programs (Synthetic: true)."""
-    sidecar = sidecar_of(path)
-    record = read_record(sidecar)
+    return _mark_of_record(path, read_record(sidecar_of(path)))
+
+
+def _mark_of_record(path: Path, record: Mapping[str, Any]) -> SyntheticMark | None:
     if record.get("Synthetic") is not True:
         return None
-    return mark_from_record(f"sidecar {shown(sidecar)}", record)
+    return mark_from_record(f"sidecar {shown(sidecar_of(path))}", record)
 
 
-def mark_in_sidecar_itself(path: Path) -> SyntheticMark | None:
+def mark_in_sidecar_itself(stream: BinaryIO, name: str) -> SyntheticMark | None:
     """The mark in a ``.json`` file. Raises FileError for what is no JSON object."""
-    try:
-        size, text = path.stat().st_size, path.read_bytes()[:MOST_SIDECAR].decode("utf-8")
-    except ValueError:
-        size, text = 0, ""
-    record = parsed(text)
-    if size > MOST_SIDECAR or not record:
-        raise FileError(f"{shown(path)}: is no JSON sidecar; check what the file is.")
-    return mark_from_record(shown(path), record) if record.get("Synthetic") is True else None
+    data = stream.read(MOST_SIDECAR + 1)
+    record = parsed(data) if len(data) <= MOST_SIDECAR else {}
+    if not record:
+        raise FileError(f"{name}: is no JSON sidecar; check what the file is.")
+    return mark_from_record(name, record) if record.get("Synthetic") is True else None
 
 
 def mark_in_name(path: Path) -> SyntheticMark | None:
@@ -99,7 +103,7 @@ def mark_in_name(path: Path) -> SyntheticMark | None:
     return None
 
 
-def mark_from_record(where: str, record: dict[str, Any]) -> SyntheticMark:
+def mark_from_record(where: str, record: Mapping[str, Any]) -> SyntheticMark:
     try:
         provenance = Provenance.from_bids(record)
     except FileError:
@@ -112,15 +116,15 @@ def read_record(sidecar: Path) -> dict[str, Any]:
     try:
         if not sidecar.is_file() or sidecar.stat().st_size > MOST_SIDECAR:
             return {}
-        return parsed(sidecar.read_text("utf-8"))
+        return parsed(sidecar.read_bytes())
     except (OSError, ValueError):
         return {}
 
 
-def parsed(text: str) -> dict[str, Any]:
+def parsed(text: str | bytes) -> dict[str, Any]:
     """``text`` as a JSON object, or {}."""
     try:
-        record = json.loads(text)
+        record = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
     except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}

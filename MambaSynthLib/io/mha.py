@@ -15,18 +15,18 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Affine, spacing
-from MambaSynthLib.io.decoded import Decoded
+from MambaSynthLib.io.decoded import Asked, Decoded, Words
 from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY
 from MambaSynthLib.io.payload import (
     check_room,
     check_size,
     inflate_image,
     looks_like,
-    opened,
     read_image,
     shown,
 )
 from MambaSynthLib.io.rawdata import image_data, numbers, text_lines, whole_numbers
+from MambaSynthLib.provenance import Provenance
 
 TYPES = {
     "MET_CHAR": "int8",
@@ -47,23 +47,28 @@ OTHER_NAMES = {
     "Orientation": "TransformMatrix",
     "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
 }
+PLACE = "MetaImage key/values"  # of marks
 FIRST_KEYS = ("ObjectType", "NDims", "Comment", "ObjectSubType")
 
 
-def decode(path: Path) -> Decoded:
-    """Read ``path`` in LPS. Raises FileError for what the package docstring says."""
+def decode(stream: BinaryIO, path: Path, asked: Asked) -> Decoded:
+    """The image in LPS, never a cine. Raises FileError for what the package docstring says."""
     name = shown(path)
-    with opened(path) as stream:
-        fields = read_header(stream, name)
-        shape = _shape(fields, name)
-        affine, notes = _affine(fields, name)
-        dtype = _stored_type(fields, name)
-        data_file = fields["ElementDataFile"]
-        detached = None if data_file.upper() == "LOCAL" else data_file
-        with image_data(path, stream, detached) as (source, held, where):
-            data, data_notes = _payload(source, held, fields, shape, dtype, where)
+    fields = read_header(stream, name)
+    shape = _shape(fields, name)
+    affine, notes = _affine(fields, name)
+    dtype = _stored_type(fields, name)
+    data_file = fields["ElementDataFile"]
+    detached = None if data_file.upper() == "LOCAL" else data_file
+    with image_data(path, stream, detached) as (source, held, where):
+        data, data_notes = _payload(source, held, fields, shape, dtype, where)
     values: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order="F")
-    return Decoded(values, affine, "LPS", notes + data_notes)
+    return Decoded(values, affine, "LPS", Words(tags=fields, where=PLACE), notes + data_notes)
+
+
+def words(stream: BinaryIO, name: str) -> Words:
+    """The key/values of the header. Raises FileError."""
+    return Words(tags=read_header(stream, name), where=PLACE)
 
 
 def read_header(stream: BinaryIO, name: str) -> dict[str, str]:
@@ -89,8 +94,10 @@ def read_header(stream: BinaryIO, name: str) -> dict[str, str]:
     raise FileError(f"{name}: its header does not say where the data are; save it again.")
 
 
-def encode(values: np.ndarray[Any, Any], affine_lps: Affine, tags: dict[str, str]) -> bytes:
-    """A compressed MetaImage of float32 values, with key/values."""
+def encode(
+    values: np.ndarray[Any, Any], affine_lps: Affine, provenance: Provenance | None
+) -> bytes:
+    """A compressed MetaImage of float32 values, with key/values if it is synthetic."""
     sizes = spacing(affine_lps)
     directions = (affine_lps[:3, :3] / sizes).T  # row i: direction of array axis i
     data = zlib.compress(values.astype("<f4").tobytes(order="F"), level=6)
@@ -106,7 +113,7 @@ def encode(values: np.ndarray[Any, Any], affine_lps: Affine, tags: dict[str, str
         "CenterOfRotation": "0 0 0",
         "ElementSpacing": " ".join(map(repr, sizes.tolist())),
         "DimSize": " ".join(map(str, values.shape)),
-        **tags,
+        **(provenance.to_tags() if provenance else {}),
         "ElementType": "MET_FLOAT",
         "ElementDataFile": "LOCAL",
     }

@@ -5,11 +5,11 @@ Source: DICOM PS3.3 C.7.3.1.1.1 (Modality); dcm2niix keeps it in the sidecar of 
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.marks import read_record, sidecar_of
-from MambaSynthLib.io.payload import printable, shown
+from MambaSynthLib.io.payload import printable
 
 NOT_MR = ("CR", "CT", "DX", "IO", "IVUS", "MG", "NM", "OCT", "OPT", "PT", "PX", "RF", "RTDOSE",
           "RTIMAGE", "SC", "SEG", "SM", "US", "XA")  # fmt: skip
@@ -30,9 +30,9 @@ def check_modality(modality: str, name: str) -> tuple[str, ...]:
     return (f"modality: the series says {printable(modality[:16])}, not MR",)
 
 
-def check_sidecar(path: Path) -> tuple[str, ...]:
-    """``check_modality`` of what ``<stem>.json`` beside an image says, if anything."""
-    modality = read_record(sidecar_of(path)).get("Modality")
+def check_record(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """``check_modality`` of what the sidecar of the image ``name`` says, if anything."""
+    modality = record.get("Modality")
     if not isinstance(modality, str) or not modality:
         return ()
-    return check_modality(modality, shown(path))
+    return check_modality(modality, name)

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 in one file, plain or gzip-compressed.
+"""NIfTI-1 and NIfTI-2 in one file, plain or gzip-compressed, read; ``nifti_writing`` writes them.
 
 nibabel knows the fields; the checks come first, on the header alone, because a header that lies
 makes any reader allocate, zero-fill or misplace. Source: the NIfTI-1.1 header, nifti1.h.
@@ -7,8 +7,6 @@ makes any reader allocate, zero-fill or misplace. Source: the NIfTI-1.1 header, 
 from __future__ import annotations
 
 import gzip
-import io
-import json
 import math
 import struct
 from collections.abc import Iterator
@@ -18,19 +16,17 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.image.volume import SAME_PLACE, Affine, displacement
-from MambaSynthLib.io.decoded import Decoded
-from MambaSynthLib.io.nifti_geometry import Header, Prefer, patient_affine
+from MambaSynthLib.io.decoded import Asked, Decoded, Words
+from MambaSynthLib.io.nifti_geometry import Header, patient_affine
 from MambaSynthLib.io.payload import (
     check_room,
     check_size,
     looks_like,
-    opened,
     read_exactly,
     read_image,
     shown,
+    size_of,
 )
-from MambaSynthLib.provenance import MARK, UNCERTAINTY, Provenance
 
 MAGIC = {348: (344, b"n+1\0", 352), 540: (4, b"n+2\0\r\n\x1a\n", 544)}  # place, magic, min offset
 REAL_TYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}  # NIfTI datatype codes
@@ -38,32 +34,27 @@ OTHER_TYPES = {1: "binary", 32: "complex", 128: "RGB", 1536: "float128", 1792: "
                2048: "complex", 2304: "RGBA"}  # fmt: skip
 TIME_UNITS = {8: 1e3, 16: 1.0, 24: 1e-3}  # xyzt_units & 0x38 -> ms
 COMMENT = 6  # extension code of plain text
-AUX_FILE = b"SYNTHETIC MambaSynth"  # at most 24 bytes
 MOST_EXTENSIONS = 2**24  # bytes
-MOST_ALONG_AXIS = 2**15 - 1
 
 
-def decode(path: Path, *, compressed: bool, prefer: Prefer = None, frames: bool = False) -> Decoded:
-    """Read ``path`` in RAS. Raises FileError for what the package docstring says.
-
-    With ``frames`` the fourth dimension is time; without, more than one volume is refused.
-    """
+def decode(file: BinaryIO, path: Path, asked: Asked, *, compressed: bool) -> Decoded:
+    """The image in RAS. Raises FileError for what the package docstring says."""
     name = shown(path)
-    with opened(path) as file:
-        held = path.stat().st_size
-        stream = _uncompressed(file, name) if compressed else file
-        header, start = read_header(stream, name)
-        shape, dtype = _layout(header, name, frames)
-        offset = _voxel_offset(header, name)
-        count = math.prod(shape) * dtype.itemsize
-        check_room(offset + count, held, name, compressed=compressed)
-        read_exactly(stream, offset - start, name)  # header extensions
-        data, data_notes = read_image(stream, count, count // math.prod(shape[2:]), name)
+    stream = _uncompressed(file, name) if compressed else file
+    header, start = read_header(stream, name)
+    shape, dtype = _layout(header, name, asked.frames)
+    offset = _voxel_offset(header, name)
+    count = math.prod(shape) * dtype.itemsize
+    check_room(offset + count, size_of(file), name, compressed=compressed)
+    extensions = read_exactly(stream, offset - start, name)
+    data, data_notes = read_image(stream, count, count // math.prod(shape[2:]), name)
     stored: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order="F")
     values, notes = _rescaled(stored, header)
-    affine, geometry_notes = patient_affine(header, (shape[0], shape[1], shape[2]), prefer, name)
-    times = frame_times(header, shape[3]) if frames else None
-    return Decoded(values, affine, "RAS", geometry_notes + notes + data_notes, times)
+    i, j, k = shape[:3]
+    affine, geometry_notes = patient_affine(header, (i, j, k), asked.prefer, name)
+    times = frame_times(header, shape[3]) if asked.frames else None
+    all_notes = geometry_notes + notes + data_notes
+    return Decoded(values, affine, "RAS", _words(header, bytes(extensions)), all_notes, times)
 
 
 def read_header(stream: BinaryIO, name: str) -> tuple[Header, int]:
@@ -173,74 +164,23 @@ def _rescaled(
     return np.asarray(apply_read_scaling(stored, slope, intercept)), ()
 
 
-def encode(values: np.ndarray[Any, Any], affine: Affine, provenance: Provenance | None) -> bytes:
-    """An uncompressed NIfTI-1 image of float32 values on a RAS ``affine``, marked if synthetic.
-
-    Both sform and qform are set (code 1, scanner), but the qform is left out where its float32
-    quaternion cannot say the same as the sform to 1e-3 mm.
-    """
-    return head(values.shape, affine, provenance) + values.astype("<f4").tobytes(order="F")
-
-
-def head(
-    shape: tuple[int, ...],
-    affine: Affine,
-    provenance: Provenance | None,
-    times_ms: tuple[float, ...] = (),
-) -> bytes:
-    """Everything before the voxels of a float32 image (I,J,K) or (I,J,K,F), see ``encode``.
-
-    The times of frames are stated as an even step; uneven ones are in the provenance only.
-    """
-    import nibabel
-
-    if max(shape) > MOST_ALONG_AXIS:
-        raise FileError(
-            f"An image of {shape} voxels does not fit NIfTI-1, which has at most "
-            f"{MOST_ALONG_AXIS} along an axis; write it as .nrrd."
-        )
-    header: Any = nibabel.Nifti1Header(endianness="<")  # type: ignore[no-untyped-call]
-    header.set_data_dtype("<f4")
-    header.set_data_shape(shape)
-    header["scl_slope"], header["scl_inter"] = 1, 0
-    header["magic"] = header.single_magic
-    header.set_sform(affine, code=1)
-    header.set_qform(affine, code=1)
-    header.set_xyzt_units("mm", "msec" if times_ms else None)
-    if times_ms:
-        header["pixdim"][4] = (times_ms[-1] - times_ms[0]) / max(len(times_ms) - 1, 1)
-        header["toffset"] = times_ms[0]
-    if displacement(header.get_qform(), header.get_sform(), shape[:3]) > SAME_PLACE:
-        header["qform_code"] = 0
-    if provenance is not None:
-        record = json.dumps(provenance.to_bids()).encode("ascii")
-        header["descrip"] = description_of(provenance).encode("ascii")
-        header["aux_file"] = AUX_FILE
-        header.extensions.append(nibabel.nifti1.Nifti1Extension(COMMENT, record))
-    stream = io.BytesIO()
-    header.write_to(stream)
-    return stream.getvalue()
+def words(file: BinaryIO, name: str, *, compressed: bool) -> Words:
+    """What the header says. Raises FileError."""
+    stream = _uncompressed(file, name) if compressed else file
+    header, start = read_header(stream, name)
+    least = min(_voxel_offset(header, name) - start, MOST_EXTENSIONS)
+    return _words(header, stream.read(least))
 
 
-def description_of(provenance: Provenance) -> str:
-    """At most 80 characters, shown by most viewers."""
-    return f"{MARK}, {UNCERTAINTY}" if provenance.quantity else MARK
-
-
-def texts(path: Path, *, compressed: bool) -> dict[str, str]:
-    """The texts of a header that may hold a mark: where -> what. Raises FileError."""
-    name = shown(path)
-    with opened(path) as file:
-        stream = _uncompressed(file, name) if compressed else file
-        header, start = read_header(stream, name)
-        block = stream.read(min(_voxel_offset(header, name) - start, MOST_EXTENSIONS))
+def _words(header: Header, extensions: bytes) -> Words:
+    """The texts of a header and of the bytes between it and the image."""
     found = {
         f"NIfTI {field}": bytes(header[field].tobytes()).rstrip(b"\0").decode("latin-1")
         for field in ("descrip", "aux_file")
     }
-    for number, comment in enumerate(_comments(block, header.endianness), start=1):
+    for number, comment in enumerate(_comments(extensions, header.endianness), start=1):
         found[f"NIfTI header extension {number}"] = comment
-    return found
+    return Words(found)
 
 
 def _comments(block: bytes, order: str) -> Iterator[str]:

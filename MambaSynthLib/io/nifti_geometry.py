@@ -5,20 +5,16 @@ Two forms that disagree are refused, never mixed. Source: nifti1.h, methods 1 to
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import SAME_PLACE, Affine, displacement, spacing
-from MambaSynthLib.io.geometry import (
-    NO_PATIENT_GEOMETRY,
-    in_millimeters,
-    unit_note,
-)
+from MambaSynthLib.io.decoded import Prefer
+from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, in_millimeters, unit_note
 
 Header = Any  # a nibabel Nifti1Header or Nifti2Header; nibabel declares no types for them
-Prefer = Literal["sform", "qform"] | None
 
 UNITS = {1: ("meters", 1e3), 3: ("micrometers", 1e-3)}  # xyzt_units & 7 -> mm
 QUATERNION_ROUNDING = 1e-6  # a few float32 steps near 1

@@ -16,17 +16,12 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Affine
-from MambaSynthLib.io.decoded import Decoded, Frame
+from MambaSynthLib.io.decoded import Asked, Decoded, Frame, Words
 from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY, in_millimeters, unit_note
 from MambaSynthLib.io.nrrd_header import Header, head, read_header
-from MambaSynthLib.io.payload import (
-    check_room,
-    check_size,
-    opened,
-    read_image,
-    shown,
-)
+from MambaSynthLib.io.payload import check_room, check_size, read_image, shown
 from MambaSynthLib.io.rawdata import image_data, numbers, packed, whole_numbers
+from MambaSynthLib.provenance import Provenance
 
 TYPES = {
     "int8": "signed char, int8, int8_t",
@@ -50,38 +45,50 @@ FRAMES: dict[str, Frame] = {
     "left-posterior-superior": "LPS",
     "lps": "LPS",
 }
+PLACE = "NRRD key/values"  # of marks
 ENCODINGS = {"raw": False, "gzip": True, "gz": True}
 TIME_UNITS = {"ms": 1.0, "msec": 1.0, "s": 1e3, "sec": 1e3}
 UNITS = {"m": ("meters", 1e3), "um": ("micrometers", 1e-3), "micron": ("micrometers", 1e-3)}
 VECTOR = re.compile(r"\([^()]*\)|none", re.IGNORECASE)
 
 
-def decode(path: Path, *, frames: bool = False) -> Decoded:
-    """Read ``path`` in its own frame. Raises FileError for what the package docstring says.
+def decode(stream: BinaryIO, path: Path, asked: Asked) -> Decoded:
+    """The image in its own frame. Raises FileError for what the package docstring says.
 
-    With ``frames`` one axis is not of space and holds them, the first in Slicer's sequences.
+    Where frames are asked for, one axis is not of space, the first in Slicer's sequences.
     """
     name = shown(path)
-    with opened(path) as stream:
-        header = read_header(stream, name)
-        sizes = whole_numbers(header.fields.get("sizes", ""), name, "sizes")
-        check_size(sizes, name)
-        listed = _list_axis(header, sizes) if frames else None
-        shape, affine, frame, notes = _grid(header, sizes, name, listed)
-        dtype = _stored_type(header, name)
-        with image_data(path, stream, header.fields.get("data file")) as (source, held, where):
-            data, data_notes = _payload(source, held, header, sizes, dtype, where)
+    header = read_header(stream, name)
+    sizes = whole_numbers(header.fields.get("sizes", ""), name, "sizes")
+    check_size(sizes, name)
+    listed = _list_axis(header, sizes) if asked.frames else None
+    shape, affine, frame, notes = _grid(header, sizes, name, listed)
+    dtype = _stored_type(header, name)
+    with image_data(path, stream, header.fields.get("data file")) as (source, held, where):
+        data, data_notes = _payload(source, held, header, sizes, dtype, where)
     values: np.ndarray[Any, Any] = np.ndarray(sizes, dtype, data, order="F")
-    if not frames:
-        return Decoded(values.reshape(shape, order="F"), affine, frame, notes + data_notes)
-    values = values[..., None] if listed is None else np.moveaxis(values, listed, -1)
-    times = _times(header, listed, values.shape[-1])
-    return Decoded(values, affine, frame, notes + data_notes, times)
+    times = None
+    if not asked.frames:
+        values = values.reshape(shape, order="F")
+    else:
+        values = values[..., None] if listed is None else np.moveaxis(values, listed, -1)
+        times = _times(header, listed, values.shape[-1])
+    return Decoded(
+        values, affine, frame, Words(tags=header.tags, where=PLACE), notes + data_notes, times
+    )
 
 
-def encode(values: np.ndarray[Any, Any], affine_lps: Affine, tags: dict[str, str]) -> bytes:
-    """A gzip-encoded NRRD of float32 values in the LPS frame, with key/values."""
+def words(stream: BinaryIO, name: str) -> Words:
+    """The key/values of the header. Raises FileError."""
+    return Words(tags=read_header(stream, name).tags, where=PLACE)
+
+
+def encode(
+    values: np.ndarray[Any, Any], affine_lps: Affine, provenance: Provenance | None
+) -> bytes:
+    """A gzip-encoded NRRD of float32 values, with key/values if it is synthetic."""
     data = values.astype("<f4").tobytes(order="F")
+    tags = provenance.to_tags() if provenance else {}
     return head(values.shape, affine_lps, tags) + packed(data)
 
 

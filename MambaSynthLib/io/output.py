@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.marks import read_record, sidecar_of, suffix_of
+from MambaSynthLib.io.formats import WRITABLE, suffix_of
+from MambaSynthLib.io.marks import read_record, sidecar_of
 from MambaSynthLib.io.payload import shown
-
-WRITABLE = (".nii", ".nii.gz", ".nrrd", ".mha")
 
 
 def check_output(

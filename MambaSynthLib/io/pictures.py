@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import BinaryIO
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.payload import shown
-
-PICTURES = (".png", ".gif")
+from MambaSynthLib.io.decoded import Words
 
 
-def picture_texts(path: Path) -> dict[str, str]:
-    """Where -> text: the text chunks of a PNG, the comment of a GIF.
-
-    Raises FileError for what is no picture.
-    """
+def picture_words(stream: BinaryIO, name: str) -> Words:
+    """The text chunks of a PNG, the comment of a GIF. Raises FileError for what is no picture."""
     from PIL import Image
 
     try:
-        with Image.open(path, formats=["PNG", "GIF"]) as picture:
+        with Image.open(stream, formats=["PNG", "GIF"]) as picture:
             texts = {key: value for key, value in picture.info.items() if isinstance(key, str)}
             kind = picture.format
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FileError(
-            f"{shown(path)}: is no PNG or GIF picture that can be read; check what the file is."
+            f"{name}: is no PNG or GIF picture that can be read; check what the file is."
         ) from error
     found = {
         f"{kind} {key}": value.decode("latin-1") if isinstance(value, bytes) else value
         for key, value in texts.items()
     }
-    return {where: text for where, text in found.items() if isinstance(text, str)}
+    return Words({where: text for where, text in found.items() if isinstance(text, str)})

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.payload import opened, printable, shown
+from MambaSynthLib.io.payload import opened, printable, shown, size_of
 
 LONGEST_LINE = 2**16
 MOST_LINES = 2**12
@@ -63,11 +63,11 @@ def image_data(
     ``data_file`` is what a detached header names; None means in ``stream``, from here on.
     """
     if data_file is None:
-        yield stream, header.stat().st_size - stream.tell(), shown(header)
+        yield stream, size_of(stream) - stream.tell(), shown(header)
         return
     path = beside(header, data_file)
     with opened(path) as data_stream:
-        yield data_stream, path.stat().st_size, shown(path)
+        yield data_stream, size_of(data_stream), shown(path)
 
 
 def beside(header: Path, data_file: str) -> Path:

@@ -1,5 +1,9 @@
 """The selective scan on CUDA through Triton: what to launch, and the derivative.
 
+Why it is here: mamba-ssm has no wheels and is never installed for a user, while Triton comes with
+PyTorch's CUDA builds. Without these kernels a usual GPU would run the portable scan, a launch for
+each operator and token. ``Testing/benchmarks/scan_gpu.py`` measures the three.
+
 Three passes: the end of every chunk that starts with zero, the chain of the ends, and the outputs
 from the right starts. Enough sequences and channels to fill a GPU make one chunk, and one pass.
 Training keeps the states between chunks; the backward pass computes the others again, a bounded

@@ -1,13 +1,25 @@
 """The catalogue of synthesis methods: one entry per paper. Imports nothing heavy.
 
-To add a paper: a folder here with ``network.py`` and ``synthesis.py``, and one line below. The
-sizes of its network go into ``models/model.schema.json``; ``MambaSynthTraining/methods.py`` trains
-it.
+To add a paper: a folder with these files, and one line below. Nothing else here changes;
+``MambaSynthTraining/methods.py`` trains it.
+
+| file           | what the library asks of it                                                    |
+|----------------|--------------------------------------------------------------------------------|
+| `config.py`    | `NETWORK` and `SAMPLING`, dataclasses that check these entries of a card, and  |
+|                | `REQUIRED`, the network entries that a card must state; free of torch          |
+| `network.py`   | `build`: the card's network entry -> a torch module                            |
+| `synthesis.py` | `synthesize`: networks, sources (B,S,H,W), noise -> targets (B,T,1+2o,H,W)     |
+| `inference.py` | none, or `prepare`: a trained module -> a cheaper function; or `TorchNetwork`: |
+|                | a network that is more than images to images                                   |
+| `graph.py`     | none, or `build`: the card's network entry -> an ONNX graph                    |
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -16,10 +28,48 @@ class MethodSpec:
 
     title: str
     reference: str  # authors, venue, year
-    task: str  # "contrast": one contrast from another; "cine": the frames between two
-    # Package that holds network.py (build), synthesis.py (synthesize) and, if the network can be
-    # made cheaper once it is trained, inference.py (prepare).
-    folder: str
+    task: str  # "contrast": contrasts from others; "cine": the frames between two
+    folder: str  # the package that holds the files above
+
+    def part(self, name: str) -> Any:
+        """The module of this name in the folder; None where there is none."""
+        module = f"{self.folder}.{name}"
+        return import_module(module) if find_spec(module) else None
+
+
+class ContrastNetwork(Protocol):
+    """What ``NETWORK`` of a method that synthesizes contrasts tells the engine."""
+
+    @property
+    def contrasts(self) -> tuple[int, int]:
+        """How many sources it takes and how many targets it gives; the card names each."""
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the network has a noise channel, so that draws differ and steps refine."""
+
+    @property
+    def neighbors(self) -> int:
+        """Source slices on either side of each slice that the network sees, too."""
+
+    @property
+    def overlap(self) -> int:
+        """Slices on either side of each slice that the network estimates, too."""
+
+    @property
+    def multiple(self) -> int:
+        """What rows and columns of its images are multiples of."""
+
+
+class ContrastSampling(Protocol):
+    """What ``SAMPLING`` of such a method tells the engine: network calls a draw, and draws."""
+
+    @property
+    def most_steps(self) -> int: ...
+    @property
+    def default_steps(self) -> int: ...
+    @property
+    def default_samples(self) -> int: ...
 
 
 METHODS = {

@@ -13,9 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -26,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import ModelError
-from MambaSynthLib.model.card import WEIGHTS, ModelCard, parse_card
+from MambaSynthLib.io.atomic import new_folder
+from MambaSynthLib.model.card import WEIGHTS, ModelCard
+from MambaSynthLib.model.card_file import parse_card
 
 CARD = "model.json"
 README = "README.md"
 LARGEST_CARD = 4 * 1024 * 1024  # bytes; a card is text for people
-ABANDONED_S = 3600.0  # nothing takes so long to write
 DTYPES = ("float16", "float32", "int64")
 
 Weights = dict[str, NDArray[Any]]
@@ -136,17 +134,10 @@ def write_package(
     text = json.dumps({**card, "files": {WEIGHTS: entry}}, indent=2, ensure_ascii=False) + "\n"
     parse_card(text, schema(), str(folder / CARD))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
+        with new_folder(folder) as staging:
             (staging / WEIGHTS).write_bytes(data)
             (staging / CARD).write_text(text, encoding="utf-8")
             (staging / README).write_text(readme, encoding="utf-8")
-            staging.chmod(0o755)
-            staging.rename(folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise ModelError(
             f"{folder}: cannot be written ({error.strerror}); choose another folder."
@@ -158,13 +149,6 @@ def check_free(folder: Path) -> None:
     """Raises ModelError when something is in the place of a new package."""
     if os.path.lexists(folder):
         raise ModelError(f"{folder}: exists already; remove it or choose another folder.")
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """What a process that was killed while it wrote this package has left beside it."""
-    for staging in folder.parent.glob(f".{folder.name}-*"):
-        if time.time() - staging.stat().st_mtime > ABANDONED_S:
-            shutil.rmtree(staging, ignore_errors=True)
 
 
 @cache

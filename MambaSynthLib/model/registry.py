@@ -220,8 +220,13 @@ def choose_model(
     return package
 
 
-def cine_model() -> ModelPackage:
-    """The default package that synthesizes cine frames. Raises ModelError when there is none."""
+def cine_model(name: str | None = None) -> ModelPackage:
+    """The package called ``name``, or the default one that synthesizes cine frames.
+
+    Raises ModelError when there is none.
+    """
+    if name:
+        return find_model(name)
     packages = list_models("cine")
     if not packages:
         raise ModelError(

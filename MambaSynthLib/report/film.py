@@ -25,7 +25,7 @@ from MambaSynthLib.cine.preparation import short_axis
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.installation import how_to_install
-from MambaSynthLib.io.atomic import commit, staged_from
+from MambaSynthLib.io.atomic import write_whole
 from MambaSynthLib.io.payload import shown
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ class Film:
             if written.stat().st_size == 0:
                 raise FileError(f"{shown(path)}: came out empty; choose another format.")
 
-        with staged_from(path, writer, check) as temporary:
-            commit(temporary, path)
+        write_whole(path, writer, check)
 
     def _picture(self, frame: Volume) -> NDArray[np.uint8]:
         """(rows,columns) of the middle slice, 0 to 255."""

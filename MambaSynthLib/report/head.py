@@ -14,7 +14,6 @@ labelled with the nearest patient directions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,18 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.image.volume import AXIS_LETTERS, Volume, check_finite, check_same_grid
+from MambaSynthLib.image.volume import Volume, check_finite, check_same_grid
 from MambaSynthLib.io.atomic import write_whole
+from MambaSynthLib.report.columns import Array, Column, columns_of, head_center, lpi_axes
 from MambaSynthLib.report.sheet import BACKGROUND, FONT, GAP_INCHES, Sheet, text_inches, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Array = NDArray[np.floating[Any]]
-
 MARK = "SYNTHETIC - not for diagnosis"
-WINDOW_PERCENTILES = (0.5, 99.5)  # of all voxels; a head fills about a third of them
-DIFFERENCE_RANGE = (0.0, 0.5)  # fraction of the display window; fixed, so that reports compare
 
 # On a grid that grows to the left, posterior and inferior: the axis across each plane and the
 # letters at its left, right and top edge.
@@ -43,17 +39,6 @@ COLUMN_INCHES, MAX_ROWS_INCHES, MIN_ROW_INCHES = 2.6, 10.0, 0.45
 BAR_INCHES = 0.08
 TITLE_POINTS, TEXT_POINTS = 10, 7
 LETTER_INK, MARK_INK = "#7fc4ff", "#ffc83d"
-
-
-@dataclass(frozen=True)
-class Column:
-    """What one column shows: (I,J,K) values on an LPI grid, how to window and how to title them."""
-
-    title: str
-    array: Array
-    window: tuple[float, float]
-    colors: str = "gray"
-    marked: bool = False
 
 
 def write_report(
@@ -86,85 +71,9 @@ def write_report(
         if volume is not None:
             check_finite(volume)
             check_same_grid(volume, source)
-    columns = _columns(source, synthetic, reference, contrasts)
-    spacing = source.spacing[_lpi_axes(source)]
+    columns = columns_of(source, synthetic, reference, contrasts)
+    spacing = source.spacing[lpi_axes(source)]
     write_whole(path, _draw(columns, spacing, title, caption))
-
-
-# --- what is shown -----------------------------------------------------------------------------
-
-
-def _columns(
-    source: Volume, synthetic: Volume, reference: Volume | None, contrasts: tuple[str, str]
-) -> list[Column]:
-    source_contrast, target_contrast = contrasts
-    columns = [
-        _column(f"{source_contrast} source", source),
-        _column(f"{target_contrast} synthetic", synthetic, marked=True),
-    ]
-    if reference is not None:
-        columns.append(_column(f"{target_contrast} reference", reference))
-        scaled = [_scaled(column) for column in columns[1:]]
-        difference = np.abs(scaled[0] - scaled[1])
-        columns.append(
-            Column("absolute difference / display window", difference, DIFFERENCE_RANGE, "inferno")
-        )
-    return columns
-
-
-def _column(title: str, volume: Volume, *, marked: bool = False) -> Column:
-    window = _window(volume.array)
-    return Column(title, in_lpi(volume), window, marked=marked)
-
-
-def _window(array: Array) -> tuple[float, float]:
-    """Low percentile of all voxels, high percentile of those that differ from the corner voxel.
-
-    So the window of a few synthesized slices is that of the whole volume.
-    """
-    shown = array[array != array.flat[0]]
-    low = float(np.percentile(array, WINDOW_PERCENTILES[0]))
-    high = float(np.percentile(shown, WINDOW_PERCENTILES[1])) if len(shown) else low
-    return (low, high) if high > low else (low, low + 1)
-
-
-def _scaled(column: Column) -> Array:
-    low, high = column.window
-    scaled: Array = np.clip((column.array - low) / (high - low), 0, 1)
-    return scaled
-
-
-def in_lpi(volume: Volume) -> NDArray[np.float32]:
-    """The array on the nearest grid whose indices grow to the left, posterior and inferior.
-
-    Then ``plane.T`` is a radiological picture, for each of the three planes. Axes are permuted
-    and flipped, never interpolated.
-    """
-    axes = _lpi_axes(volume)
-    steps = [1 if volume.axis_codes[axis] in "LPI" else -1 for axis in axes]
-    return volume.array.transpose(axes)[tuple(slice(None, None, step) for step in steps)]
-
-
-def _lpi_axes(volume: Volume) -> list[int]:
-    """The array axis that runs along L-R, P-A and I-S."""
-    return [
-        next(axis for axis, code in enumerate(volume.axis_codes) if code in pair)
-        for pair in AXIS_LETTERS
-    ]
-
-
-def head_center(array: Array) -> tuple[int, int, int]:
-    """The voxel at the center of mass of all voxels brighter than the mean.
-
-    A head rarely lies in the middle of the array. The middle is taken for a constant array.
-    """
-    bright = np.argwhere(array > array.mean(dtype=np.float64))
-    center = bright.mean(axis=0) if len(bright) else (np.array(array.shape) - 1) / 2
-    i, j, k = (int(index) for index in np.rint(center))
-    return i, j, k
-
-
-# --- the picture -------------------------------------------------------------------------------
 
 
 def _draw(

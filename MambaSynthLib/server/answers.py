@@ -57,11 +57,11 @@ def synthesize(run: Run) -> Event:
         contrast: save_volume(volume, folder / f"{contrast}.npz")
         for contrast, volume in synthesis.volumes.items()
     }
-    spread = synthesis.spread and save_volume(synthesis.spread, folder / "spread.npz")
+    spreads = [save_volume(each, folder / "spread.npz") for each in synthesis.spreads.values()]
     return {
         "event": "done",
         "targets": {contrast: str(file) for contrast, file in targets.items()},
-        "spread": str(spread) if spread else None,
+        "spread": str(spreads[0]) if spreads else None,
         "provenance": synthesis.provenance.to_bids(),
         "seconds": _seconds_since(started),
     }
@@ -69,9 +69,10 @@ def synthesize(run: Run) -> Event:
 
 def synthesize_cine(run: Run) -> Event:
     """``done`` of a cine; the frames lie in the request's folder."""
+    from MambaSynthLib.cine.cine_record import provenance_of
     from MambaSynthLib.cine.options import CineOptions
     from MambaSynthLib.cine.timing import Timing
-    from MambaSynthLib.cine.upsampling import plan, provenance_of, solve, upsample
+    from MambaSynthLib.cine.upsampling import plan, solve, upsample
     from MambaSynthLib.image.cine import of_frames
     from MambaSynthLib.server.exchange import load_volume, save_volume
 

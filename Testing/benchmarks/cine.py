@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from MambaSynthLib.cine.engine import CineEngine, iterate_frames
+from MambaSynthLib.cine.drawing import iterate_frames
+from MambaSynthLib.cine.engine import CineEngine
 from MambaSynthLib.cine.motion import PairMotion
 from MambaSynthLib.cine.options import CineOptions
 from MambaSynthLib.cine.phases import choose_phases

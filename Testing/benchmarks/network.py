@@ -33,7 +33,12 @@ from Testing.benchmarks.race import Row, arguments, peak_memory, race, report
 from Testing.benchmarks.scan import inputs_of
 
 SIDE = 1024  # of the matrices that set the floor
-ONE_SLICE = ("ours", "ONNX Runtime", "scans of ours")  # that a thread of the engine computes alone
+ONE_SLICE = (
+    "ours",
+    "ONNX Runtime",
+    "ONNX Runtime without winograd",
+    "scans of ours",
+)  # that a thread of the engine computes alone
 Call = Callable[[Tensor], Tensor]
 
 
@@ -67,9 +72,9 @@ def scans(images: Tensor, ngf: int) -> Callable[[], object]:
     return run
 
 
-def in_onnxruntime(network: CRAViM) -> Call:
-    """The generator in a session of one CPU thread, as the engine builds it."""
-    model = graph.build(asdict(network.config), winograd=True)
+def in_onnxruntime(network: CRAViM, winograd: bool = True) -> Call:
+    """The generator in a session of one CPU thread, as the engine builds it with ``winograd``."""
+    model = graph.build(asdict(network.config), winograd=winograd)
     weights = network.state_dict()
     values = {name: weights[name].numpy() for name in declared_weights(model)}
     tensors = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in values.values()]
@@ -147,6 +152,8 @@ def _networks(network: CRAViM, options: Namespace) -> dict[str, Call]:
     networks: dict[str, Call] = {"plain": network, "ours": prepare(network)}
     if options.device == "cpu":
         networks["ONNX Runtime"] = in_onnxruntime(network)
+    if options.device == "cpu" and options.steps_apart:
+        networks["ONNX Runtime without winograd"] = in_onnxruntime(network, winograd=False)
     if options.steps_apart:
         for field in fields(steps):
             turned = replace(steps, **{field.name: not getattr(steps, field.name)})

@@ -11,6 +11,7 @@ from MambaSynthLib.image.intensity import Scaling
 from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import sha256_of
+from MambaSynthLib.methods import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +114,15 @@ def test_samples_are_averaged_and_their_spread_is_their_deviation(engine, head):
         noise = slice_noise(request, n, stack.shape[1:])
         for sample in range(3):
             draws[sample, n] = engine.method.synthesize(
-                engine._network, stack[n : n + 1], noise[sample][:, None], card.sampling.schedule
-            )[0]
+                engine._network, stack[n : n + 1, None], noise[sample][:, None], card.sampling
+            )[0, 0, 0]
     synthesis = engine.synthesize({"T1w": head}, samples=3, seed=9, steps=2)
     target = Scaling.of_range(0, 1000)
     mean = preparation.restore(draws.mean(axis=0), target).array
     np.testing.assert_allclose(synthesis.volumes["T2w"].array, mean, atol=0.01)
     spread = np.where(head.array > 0, 500 * restored_stack(preparation, draws.std(axis=0)), 0)
-    np.testing.assert_allclose(synthesis.spread.array, spread, atol=0.01)
-    assert synthesis.spread.array.max() > 1 and synthesis.spread.array.min() >= 0
+    np.testing.assert_allclose(synthesis.spreads["T2w"].array, spread, atol=0.01)
+    assert synthesis.spreads["T2w"].array.max() > 1 and synthesis.spreads["T2w"].array.min() >= 0
 
 
 def restored_stack(preparation, stack):
@@ -130,7 +131,7 @@ def restored_stack(preparation, stack):
 
 
 def test_one_sample_has_no_spread_and_is_the_first_of_several(engine, head):
-    assert engine.synthesize({"T1w": head}, samples=1).spread is None
+    assert engine.synthesize({"T1w": head}, samples=1).spreads == {}
     request = [Request(2, samples, 1, "per-slice", None, 1) for samples in (1, 5)]
     one, five = (slice_noise(r, 3, (8, 8)) for r in request)
     assert np.array_equal(one[0], five[0])
@@ -265,14 +266,14 @@ def test_the_provenance_says_what_computed_and_in_which_precision(
     [("tf32", "cuda:0", "tf32"), ("tf32", "mps", "fp32"), ("fp16", "cuda", "fp16")],
 )
 def test_tf32_is_recorded_where_it_exists(wanted, device, used):
-    folder = "MambaSynthLib.methods.cravim"
-    assert torch_backend._precision_used(wanted, device, folder) == used
+    inference = METHODS["cravim"].part("inference")
+    assert torch_backend._precision_used(wanted, device, inference) == used
 
 
 @pytest.mark.parametrize(("allowed", "used"), [(True, "tf32"), (False, "fp32")])
 def test_a_network_without_its_own_inference_computes_as_torch_is_set(allowed, used, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
-    assert torch_backend._precision_used("fp16", "cuda", "MambaSynthLib.layers") == used
+    assert torch_backend._precision_used("fp16", "cuda", None) == used
 
 
 def test_the_provenance_says_how_the_volume_was_made(engine, head):

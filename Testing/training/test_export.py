@@ -5,20 +5,25 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from baseline_twins import twin
 from tiny_data import CRAVIM, head, train, write_tiny_data
+from torch.optim.swa_utils import AveragedModel
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.engine import Engine
-from MambaSynthLib.errors import FileError
+from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.model.package import read_package
 from MambaSynthLib.report.evaluation import evaluate
 from MambaSynthTraining.contrast.cravim.card import card_scores, parity
 from MambaSynthTraining.engine.checkpoint import read_checkpoint, write_checkpoint
-from MambaSynthTraining.evaluation.results import results_in
+from MambaSynthTraining.engine.state import State
+from MambaSynthTraining.evaluation.results import read_results, results_in
 from MambaSynthTraining.export import draft, half_weights
 from MambaSynthTraining.runs import open_run
 
@@ -64,7 +69,7 @@ def damaged_copy(place, folder, change):
 
 
 def test_what_is_scored_is_what_the_engine_synthesizes(place, tmp_path):
-    engine = Engine(draft(place / "run", tmp_path / "draft"), "cpu")
+    engine = Engine(draft(open_run(place / "run"), tmp_path / "draft"), "cpu")
     source, target = head(4)
     with open(place / "scores/run/per_subject.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["subject"] == "p4"]
@@ -128,7 +133,7 @@ def test_an_existing_package_is_not_overwritten(place, tmp_path):
 
 
 def test_the_weights_are_the_averaged_ones_in_float16(place, tmp_path):
-    package = draft(place / "run", tmp_path / "draft")
+    package = draft(open_run(place / "run"), tmp_path / "draft")
     content = read_checkpoint(place / "run/last.ckpt")
     weights = package.read_weights()
     assert set(weights) == set(content["averaged"])
@@ -206,3 +211,84 @@ def test_scores_of_other_people_make_a_table_of_their_own_and_keep_their_names(p
     ours, others = card_scores(results, weights)
     assert ours["rows"][0]["name"] == "synthetic, 4 steps x 1 draw"
     assert "other heads" in others["data"] and others["rows"][0]["name"] == "twin"
+
+
+# ---- the second direction
+
+
+def test_both_directions_of_one_run_are_scored_and_exported(place, tmp_path):
+    data, out = str(place / "data"), tmp_path / "scores"
+    way = ["--direction", "T2w", "T1w"]
+    for what in (place / "run", "trivial"):
+        words = ["evaluate-set", str(what), "--data", data, "--seeds", "1", *way]
+        assert main([*words, "--out", str(out / str(what).rpartition("/")[2])]) == 0
+    record = json.loads((out / "run/scores.json").read_text())
+    assert (
+        record["data"]["contrasts"] == ["T2w", "T1w"] and "--direction T2w T1w" in record["command"]
+    )
+    words = ["export", str(place / "run"), str(tmp_path / "back"), "--id", "back", "--title", "B",
+             "--trained-on", "Nobody.", "--license", "CC-BY-4.0", "--scores", str(out)]  # fmt: skip
+    assert main([*words, *way]) == 0
+    package = read_package(tmp_path / "back")
+    assert (package.card.source_contrasts, package.card.target_contrasts) == (("T2w",), ("T1w",))
+    back = read_checkpoint(place / "run/last.ckpt")["averaged_back"]
+    for name, value in package.read_weights().items():
+        torch.testing.assert_close(
+            torch.from_numpy(value).float(), back[name].float(), atol=1e-3, rtol=1e-3
+        )
+    source, target = head(4)
+    made = Engine(package, "cpu").synthesize({"T2w": target}, seed=0).volumes["T1w"]
+    rows = csv.DictReader((out / "run/per_subject.csv").read_text().splitlines())
+    (row,) = [row for row in rows if row["subject"] == "p4"]
+    assert float(row["ssim"]) == pytest.approx(evaluate(made, source).rows[0].ssim, rel=1e-4)
+
+
+def test_two_directions_do_not_stand_in_one_table(place, tmp_path):
+    words = ["evaluate-set", str(place / "run"), "--data", str(place / "data"), "--seeds", "1"]
+    assert main([*words, "--direction", "T2w", "T1w", "--out", str(tmp_path / "back")]) == 0
+    with pytest.raises(RequestError, match="other subjects or another direction"):
+        read_results([place / "scores/run", tmp_path / "back"])
+
+
+@pytest.mark.parametrize(
+    ("run", "way", "told"),
+    [
+        ("paired", "T2w T1w", "trained T1w -> T2w alone, not T2w -> T1w"),
+        ("run", "T1w PDw", "has no PDw; choose among T1w, T2w"),
+    ],
+)
+def test_a_direction_that_was_not_trained_is_refused(place, run, way, told, tmp_path, capsys):
+    words = ["evaluate-set", str(place / run), "--data", str(place / "data"), "--direction"]
+    assert main([*words, *way.split(), "--out", str(tmp_path / "s")]) == 2
+    message = capsys.readouterr().err
+    assert told in message and message.count("\n") == 1
+
+
+def test_a_network_that_no_stage_trained_back_is_refused(place):
+    run = open_run(place / "run")
+    stage = {**run.record["recipe"]["stages"][0], "objective": "paired"}
+    record = {**run.record, "recipe": {**run.record["recipe"], "stages": [stage]}}
+    with pytest.raises(RequestError, match="trained T1w -> T2w alone"):
+        replace(run, record=record).toward("T2w", "T1w")
+
+
+@pytest.mark.parametrize("name", ["cyclegan", "attentiongan", "cravim"])
+def test_as_exported_turns_the_method_round_and_back(name):
+    method = twin(name)
+    recipe = SimpleNamespace(optimization=SimpleNamespace(ema=0.0))
+    state = State.__new__(State)
+    state.method, state.recipe = method, recipe
+    back = method.networks[method.exported_back]
+    state.averaged = AveragedModel(method.networks[method.exported])
+    state.averaged_back = AveragedModel(back)
+    source = torch.rand(1, 1, 64, 64) * 2 - 1
+
+    def made(key):
+        with state.as_exported(back=key) as turned:
+            return turned.synthesize(source, torch.Generator().manual_seed(0))
+
+    forward, backward = made(False), made(True)
+    assert not torch.equal(forward, backward) and torch.equal(made(False), forward)
+    for parameter in method.networks[method.exported].parameters():
+        parameter.data.zero_()
+    assert torch.equal(made(True), backward)

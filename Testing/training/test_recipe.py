@@ -18,7 +18,8 @@ from MambaSynthTraining.contrast.cravim.losses import Weights
 from MambaSynthTraining.contrast.cravim.presets import PRESETS
 from MambaSynthTraining.recipe_file import read_recipe, recipe_of, resolve
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "training/recipes").rglob("*.yaml"))
+FOLDER = Path(__file__).resolve().parents[2] / "training/recipes"
+RECIPES = sorted(path for path in FOLDER.rglob("*.yaml") if path.name != "papers.yaml")
 COMPACT = next(path for path in RECIPES if path.stem == "cravim-compact")
 
 

@@ -29,9 +29,15 @@ def recipe(tmp_path) -> Path:
 
 
 def test_values_are_changed_by_dotted_keys_and_typed_as_in_the_file(recipe):
-    words = ["seed=5", "optimization.ema=0.5", "stages.1.crop=[64, 68]", "same_slice=false"]
+    words = [
+        "seed=5",
+        "optimization.ema=0.5",
+        "stages.1.crop=[64, 68]",
+        "options.spectral_norm=true",
+    ]
     changed = read_recipe(recipe, [*words, "augmentation.noise=0.1"])
-    assert (changed.seed, changed.optimization.ema, changed.same_slice) == (5, 0.5, False)
+    assert (changed.seed, changed.optimization.ema) == (5, 0.5)
+    assert changed.options["spectral_norm"] is True
     assert changed.stages[1].crop == (64, 68) and changed.stages[0].crop == (64, 64)
     assert (changed.augmentation.gamma, changed.augmentation.noise) == (0.2, 0.1)
     assert read_recipe(recipe) == recipe_of(TINY)

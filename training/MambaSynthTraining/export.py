@@ -42,21 +42,28 @@ class Description:
 
 
 def export(
-    run_folder: Path, folder: Path, description: Description, scores: Sequence[Path]
+    run_folder: Path,
+    folder: Path,
+    description: Description,
+    scores: Sequence[Path],
+    direction: tuple[str, str] | None = None,
 ) -> ModelPackage:
     """Write the package of a finished run into ``folder``.
 
     ``scores`` are folders of ``evaluate-set``, those of the trivial answers among them, or of
-    ``mambasynth reproduce``.
+    ``mambasynth reproduce``. ``direction`` (source, target) may be the second one that the run
+    trained.
 
     Raises
     ------
-    RequestError: the run's method has no package, there are no scores, or none of these weights.
+    RequestError: the run's method has no package, it trained no such direction, there are no
+        scores, or none of these weights.
     FileError, ModelError: see ``half_weights`` and ``write_package``.
     """
     run = open_run(run_folder)
+    run = run.toward(*direction) if direction else run
     with tempfile.TemporaryDirectory() as place:
-        rehearsal = draft(run_folder, Path(place) / "draft")
+        rehearsal = draft(run, Path(place) / "draft")
         method = _card_module(run)
         scored = method.scores(run, rehearsal, scores)
         found = method.parity(run, rehearsal)
@@ -68,10 +75,10 @@ def export(
     return _write(run, folder, description, scored, found)
 
 
-def draft(run_folder: Path, folder: Path) -> ModelPackage:
+def draft(run: TrainedRun, folder: Path) -> ModelPackage:
     """The package of a run before it was scored, for ``evaluate-set`` alone."""
     description = Description("draft", "0.0.0", "draft", "draft", "NOASSERTION")
-    return _write(open_run(run_folder), folder, description, [], {})
+    return _write(run, folder, description, [], {})
 
 
 def _card_module(run: TrainedRun) -> ModuleType:

@@ -42,6 +42,7 @@ class TrainingMethod(Protocol):
     ]  # of the data that it learns from, one of ``MambaSynthTraining/data/kinds.py``
     networks: nn.ModuleDict  # everything that is trained
     exported: str  # key of the network that synthesizes; the engine averages it
+    exported_back: str = ""  # key of the network of the other direction; empty: there is none
     objectives: ClassVar[tuple[str, ...]] = ("all",)
     objective: str = "all"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # name -> values of a recipe
@@ -97,6 +98,16 @@ class ContrastMethod(TrainingMethod, Protocol):
 
     kind: ClassVar[str] = "contrast"
     neighbors: int = 0  # slices on either side that the exported network sees, too
+
+    @property
+    def trains_back(self) -> bool:
+        """Whether the current stage trains the network of the other direction, too."""
+        return bool(self.exported_back)
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether the current stage compares with the acquired target of the same place."""
+        return False
 
     def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]: ...
 

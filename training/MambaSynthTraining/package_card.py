@@ -14,7 +14,7 @@ from typing import Any
 
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.io.atomic import write_whole
-from MambaSynthLib.model.card import parse_card
+from MambaSynthLib.model.card_file import parse_card
 from MambaSynthLib.model.package import CARD, README, ModelPackage, read_package, schema
 from MambaSynthTraining.runs import CARDS
 

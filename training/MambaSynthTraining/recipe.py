@@ -97,6 +97,7 @@ class Recipe:
     options: dict[str, Any] = field(default_factory=dict)  # the method's own switches
     schedule: Schedule = Schedule()
     same_slice: bool = True  # False: source and target are slices of independent draws
+    epochs: bool = False  # every slice once before any comes again; False: drawn with replacement
     run: int = 1  # consecutive slices of one subject that are drawn, cut and changed together
     augmentation: Augmentation = Augmentation()
     shards: int = 1  # parts that an iteration's batch is worked off in; more save memory
@@ -164,6 +165,15 @@ class Recipe:
                 return stage
             iteration -= stage.iterations
         return self.stages[-1]
+
+    def slices_before(self, iteration: int) -> int:
+        """How many slices, or beats, the iterations before this one have used."""
+        used = 0
+        for stage in self.stages:
+            done = min(iteration, stage.iterations)
+            used += done * stage.batch
+            iteration -= done
+        return used
 
     def augmentation_of(self, stage: Stage) -> Augmentation:
         """What the slices of a stage are changed by."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MambaSynthLib.errors import FileError
+from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthTraining.run_folder import LAST, RUN
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from MambaSynthTraining.engine.state import State
+    from MambaSynthTraining.recipe import Recipe
 
 # Methods whose exported network the library can run, and where their model cards are made.
 CARDS = {
@@ -33,6 +34,7 @@ class TrainedRun:
 
     folder: Path
     record: dict[str, Any]
+    back: bool = False  # the network of the other direction, whose contrasts the record then has
 
     @property
     def name(self) -> str:
@@ -59,12 +61,47 @@ class TrainedRun:
     def contrasts(self) -> tuple[str, str]:
         return self.record["source_contrast"], self.record["target_contrast"]
 
+    def toward(self, source: str, target: str) -> TrainedRun:
+        """The run as a model of that direction, which may be the second one that it trained.
+
+        Raises RequestError: it trained no such direction.
+        """
+        if self.kind != "cine" and (source, target) == self.contrasts:
+            return self
+        if self.kind != "contrast":
+            raise RequestError(f"{self.folder}: {self.method} has one direction; leave it out.")
+        one, other = self.contrasts
+        if (source, target) != (other, one) or not self._trained_back:
+            also = f" and {other} -> {one}" if self._trained_back else " alone"
+            raise RequestError(
+                f"{self.folder}: trained {one} -> {other}{also}, not {source} -> {target}; name "
+                "that direction, or data of it."
+            )
+        turned = {"source_contrast": source, "target_contrast": target}
+        return replace(self, record={**self.record, **turned}, back=not self.back)
+
+    @property
+    def _trained_back(self) -> bool:
+        """Whether a stage of the recipe trained the network of the other direction."""
+        method: Any = self._state().method
+        for stage in method_recipe(self.record).stages:
+            method.begin(stage)
+            if getattr(method, "trains_back", False):
+                return True
+        return False
+
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights of the exported network, by name, on the CPU.
 
         Raises FileError: there is no readable checkpoint.
         """
-        weights: dict[str, Tensor] = self._checkpoint()["averaged"]
+        key, content = "averaged_back" if self.back else "averaged", self._checkpoint()
+        if key not in content:
+            raise FileError(
+                f"{self.folder / LAST}: is of a version that did not average its second direction; "
+                "train again."
+            )
+        weights: dict[str, Tensor] = content[key]
         return weights
 
     @contextmanager
@@ -81,7 +118,7 @@ class TrainedRun:
                 f"{self.folder}: its checkpoint does not fit its {RUN} "
                 f"({str(error).partition(chr(10))[0]}); train again."
             ) from error
-        with state.as_exported() as method:
+        with state.as_exported(self.back) as method:
             yield method
 
     @property
@@ -109,10 +146,9 @@ class TrainedRun:
 
     def _state(self) -> State:
         from MambaSynthTraining.engine.state import State
-        from MambaSynthTraining.recipe_file import recipe_of
 
         try:
-            return State(recipe_of(_stated(self.record["recipe"])))
+            return State(method_recipe(self.record))
         except (TypeError, ValueError) as error:
             raise FileError(
                 f"{self.folder / RUN}: holds no recipe of this version ({error}); train again."
@@ -125,6 +161,13 @@ class TrainedRun:
         if "averaged" not in content:
             raise FileError(f"{self.folder / LAST}: holds no averaged weights; train again.")
         return content
+
+
+def method_recipe(record: Mapping[str, Any]) -> Recipe:
+    """The recipe in a record. Raises ValueError or TypeError for one of another version."""
+    from MambaSynthTraining.recipe_file import recipe_of
+
+    return recipe_of(_stated(record["recipe"]))
 
 
 def _stated(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """CRAViM's generator prepared for inference: the function of ``network.CRAViM``, computed cheaper.
 
-Every step is exact in real arithmetic, so the results differ by rounding only, and every step can
-be left out. Letters and shapes as in ``network``; images stay (B,C,H,W) with C fastest in memory.
+Every step is exact in real arithmetic, so the results differ by rounding only. Letters and shapes
+as in ``network``; images stay (B,C,H,W) with C fastest in memory, as convolutions and the scan like
+it. The transported source is not computed, nor are biases that an instance normalization subtracts.
 """
 
 from __future__ import annotations
@@ -35,30 +36,20 @@ PRECISIONS = {  # of the convolutions: the type of their operands, and whether p
 
 @dataclass(frozen=True)
 class Steps:
-    """What the preparation does.
+    """What pays on some devices only; ``Testing/benchmarks/network.py --steps-apart`` tells where.
 
-    target_only: compute the target estimate and not the transported source.
-    channels_last: keep C the fastest axis in memory, as convolutions and the scan like it.
-    prepared_evss: rearrange the weights of the EVSS blocks and fold their BatchNorm.
-    drop_biases: leave out those that the following instance normalization subtracts again.
-    direct_norm: normalize channels-last images without reordering them.
     winograd: compute the residual convolutions with a quarter of the multiplications.
     merge_decoders: compute the first layers of both decoders as one, for fewer kernel launches;
         on CPU this took longer (38 against 32 ms) and is left out.
     shifted_head: compute the 7x7 convolution to few channels as a 1x7 one to many and a sum.
     """
 
-    target_only: bool = True
-    channels_last: bool = True
-    prepared_evss: bool = True
-    drop_biases: bool = True
-    direct_norm: bool = True
     winograd: bool = True
     merge_decoders: bool = True
     shifted_head: bool = True
 
 
-NO_STEPS = Steps(*(False,) * 8)
+CHANNELS_LAST = torch.channels_last
 CPU_STEPS = Steps(merge_decoders=False)
 GPU_STEPS = Steps(winograd=False, shifted_head=False)
 
@@ -79,15 +70,11 @@ def prepare(
 
 
 class PreparedCRAViM:
-    """Images (B,2+2r,H,W) -> (B,1,H,W), or (B,2,H,W) without ``target_only``.
-
-    The last channel is the target estimate. H and W must be multiples of 4.
-    """
+    """Images (B,2+2r,H,W) -> (B,1,H,W), the target estimate. H and W must be multiples of 4."""
 
     def __init__(self, network: CRAViM, steps: Steps, precision: str = "fp32") -> None:
         n, self.steps = network, steps
         self.operands, self.tf32 = PRECISIONS[precision]
-        self.memory = torch.channels_last if steps.channels_last else torch.contiguous_format
         self.embedding = [self._conv(conv) for conv in (n.conv1, n.conv2, n.conv3)]
         self.vss1, self.vss2 = self._evss(n.VSS1), self._evss(n.VSS2)
         blocks = cast(Iterable[ResidualBlock], n.resnet_blocks)
@@ -105,7 +92,7 @@ class PreparedCRAViM:
             return self._forward(images)
 
     def _forward(self, images: Tensor) -> Tensor:
-        x = self._reflect(images.contiguous(memory_format=self.memory), 3)
+        x = self._reflect(images.contiguous(memory_format=CHANNELS_LAST), 3)
         for conv in self.embedding:
             x = self._norm_relu(conv(x))
         x = self.vss1(x)
@@ -120,24 +107,21 @@ class PreparedCRAViM:
 
     def _blend(self, images: Tensor, candidates: Tensor, attention: Tensor) -> Tensor:
         """Eq. 2 on the candidates c_i, i < A-1, that ``_content_head`` computes."""
-        wanted = images[:, 1:2] if self.steps.target_only else images[:, :2]
-        candidates = candidates.unflatten(1, (-1, wanted.shape[1]))  # (B,A-1,1 or 2,H,W)
+        candidates = candidates.unsqueeze(2)  # (B,A-1,1,H,W)
         blended = (candidates * attention[:, :-1, None]).sum(1)
-        return blended.addcmul_(wanted, attention[:, -1:])
+        return blended.addcmul_(images[:, 1:2], attention[:, -1:])
 
     def _reflect(self, x: Tensor, pad: int) -> Tensor:
         """Mirror the borders. CUDA's kernel for images forgets channels-last, the one for volumes
         sees rows, columns and channels as three axes of which it pads two.
         """
-        if x.is_cuda and self.steps.channels_last:
+        if x.is_cuda:
             return reflect_channels_last(x.to(self.operands), pad)
         return reflect(x, pad)
 
     def _norm(self, x: Tensor) -> Tensor:
         """Instance normalization in float32. A kernel for batches serves for a batch of one."""
         x = x.float()
-        if not self.steps.direct_norm:
-            return F.instance_norm(x)
         if len(x) == 1:
             return F.batch_norm(x, None, None, training=True, eps=EPSILON)
         variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
@@ -147,25 +131,21 @@ class PreparedCRAViM:
         return self._norm(x).relu_()
 
     def _conv(self, conv: nn.Conv2d, bias: bool = False) -> Layer:
-        """The convolution; its bias only if asked for, or if none is to be dropped."""
-        kept = conv.bias if bias or not self.steps.drop_biases else None
+        """The convolution, with its bias only where no normalization follows."""
+        kept = conv.bias if bias else None
         return self._layer(F.conv2d, conv.weight, kept, stride=conv.stride, padding=conv.padding)
 
     def _upsampling(self, *convs: nn.ConvTranspose2d) -> Layer:
         """The transposed convolutions of one image, their results one after the other."""
         weight = torch.cat([conv.weight for conv in convs], dim=1)
-        biases = torch.cat([cast(Tensor, conv.bias) for conv in convs])
-        kept = None if self.steps.drop_biases else biases
-        return self._layer(F.conv_transpose2d, weight, kept, stride=2, padding=1, output_padding=1)
+        return self._layer(F.conv_transpose2d, weight, None, stride=2, padding=1, output_padding=1)
 
     def _residual(self, conv: nn.Conv2d) -> Layer:
         if self.steps.winograd and conv.in_channels >= WINOGRAD_CHANNELS:
-            return WinogradConv(conv.weight)  # its bias is dropped in any case
+            return WinogradConv(conv.weight)
         return self._conv(conv)
 
     def _evss(self, vss: nn.Sequential) -> Layer:
-        if not self.steps.prepared_evss:
-            return vss
         block = PreparedEVSS(cast(EVSSBlock, vss[1]))
         return lambda x: block(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
@@ -178,18 +158,18 @@ class PreparedCRAViM:
         return lambda x: [conv(x) for conv in separate]
 
     def _content_head(self, conv: nn.Conv2d, outputs: int) -> Layer:
-        """(B,ngf,H+6,W+6) -> (B,A-1 or 2(A-1),H,W): of the A images, the last is never used."""
-        used = slice(1, -outputs, outputs) if self.steps.target_only else slice(-outputs)
+        """(B,ngf,H+6,W+6) -> (B,A-1,H,W): of the A images, the last is never used."""
+        used = slice(1, -outputs, outputs)
         weight, bias = conv.weight[used], cast(Tensor, conv.bias)[used]
         if self.steps.shifted_head:
-            return RowByRowConv(weight, bias, self.memory)
+            return RowByRowConv(weight, bias)
         return self._layer(F.conv2d, weight, bias)
 
     def _layer(
         self, convolve: Callable[..., Tensor], weight: Tensor, bias: Tensor | None, **sizes: Any
     ) -> Layer:
         """The convolution of whatever comes, with operands of the chosen precision."""
-        weight = weight.detach().to(self.operands).contiguous(memory_format=self.memory)
+        weight = weight.detach().to(self.operands).contiguous(memory_format=CHANNELS_LAST)
         bias = None if bias is None else bias.detach().to(self.operands)
         return lambda x: convolve(x.to(self.operands), weight, bias, **sizes)
 
@@ -219,11 +199,11 @@ class RowByRowConv:
     With few outputs, R times more of them keep the processor's vector units full.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, memory: torch.memory_format) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
         """``weight`` (O,C,R,S)."""
         self.outputs, _, self.rows, _ = weight.shape
         by_row = weight.permute(2, 0, 1, 3).flatten(0, 1).unsqueeze(2)  # (RO,C,1,S)
-        self.weight, self.bias = by_row.contiguous(memory_format=memory), bias[:, None, None]
+        self.weight, self.bias = by_row.contiguous(memory_format=CHANNELS_LAST), bias[:, None, None]
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B,C,H+R-1,W+S-1) -> (B,O,H,W)."""

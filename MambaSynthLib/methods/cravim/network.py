@@ -55,11 +55,12 @@ def config_of_weights(shapes: Mapping[str, tuple[int, ...]]) -> CRAViMConfig:
             input_channels=input_channels,
             output_channels=shapes["deconv3_content.weight"][0] // n_attentions,
         )
-    except (KeyError, ValueError, IndexError, ZeroDivisionError) as missing:
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
+        problem = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ModelError(
-            f"the weights are no CRAViM generator ({missing} is missing); expected the keys of "
+            f"the weights are no CRAViM generator ({problem}); expected the keys of "
             "netG_A2B_<epoch>.pth as written by CRAViM's training."
-        ) from missing
+        ) from error
 
 
 class CRAViM(nn.Module):

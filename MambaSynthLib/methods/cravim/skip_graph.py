@@ -8,18 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import onnx
+
+from MambaSynthLib.image.intensity import EMPTY
+from MambaSynthLib.image.neighbors import own_and_neighbors
 from MambaSynthLib.layers.onnx_graph import Graph, Value
 from MambaSynthLib.methods.cravim.evss_graph import evss_block
 
 FOLD = 2
+FLOAT = onnx.TensorProto.FLOAT
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
 def generator(g: Graph, images: Value, sizes: Mapping[str, int]) -> Value:
-    """Images (B,1+2r,H,W) -> (B,1,H,W)."""
+    """Images (B,1+2r,H,W) -> (B,1+2o,H,W)."""
     ngf, maps, folded = sizes["ngf"], 2 * sizes["n_attentions"] - 1, FOLD * FOLD
-    seen = sizes["input_channels"] + 2 * sizes.get("neighbors", 0)
-    first = conv_norm(g, "conv1", fold(g, images, seen), seen * folded, ngf, kernel=5)
+    seen = sizes["input_channels"] + 2 * sizes.get("neighbors", 0) + 1
+    own = own_and_neighbors(sizes.get("neighbors", 0), sizes.get("overlap", 0))
+    out = len(own) * maps * folded
+    inside = g.op("Cast", g.op("Greater", images.slice(1, 0, 1), g.constant(EMPTY)), to=FLOAT)
+    x = fold(g, g.concat([images, inside], axis=1), seen)
+    first = conv_norm(g, "conv1", x, seen * folded, ngf, kernel=5)
     second = conv_norm(g, "conv2", first, ngf, 2 * ngf, stride=2)
     x = evss(g, "VSS1", conv_norm(g, "conv3", second, 2 * ngf, 4 * ngf, stride=2), 4 * ngf)
     for n in range(sizes["n_blocks"]):
@@ -29,11 +38,16 @@ def generator(g: Graph, images: Value, sizes: Mapping[str, int]) -> Value:
     x = conv_norm(g, "join2", g.concat([doubled(g, x), second], axis=1), 4 * ngf, 2 * ngf)
     x = conv_norm(g, "up1", x, 2 * ngf, ngf, kernel=1)
     x = conv_norm(g, "join1", g.concat([doubled(g, x), first], axis=1), 2 * ngf, ngf)
-    x = conv(g, "heads", x, ngf, maps * folded) + g.weight("heads.bias", maps * folded).reshape(
-        1, maps * folded, 1, 1
-    )
+    x = conv(g, "heads", x, ngf, out) + g.weight("heads.bias", out).reshape(1, out, 1, 1)
     unfolded = g.op("DepthToSpace", x, blocksize=FOLD, mode="CRD")
-    return blend(g, images.slice(1, 0, 1), unfolded, sizes["n_attentions"])
+    blended = [
+        blend(
+            g, images.slice(1, place, place + 1), unfolded.slice(1, m * maps, (m + 1) * maps),
+            sizes["n_attentions"],
+        )
+        for m, place in enumerate(own)
+    ]  # fmt: skip
+    return g.concat(blended, axis=1) if len(blended) > 1 else blended[0]
 
 
 def blend(g: Graph, source: Value, maps: Value, n_att: int) -> Value:

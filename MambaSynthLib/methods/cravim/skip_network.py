@@ -7,16 +7,20 @@
 | symbol | code         | shape               | meaning                                         |
 |--------|--------------|---------------------|-------------------------------------------------|
 | x_0    | ``images``   | (B,1+2r,H,W)        | source slice, the r source slices before, after |
+| m      | ``inside``   | (B,1,H,W)           | 1 where the source slice is not ``EMPTY``       |
 | F      | ``FOLD``     | 2                   | pixels a side that become channels of one       |
 | e_1..3 | ``stem``     | (B,C,H/F,W/F), ...  | features of the stem, kept for the decoder      |
 | a_i    | ``attention``| (B,A,H,W)           | attention maps, a softmax over the A maps       |
 | c_i    | ``content``  | (B,A-1,H,W)         | content images in [-1,1]                        |
-| y_0    | return value | (B,1,H,W)           | target estimate, Eq. 2 as in ``network.py``     |
+| y_0    | return value | (B,1+2o,H,W)        | target estimates, Eq. 2 as in ``network.py``: of |
+|        |              |                     | the slice, of the o before it and the o after it |
 
 The paper's: a stem of three convolutions, EVSS blocks around residual blocks, content and attention
 maps, the source itself under the last map. Ours: the fold (a third halving, as the paper's text has
-and its code has not), the skip connections, one decoder for both kinds of maps, no noise channel,
-and batch normalization with the training's statistics, so that what a slice gets does not depend on
+and its code has not), the mask m (what is dark beside the air is bone in a head, fluid in a brain
+without skull), the skip connections, one decoder for both kinds of maps, no noise channel,
+estimates of the neighbors, which the Engine averages with those that they make of themselves, and
+batch normalization with the training's statistics, so that what a slice gets does not depend on
 what else it shows: instance normalization makes the brightness of neighboring slices jitter.
 """
 
@@ -26,6 +30,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from MambaSynthLib.image.intensity import EMPTY
+from MambaSynthLib.image.neighbors import own_and_neighbors
 from MambaSynthLib.methods.cravim.config import CRAViMConfig
 from MambaSynthLib.methods.cravim.evss import EVSSBlock
 
@@ -34,13 +40,13 @@ MOMENTUM = 0.02  # of the running statistics: they average about 50 batches
 
 
 class SkipCRAViM(nn.Module):
-    """Images (B,1+2r,H,W) -> (B,1,H,W); H and W must be multiples of 8."""
+    """Images (B,1+2r,H,W) -> (B,1+2o,H,W); H and W must be multiples of 8."""
 
     def __init__(self, config: CRAViMConfig) -> None:
         super().__init__()
         self.config = config
         ngf, folded = config.ngf, FOLD * FOLD
-        seen = config.input_channels + 2 * config.neighbors
+        seen = config.input_channels + 2 * config.neighbors + 1  # the mask
         self.conv1 = ConvNorm(seen * folded, ngf, kernel=5)
         self.conv2 = ConvNorm(ngf, 2 * ngf, stride=2)
         self.conv3 = ConvNorm(2 * ngf, 4 * ngf, stride=2)
@@ -51,16 +57,19 @@ class SkipCRAViM(nn.Module):
         self.join2 = ConvNorm(4 * ngf, 2 * ngf)
         self.up1 = ConvNorm(2 * ngf, ngf, kernel=1)
         self.join1 = ConvNorm(2 * ngf, ngf)
+        self.seen = own_and_neighbors(config.neighbors, config.overlap)
         maps = 2 * config.n_attentions - 1
-        self.heads = nn.Conv2d(ngf, maps * folded, 3, padding=1)
+        self.heads = nn.Conv2d(ngf, len(self.seen) * maps * folded, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        first = self.conv1(F.pixel_unshuffle(images, FOLD))  # (B,C,H/2,W/2)
+        inside = (images[:, :1] > EMPTY).to(images.dtype)
+        first = self.conv1(F.pixel_unshuffle(torch.cat([images, inside], 1), FOLD))  # (B,C,H/2,W/2)
         second = self.conv2(first)  # (B,2C,H/4,W/4)
         x = self.bottleneck(self.conv3(second))  # (B,4C,H/8,W/8)
         x = self.join2(torch.cat([doubled(self.up2(x)), second], dim=1))
         x = self.join1(torch.cat([doubled(self.up1(x)), first], dim=1))
-        return self.blend(images[:, :1], F.pixel_shuffle(self.heads(x), FOLD))
+        maps = F.pixel_shuffle(self.heads(x), FOLD).unflatten(1, (len(self.seen), -1))
+        return self.blend(images[:, self.seen], maps)
 
     def bottleneck(self, x: Tensor) -> Tensor:
         """Fig. 1, "Information Bottleneck" between its two EVSS blocks. (B,4C,h,w) -> same."""
@@ -69,10 +78,10 @@ class SkipCRAViM(nn.Module):
         return self.VSS2(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def blend(self, source: Tensor, maps: Tensor) -> Tensor:
-        """Eq. 2: sum_{i<A-1} c_i a_i + x_0 a_{A-1}. (B,1,H,W), (B,2A-1,H,W) -> (B,1,H,W)."""
-        content, attention = maps.tensor_split([self.config.n_attentions - 1], dim=1)
-        candidates = torch.cat([torch.tanh(content), source], dim=1)  # (B,A,H,W)
-        return (candidates * torch.softmax(attention, dim=1)).sum(dim=1, keepdim=True)
+        """Eq. 2: sum_{i<A-1} c_i a_i + x_0 a_{A-1}. (B,m,H,W), (B,m,2A-1,H,W) -> (B,m,H,W)."""
+        content, attention = maps.tensor_split([self.config.n_attentions - 1], dim=2)
+        candidates = torch.cat([torch.tanh(content), source[:, :, None]], dim=2)  # (B,m,A,H,W)
+        return (candidates * torch.softmax(attention, dim=2)).sum(dim=2)
 
 
 class ConvNorm(nn.Module):

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.methods.diffusion import Schedule, levels, posterior
+from MambaSynthLib.methods.cravim.config import Sampling
+from MambaSynthLib.methods.diffusion import levels, posterior
 
 Images = NDArray[np.float32]
 Network = Callable[[Images], Images]
@@ -21,26 +22,28 @@ def synthesize(
     network: Network,
     source: Images,
     noise: Images | None,
-    schedule: Schedule,
+    sampling: Sampling,
     neighbors: Images | None = None,
 ) -> Images:
-    """The target slices y_0 (B,H,W) of source slices x_0 (B,H,W), in [-1,1] like the training data.
+    """The target slices y_0 (B,1,1+2o,H,W) of source slices x_0 (B,1,H,W), in [-1,1].
 
     ``neighbors`` (B,2r,H,W) are the source slices before and after each, for a network with some.
     ``noise`` (S,B,H,W) holds the standard normal draws: the first is y_T, the others enter the
     posterior of the S - 1 steps that have one. S is therefore the number of network calls. None is
-    for a network without a noise channel, which is called once.
+    for a network without a noise channel, which is called once; it may estimate the o slices before
+    and the o after each one, too. With noise o is 0.
     """
-    around = source[:, None][:, :0] if neighbors is None else neighbors  # (B,2r,H,W)
+    around = source[:, :0] if neighbors is None else neighbors  # (B,2r,H,W)
     if noise is None:
-        return network(np.concatenate([source[:, None], around], axis=1))[:, -1]
+        return network(np.concatenate([source, around], axis=1))[:, None]
+    schedule = sampling.schedule
     visited = levels(schedule, len(noise))
+    noise = noise[:, :, None]  # (S,B,1,H,W)
     current = noise[0]
     for step, (high, low) in enumerate(zip(visited, visited[1:], strict=False)):
-        pair = np.stack([source, current], axis=1)
-        estimate = network(np.concatenate([pair, around], axis=1))[:, -1]  # (B,H,W)
+        estimate = network(np.concatenate([source, current, around], axis=1))[:, -1:]  # (B,1,H,W)
         if low == 0:
-            return estimate
+            return estimate[:, None]
         q = posterior(schedule, high, low)
         drawn = q.of_estimate * estimate + q.of_current * current + q.std * noise[step + 1]
         current = drawn.astype(np.float32)

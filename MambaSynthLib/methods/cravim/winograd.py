@@ -20,29 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from MambaSynthLib.methods.cravim.winograd_matrices import A_T, B_T, G
+
 TILE = 4  # output pixels per side
-_G = (
-    (1 / 4, 0, 0),
-    (-1 / 6, -1 / 6, -1 / 6),
-    (-1 / 6, 1 / 6, -1 / 6),
-    (1 / 24, 1 / 12, 1 / 6),
-    (1 / 24, -1 / 12, 1 / 6),
-    (0, 0, 1),
-)
-_B_T = (
-    (4, 0, -5, 0, 1, 0),
-    (0, -4, -4, 1, 1, 0),
-    (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0),
-    (0, 2, -1, -2, 1, 0),
-    (0, 4, 0, -5, 0, 1),
-)
-_A_T = (
-    (1, 1, 1, 1, 1, 0),
-    (0, 1, -1, 2, -2, 0),
-    (0, 1, 1, 4, 4, 0),
-    (0, 1, -1, 8, -8, 1),
-)
 
 
 class WinogradConv:
@@ -50,11 +30,11 @@ class WinogradConv:
 
     def __init__(self, weight: Tensor) -> None:
         """``weight`` (O,C,3,3)."""
-        G, B_T, A_T = (weight.new_tensor(m, dtype=torch.float64) for m in (_G, _B_T, _A_T))
-        kernels = torch.einsum("ij,ocjk,lk->ilco", G, weight.double(), G)
+        g, b_t, a_t = (weight.new_tensor(m, dtype=torch.float64) for m in (G, B_T, A_T))
+        kernels = torch.einsum("ij,ocjk,lk->ilco", g, weight.double(), g)
         self.kernels = kernels.flatten(0, 1).to(weight.dtype).contiguous()  # (36,C,O)
-        self.into_tiles = torch.kron(B_T, B_T).to(weight.dtype)  # (36,36)
-        self.out_of_tiles = torch.kron(A_T, A_T).to(weight.dtype)  # (16,36)
+        self.into_tiles = torch.kron(b_t, b_t).to(weight.dtype)  # (36,36)
+        self.out_of_tiles = torch.kron(a_t, a_t).to(weight.dtype)  # (16,36)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B,C,H+2,W+2) -> (B,O,H,W), both channels-last."""

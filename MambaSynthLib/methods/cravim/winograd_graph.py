@@ -11,7 +11,8 @@ Each 4x4 tile of the result comes from a 6x6 tile of the input (Lavin & Gray, CV
 | *      | ``@``      | 36 x (O,C)  | a sum over the channels for each of the 36 elements      |
 
 36 multiplications per 16 results instead of 144. The result is the same but for rounding, which
-grows tenfold.
+grows tenfold. It is here because ONNX Runtime's own convolution does not do so on a CPU: with 1.31
+the whole generator of full width takes a fifth less time (``Testing/benchmarks/network.py``).
 """
 
 from __future__ import annotations
@@ -19,30 +20,12 @@ from __future__ import annotations
 import numpy as np
 
 from MambaSynthLib.layers.onnx_graph import Graph, Value
+from MambaSynthLib.methods.cravim import winograd_matrices
 
-# Interpolation points 0, 1, -1, 2, -2, infinity.
-B_T = np.array([
-    [4, 0, -5, 0, 1, 0],
-    [0, -4, -4, 1, 1, 0],
-    [0, 4, -4, -1, 1, 0],
-    [0, -2, -1, 2, 1, 0],
-    [0, 2, -1, -2, 1, 0],
-    [0, 4, 0, -5, 0, 1],
-], dtype=np.float32)  # fmt: skip
-G = np.array([
-    [1 / 4, 0, 0],
-    [-1 / 6, -1 / 6, -1 / 6],
-    [-1 / 6, 1 / 6, -1 / 6],
-    [1 / 24, 1 / 12, 1 / 6],
-    [1 / 24, -1 / 12, 1 / 6],
-    [0, 0, 1],
-], dtype=np.float32)  # fmt: skip
-A_T = np.array([
-    [1, 1, 1, 1, 1, 0],
-    [0, 1, -1, 2, -2, 0],
-    [0, 1, 1, 4, 4, 0],
-    [0, 1, -1, 8, -8, 1],
-], dtype=np.float32)  # fmt: skip
+B_T, G, A_T = (
+    np.array(matrix, np.float32)
+    for matrix in (winograd_matrices.B_T, winograd_matrices.G, winograd_matrices.A_T)
+)
 
 
 def reflecting_conv(g: Graph, x: Value, weight: Value, channels: int, out: int) -> Value:

@@ -14,6 +14,7 @@ from typing import Any
 
 from MambaSynthLib.errors import ModelError
 
+LARGEST_CHANNELS = 512
 SIZE_MULTIPLE = 16  # four stride-2 convolutions; other sizes are padded
 CHOICES = {
     "down": ("pool", "conv"),
@@ -62,8 +63,12 @@ class MSTGConfig:
             raise ValueError(f"first_scan is {self.first_scan!r}, but must be in {stages}")
         if self.coarse and not (self.velocity and self.exact_ends):
             raise ValueError("coarse is true, but velocity or exact_ends is not; turn them on")
-        if len(self.channels) < 2 or any(n < 4 or n % 4 for n in self.channels):
-            raise ValueError(f"channels is {self.channels}, but must be two or more multiples of 4")
+        if len(self.channels) not in range(2, 9) or any(n < 4 or n % 4 for n in self.channels):
+            raise ValueError(f"channels is {self.channels}, but must be 2 to 8 multiples of 4")
+        if max(self.channels) > LARGEST_CHANNELS:
+            raise ValueError(
+                f"channels is {self.channels}, of which none may pass {LARGEST_CHANNELS}"
+            )
 
 
 def config_of_card(network: Mapping[str, Any]) -> MSTGConfig:
@@ -78,3 +83,27 @@ def config_of_card(network: Mapping[str, Any]) -> MSTGConfig:
         raise ModelError(
             f"the card's network entry is wrong: {error}; correct the card."
         ) from error
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The ``sampling`` entry of a card: beta grows linearly from ``beta_min`` to ``beta_max``.
+
+    Raises ValueError for numbers out of range.
+    """
+
+    timesteps: int
+    beta_min: float
+    beta_max: float
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.timesteps <= 100_000:
+            raise ValueError(f"sampling.timesteps is {self.timesteps}; give 1 to 100000")
+        if not 0 < self.beta_min <= self.beta_max <= 1:
+            raise ValueError(
+                f"sampling.beta_min is {self.beta_min:g} and beta_max {self.beta_max:g}; give "
+                "positive numbers up to 1, beta_min not above beta_max"
+            )
+
+
+NETWORK, SAMPLING, REQUIRED = MSTGConfig, Sampling, ("channels",)

@@ -12,7 +12,7 @@ import torch
 from MambaSynthLib.backends import torch_backend
 from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.methods.cravim import inference, network
-from MambaSynthLib.methods.cravim.inference import GPU_STEPS, Steps
+from MambaSynthLib.methods.cravim.inference import GPU_STEPS
 from MambaSynthLib.model.package import read_package, shipped_models
 from Testing.analytic_heads import analytic_head
 
@@ -74,12 +74,6 @@ def test_onnx_runtime_on_the_cpu_in_any_batch(batch, package, images, reference)
     compute = onnx_backend.load_network(package, "cpu")
     parts = [compute(part) for part in np.split(images, len(images) // batch)]
     assert_agree(np.concatenate(parts), reference)
-
-
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_channels_last_and_first(channels_last, plain, images, reference):
-    prepared = inference.prepare(plain, Steps(channels_last=channels_last))
-    assert_agree(prepared(torch.from_numpy(images)).numpy(), reference)
 
 
 def test_the_path_of_a_gpu_taken_on_the_cpu(plain, images, reference):

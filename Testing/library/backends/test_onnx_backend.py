@@ -228,7 +228,7 @@ def test_the_provider_is_the_one_of_the_session():
 @pytest.mark.parametrize("both", [True, False])
 def test_two_onnxruntime_packages_are_warned_of(monkeypatch, caplog, both):
     here = {"onnxruntime", "onnxruntime-gpu"} if both else {"onnxruntime"}
-    monkeypatch.setattr(onnx_backend, "_is_installed", lambda name: name in here)
+    monkeypatch.setattr(onnx_backend, "version_of", lambda name: name if name in here else None)
     with caplog.at_level(logging.WARNING):
         onnx_backend.warn_of_two_packages()
     assert ("onnxruntime and onnxruntime-gpu are installed together" in caplog.text) == both
@@ -375,6 +375,7 @@ def test_models_verify_and_info_work_without_torch(tmp_path):
     assert verified.returncode == 0 and "sound" in verified.stdout, verified.stderr
     info = json.loads(run_without(["torch"], "info", "--json").stdout)
     assert info["devices"]["cpu"] == "onnxruntime: CPUExecutionProvider"
+    assert info["scan"] == {"cpu": "ONNX's Scan operator"}
 
 
 def test_a_report_without_matplotlib_is_refused_before_computing(tmp_path, head_file):

@@ -9,11 +9,12 @@ import pytest
 
 from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.cine import engine as cine_engine
+from MambaSynthLib.cine.cine_record import provenance_of
 from MambaSynthLib.cine.engine import CineEngine
 from MambaSynthLib.cine.network_frames import _beyond_motion
 from MambaSynthLib.cine.options import CineOptions
 from MambaSynthLib.cine.preparation import prepare_cine, short_axis
-from MambaSynthLib.cine.upsampling import plan, provenance_of, solve, upsample
+from MambaSynthLib.cine.upsampling import plan, solve, upsample
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError, VolumeError
 from MambaSynthLib.image.cine import Cine

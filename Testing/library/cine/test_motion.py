@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from MambaSynthLib.cine.frame_stacks import Stacks
 from MambaSynthLib.cine.judgment import judge_motion, judge_pair, last_step
-from MambaSynthLib.cine.motion import Stacks, fit_pair, noise_of, with_neighbors
+from MambaSynthLib.cine.motion import fit_pair
+from MambaSynthLib.cine.noise import noise_of
+from MambaSynthLib.cine.pace import with_neighbors
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.methods.mstg.velocity_fit import FitSettings
 from Testing.library.cine_hearts import heart, oblique

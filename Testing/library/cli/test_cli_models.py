@@ -28,7 +28,8 @@ def test_models_are_listed_shown_and_verified(tiny_package, make_package, capsys
 
 
 def test_verifying_a_model_of_an_unknown_method_says_so(make_package, tmp_path, capsys):
-    make_package(tmp_path / "p", method="clairvoyance")
+    card = make_package(tmp_path / "p").folder / "model.json"
+    card.write_text(card.read_text().replace('"cravim"', '"clairvoyance"'))
     code, said, _ = called(capsys, "models", "verify", tmp_path / "p")
     assert code == 2 and "NOT sound" in said and "clairvoyance" in said
 
@@ -103,7 +104,20 @@ def test_info_says_what_is_here(capsys, make_package):
     record = json.loads(said)
     assert code == 0 and "tiny-t1w-t2w" in record["models"] and "cpu" in record["devices"]
     assert record["packages"]["numpy"] == np.__version__
+    assert record["scan"]["cpu"] == "torch"
     assert str(user_models()) in called(capsys, "info")[1]
+
+
+def test_info_names_the_scan_that_each_device_would_run(monkeypatch):
+    from MambaSynthLib.commands.info import _scan
+    from MambaSynthLib.layers import selective_scan
+
+    devices = {"cuda": "torch: A GPU; onnxruntime: X", "cpu": "torch: 2 threads"}
+    monkeypatch.setattr(selective_scan, "_mamba_ssm_scan", lambda: None)
+    monkeypatch.setattr(selective_scan, "_triton_scan", lambda: print)
+    assert _scan(devices) == {"cuda": "triton", "cpu": "torch"}
+    monkeypatch.setattr(selective_scan, "_triton_scan", lambda: None)
+    assert _scan(devices)["cuda"] == "torch"
 
 
 @pytest.mark.parametrize("command", [[], *([c] for c in COMMANDS), ["models", "import"]])

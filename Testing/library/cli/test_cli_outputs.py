@@ -7,7 +7,7 @@ import pytest
 from MambaSynthLib import engine as engine_module
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.io import files as files_module
+from MambaSynthLib.io import atomic as atomic_module
 from MambaSynthLib.io.files import read_marks, write_volume
 from MambaSynthLib.report import head as report_module
 from Testing.library.cli.command_line import refused, unchanged
@@ -116,7 +116,7 @@ def test_an_interrupt_in_the_middle_leaves_nothing(run, folder, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    for module, name in [(engine_module, "slice_noise"), (files_module, "commit_pair")]:
+    for module, name in [(engine_module, "slice_noise"), (atomic_module, "commit")]:
         with monkeypatch.context() as patch, unchanged(folder):
             patch.setattr(module, name, interrupt)
             code, out, err = run()

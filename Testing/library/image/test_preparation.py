@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from MambaSynthLib.errors import VolumeError
-from MambaSynthLib.image.preparation import EMPTY, prepare
+from MambaSynthLib.image.intensity import EMPTY
+from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
 

@@ -11,7 +11,7 @@ import pytest
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import Cancelled, MambaSynthError, ModelError
-from MambaSynthLib.model.package import ABANDONED_S
+from MambaSynthLib.io.atomic import ABANDONED_S
 from MambaSynthLib.model.registry import find_model, user_models
 from MambaSynthLib.server.answers import Run, import_model
 from MambaSynthLib.server.serve import checked

@@ -202,7 +202,7 @@ def changed(state, key, value):
         ("conv2.bias", torch.zeros(1).expand(2**40), "larger than the file"),
         ("more", torch.zeros(2), "more is left over"),
         ("resnet_blocks.x.conv1.weight", torch.zeros(2), "no CRAViM generator"),
-        ("resnet_blocks.999999999.conv1.weight", torch.zeros(2), "does not describe"),
+        ("resnet_blocks.999999999.conv1.weight", torch.zeros(2), "n_blocks is 1000000000"),
         ("deconv3_attention.weight", torch.zeros(0, 4, 1, 1), "are empty"),
     ],
 )

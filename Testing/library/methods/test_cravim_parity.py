@@ -20,6 +20,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from MambaSynthLib.methods.cravim.config import Sampling
 from MambaSynthLib.methods.cravim.evss import EVSSBlock
 from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
 from MambaSynthLib.methods.cravim.synthesis import synthesize
@@ -160,7 +161,8 @@ def test_every_step_of_the_sampler_agrees_when_fed_the_published_estimates(gener
         differences.append(np.abs(found[:, 1] - published).mean())
         return np.stack([found[:, 0], published], axis=1)
 
-    result = synthesize(network, source, noise, Schedule())
+    sampling = Sampling(4, 0.1, 20.0, default_steps=4, default_samples=1)
+    result = synthesize(network, source[:, None], noise, sampling)[:, 0, 0]
     assert len(differences) == 4
     assert max(differences) < 2e-3, differences
     assert np.abs(result - estimates[-1]).max() < 1e-6

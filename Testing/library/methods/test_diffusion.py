@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.methods.cravim.synthesis import synthesize
+from MambaSynthLib.methods.cravim import synthesis
+from MambaSynthLib.methods.cravim.config import Sampling
 from MambaSynthLib.methods.diffusion import Schedule, levels, posterior
 
 CRAVIM = Schedule()
@@ -138,6 +139,12 @@ def test_a_number_of_steps_that_the_model_does_not_have_is_refused(steps):
 # ---- the sampler
 
 
+def synthesize(network, source, noise):
+    """One source and one target, without the axis that would hold more of them."""
+    sampling = Sampling(4, 0.1, 20.0, default_steps=4, default_samples=1)
+    return synthesis.synthesize(network, source[:, None], noise, sampling)[:, 0, 0]
+
+
 def pictures(steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(steps)
     source, target = rng.uniform(-1, 1, (2, 3, 8, 12)).astype(np.float32)
@@ -153,7 +160,7 @@ def test_a_network_that_knows_the_target_returns_exactly_the_target(steps):
         calls.append(images)
         return np.stack([source, target], axis=1)
 
-    assert np.array_equal(synthesize(oracle, source, noise, CRAVIM), target)
+    assert np.array_equal(synthesize(oracle, source, noise), target)
     assert len(calls) == steps
     assert all(np.array_equal(images[:, 0], source) for images in calls)
     assert all(images.dtype == np.float32 for images in calls)
@@ -169,7 +176,7 @@ def test_each_later_call_sees_the_posteriors_draw_from_the_call_before():
         seen.append(images[:, 1])
         return answers[len(seen) - 1]
 
-    result = synthesize(network, source, noise, CRAVIM)
+    result = synthesize(network, source, noise)
     for step, (high, low) in enumerate([(4, 3), (3, 2), (2, 1)]):
         p, q, deviation = conditioned(CRAVIM, high, low)
         expected = p * answers[step, :, 1] + q * seen[step] + deviation * noise[step + 1]
@@ -187,7 +194,7 @@ def test_with_the_true_target_the_network_sees_the_training_noise_levels():
         seen.append(images[:, 1])
         return np.stack([target, target], axis=1)
 
-    synthesize(oracle, target, noise, CRAVIM)
+    synthesize(oracle, target, noise)
     for level, image in zip([3, 2, 1], seen[1:], strict=True):
         # level 4 starts from pure noise, without the 0.7 % of signal that training leaves there
         start = posterior(CRAVIM, 4, 3).of_current * CRAVIM.signal[4] * 0.5
@@ -198,9 +205,9 @@ def test_with_the_true_target_the_network_sees_the_training_noise_levels():
 
 def test_one_step_uses_only_the_first_noise():
     source, _, noise = pictures(1)
-    result = synthesize(lambda images: images[:, ::-1] * 2, source, noise, CRAVIM)
+    result = synthesize(lambda images: images[:, ::-1] * 2, source, noise)
     assert np.array_equal(result, source * 2)
-    result = synthesize(lambda images: images * 2, source, noise, CRAVIM)
+    result = synthesize(lambda images: images * 2, source, noise)
     assert np.array_equal(result, noise[0] * 2)
 
 
@@ -212,4 +219,4 @@ def test_noise_for_a_wrong_number_of_steps_is_refused_before_any_network_call(st
         raise AssertionError("the network was called")
 
     with pytest.raises(RequestError, match=f"steps is {steps}"):
-        synthesize(forbidden, source, noise, CRAVIM)
+        synthesize(forbidden, source, noise)

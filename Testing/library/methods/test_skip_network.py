@@ -15,12 +15,13 @@ SIZES = {
     "ngf": 8, "n_blocks": 2, "n_attentions": 3, "input_channels": 1, "output_channels": 1,
     "neighbors": 1, "skips": 1,
 }  # fmt: skip
+OVERLAP = SIZES | {"neighbors": 2, "overlap": 1}
 
 
-def trained():
+def trained(sizes=SIZES):
     """A network whose statistics and scales are not those of the beginning."""
     torch.manual_seed(3)
-    network = build(SIZES)
+    network = build(sizes)
     for name, value in network.state_dict().items():
         if name.endswith("running_var"):
             value.uniform_(0.5, 2)
@@ -29,12 +30,26 @@ def trained():
     return network.eval().requires_grad_(False)
 
 
-def images(height=24, width=40):
-    return torch.rand((2, 3, height, width), generator=torch.Generator().manual_seed(0)) * 2 - 1
+def images(height=24, width=40, channels=3):
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand((2, channels, height, width), generator=generator) * 2 - 1
 
 
 def test_the_result_has_one_channel_of_the_images_size():
     assert trained()(images()).shape == (2, 1, 24, 40)
+
+
+def test_with_an_overlap_the_neighbors_are_estimated_too():
+    assert trained(OVERLAP)(images(channels=5)).shape == (2, 3, 24, 40)
+
+
+def test_each_estimate_blends_the_source_of_its_own_place():
+    network, batch = trained(OVERLAP), images(channels=5)
+    network.heads.weight.zero_()
+    source_alone = torch.full((3, 5), -40.0)  # content 0 and 1, attention 0 to 2
+    source_alone[:, -1] = 40.0
+    network.heads.bias.copy_(source_alone.flatten().repeat_interleave(4))
+    torch.testing.assert_close(network(batch), batch[:, [0, 2, 3]])  # of 0 -2 -1 1 2: 0 -1 1
 
 
 def test_a_slice_does_not_depend_on_what_else_is_computed_with_it():
@@ -62,18 +77,20 @@ def test_neighbors_change_the_result():
     assert (network(batch) - network(other)).abs().max() > 1e-3
 
 
-def test_the_prepared_network_is_the_trained_one():
-    network, batch = trained(), images()
+@pytest.mark.parametrize(("sizes", "seen"), [(SIZES, 3), (OVERLAP, 5)])
+def test_the_prepared_network_is_the_trained_one(sizes, seen):
+    network, batch = trained(sizes), images(channels=seen)
     torch.testing.assert_close(prepare_skips(network)(batch), network(batch), atol=1e-5, rtol=1e-5)
 
 
-def test_the_graph_is_the_network():
+@pytest.mark.parametrize(("sizes", "seen"), [(SIZES, 3), (OVERLAP, 5)])
+def test_the_graph_is_the_network(sizes, seen):
     onnxruntime = pytest.importorskip("onnxruntime")
     from MambaSynthLib.backends.onnx_backend import declared_weights
     from MambaSynthLib.methods.cravim import graph
 
-    network, batch = trained(), images()
-    model = graph.build(SIZES)
+    network, batch = trained(sizes), images(channels=seen)
+    model = graph.build(sizes)
     state = {name: value.numpy() for name, value in network.state_dict().items()}
     names = list(declared_weights(model))
     counters = {name for name in state if name.endswith("num_batches_tracked")}
@@ -91,6 +108,14 @@ def test_the_graph_is_the_network():
 def test_other_channels_with_skips_are_refused():
     with pytest.raises(ValueError, match="with skips both are 1"):
         CRAViMConfig(skips=1)
+
+
+@pytest.mark.parametrize(("skips", "overlap"), [(0, 1), (1, 3), (1, -1)])
+def test_an_overlap_without_skips_or_beyond_the_neighbors_is_refused(skips, overlap):
+    channels = 1 if skips else 2
+    with pytest.raises(ValueError, match=f"network.overlap is {overlap}; give 0"):
+        CRAViMConfig(input_channels=channels, output_channels=channels, neighbors=2, skips=skips,
+                     overlap=overlap)  # fmt: skip
 
 
 def test_the_card_says_skips_only_where_there_are_some():

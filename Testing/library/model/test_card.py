@@ -8,7 +8,8 @@ import pytest
 from MambaSynthLib.errors import ModelError
 from MambaSynthLib.methods.diffusion import posterior
 from MambaSynthLib.model import package as package_module
-from MambaSynthLib.model.card import WEIGHTS, parse_card
+from MambaSynthLib.model.card import WEIGHTS
+from MambaSynthLib.model.card_file import parse_card
 from MambaSynthLib.model.package import schema
 
 ENTRY = {WEIGHTS: {"sha256": "0" * 64, "bytes": 10}}

@@ -17,7 +17,8 @@ from scipy import ndimage
 from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.report import head as report
-from MambaSynthLib.report.head import MARK, head_center, in_lpi, write_report
+from MambaSynthLib.report.columns import head_center, in_lpi
+from MambaSynthLib.report.head import MARK, write_report
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared"
 CLINICAL = SHARED / "data/brain_t1_t2/clinical_2d/patient01/study1_T1W.nii.gz"

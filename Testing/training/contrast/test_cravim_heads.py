@@ -14,6 +14,7 @@ from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import write_volume
 from MambaSynthTraining.contrast.cravim import head_losses
+from MambaSynthTraining.contrast.cravim.heads import CRAViMHeads
 from MambaSynthTraining.data.heads import prepared_data
 from MambaSynthTraining.data.heads_list import HeadPair, read_list
 from MambaSynthTraining.data.heads_set import make_pair, write_list
@@ -108,6 +109,18 @@ def test_a_draw_is_a_function_of_seed_and_iteration(heads):
     torch.testing.assert_close(first.batch, again.batch)
     assert first.names == again.names and not torch.equal(first.batch.source, other.batch.source)
     assert first.batch.source.shape == (2, 3, 64, 64) and first.batch.target.shape[1] == 1
+
+
+def test_with_an_overlap_the_targets_of_the_neighbors_are_drawn_too(heads):
+    recipe = recipe_of(RECIPE | {"network": RECIPE["network"] | {"overlap": 1}})
+    data = prepared_data(heads[2], recipe)
+    batch = data.draw(recipe, 3, 0, 1).batch
+    assert batch.target.shape == batch.weight.shape == (2, 3, 64, 64)
+    alone = prepared_data(heads[2], recipe_of(RECIPE)).draw(recipe, 3, 0, 1).batch
+    torch.testing.assert_close(batch.target[:, :1], alone.target)
+    network = CRAViMHeads.build(recipe)
+    (phase,) = network.iteration(batch, torch.Generator())
+    assert torch.isfinite(phase.loss)
 
 
 def test_source_and_target_of_a_draw_are_of_the_same_place(heads):
@@ -217,7 +230,7 @@ def test_a_run_becomes_a_package_by_its_scores_alone(run, heads, tmp_path):
     with pytest.raises(RequestError, match="has no scores"):
         export(run, tmp_path / "head", description, [])
     pair = read_list(heads[1])[1]
-    engine = Engine(draft(run, tmp_path / "draft"), device="cpu")
+    engine = Engine(draft(open_run(run), tmp_path / "draft"), device="cpu")
     rows = [
         row
         for given in inputs_of(pair, heads[0], "T1w", None)

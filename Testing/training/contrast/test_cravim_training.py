@@ -9,13 +9,24 @@ import pytest
 import torch
 from torch import nn
 
-from MambaSynthLib.image.preparation import EMPTY
+from MambaSynthLib.image.intensity import EMPTY
 from MambaSynthLib.methods.diffusion import Schedule
 from MambaSynthTraining.contrast.cravim import losses
 from MambaSynthTraining.contrast.cravim.discriminator import MultiScaleDiscriminator
 from MambaSynthTraining.contrast.cravim.losses import Weights
-from MambaSynthTraining.contrast.cravim.step import Draw, Terms, add_noise, draw_noise, paired_pass
-from MambaSynthTraining.data.slices import SlicePairs, StoredSlices, draw_batch
+from MambaSynthTraining.contrast.cravim.step import (
+    PAPER,
+    PLAIN_CYCLE,
+    Draw,
+    Networks,
+    Terms,
+    add_noise,
+    draw_noise,
+    generator_pass,
+    paired_pass,
+)
+from MambaSynthTraining.data.slice_draws import Draws, draw_apart, draw_pairs
+from MambaSynthTraining.data.slices import SlicePairs, StoredSlices
 
 
 def some_slices(count=3, size=(72, 66), seed=0) -> SlicePairs:
@@ -138,7 +149,8 @@ def test_noising_reaches_level_t_plus_one_of_the_closed_form_for_each_sample():
 
 def batch(groups, crop=(64, 64), size=4, seed=0, shares=None):
     shares = shares or [1.0] * len(groups)
-    return draw_batch(groups, shares, size, crop, np.random.default_rng(seed))[0]
+    draws = Draws(crop, flip=0.5)
+    return draw_pairs(groups, shares, size, draws, np.random.default_rng(seed))[0]
 
 
 def test_a_batch_is_a_function_of_the_random_generator():
@@ -179,9 +191,10 @@ def test_unpaired_batches_match_slices_of_different_places_and_say_so():
     levels = np.linspace(-0.6, 0.9, 40, dtype=np.float32)
     group = SlicePairs(*2 * ([np.full((64, 64), v) for v in levels],), [str(v) for v in levels])
     rng = np.random.default_rng(0)
-    (a, b), _ = draw_batch([group], [1.0], 20, (64, 64), rng)
+    draws = Draws((64, 64))
+    (a, b), _ = draw_pairs([group], [1.0], 20, draws, rng)
     assert torch.equal(a, b)
-    (a, b), names = draw_batch([group], [1.0], 20, (64, 64), rng, same_slice=False)
+    (a, b), names = draw_apart([group], [group], [1.0], 20, draws, rng)
     assert (a[:, 0, 0, 0] == b[:, 0, 0, 0]).float().mean() < 0.3
     for name, source, target in zip(names, a, b, strict=True):
         found = [float(part) for part in name.split(" with ")]
@@ -291,3 +304,26 @@ def test_spectral_norm_bounds_the_discriminators_layers():
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             assert torch.linalg.matrix_norm(module.weight.flatten(1), 2) < 1.05
+
+
+def test_the_plain_cycle_sees_nothing_of_the_answer():
+    """Its way back gets pure noise where the others get the acquired image, noised."""
+    seen: list[torch.Tensor] = []
+
+    def generator(images):
+        seen.append(images[:, 1:2])
+        return images[:, :2]
+
+    def scores(images):
+        return [images]
+
+    schedule, (a, b) = Schedule(), torch.rand(2, 2, 1, 8, 8)
+    for wiring, plain in ((PAPER, False), (PLAIN_CYCLE, True)):
+        seen.clear()
+        networks = Networks(generator, generator, scores, scores)
+        noise = draw_noise(a, schedule, torch.Generator().manual_seed(0))
+        generator_pass(networks, a, b, noise, wiring, schedule)
+        hints = (noise.cycle_a.eps, noise.cycle_b.eps) if plain else (
+            add_noise(a, noise.cycle_a, schedule), add_noise(b, noise.cycle_b, schedule)
+        )  # fmt: skip
+        assert torch.equal(seen[2], hints[0]) and torch.equal(seen[3], hints[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -28,8 +30,9 @@ from MambaSynthTraining.contrast.cravim.step import (
 from MambaSynthTraining.data.augmentation import Augmentation, augment
 from MambaSynthTraining.data.batches import Batches
 from MambaSynthTraining.data.prepared_writing import write_dataset, write_subject
+from MambaSynthTraining.data.slice_draws import Draws, draw_apart, draw_pairs
 from MambaSynthTraining.data.slice_validation import validate
-from MambaSynthTraining.data.slices import SlicePairs, draw_batch, following
+from MambaSynthTraining.data.slices import SlicePairs, following
 from MambaSynthTraining.data.sources import ContrastData, prepared_data
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.export import draft
@@ -79,7 +82,12 @@ def test_a_gap_between_kept_slices_ends_a_run():
 @pytest.mark.parametrize("same_slice", [True, False])
 def test_a_batch_is_made_of_runs_that_are_flipped_and_cut_alike(same_slice):
     rng = np.random.default_rng(0)
-    (a, b), names = draw_batch([people(6, 4)], [1.0], 60, (64, 64), rng, same_slice, run=3)
+    groups, draws = [people(6, 4)], Draws((64, 64), run=3, flip=0.5)
+    (a, b), names = (
+        draw_pairs(groups, [1.0], 60, draws, rng)
+        if same_slice
+        else draw_apart(groups, groups, [1.0], 60, draws, rng)
+    )
     assert a.shape == b.shape == (60, 1, 64, 64)
     starts = []
     for images in (a, -b):
@@ -100,21 +108,37 @@ def test_a_batch_is_made_of_runs_that_are_flipped_and_cut_alike(same_slice):
 
 def test_data_without_such_runs_are_refused():
     with pytest.raises(RequestError, match="no 3 consecutive slices .*recipe with run: 1"):
-        draw_batch([people(2, 2)], [1.0], 3, (64, 64), np.random.default_rng(0), run=3)
+        draws = Draws((64, 64), run=3)
+        draw_pairs([people(2, 2)], [1.0], 3, draws, np.random.default_rng(0))
 
 
-def test_a_prepared_subject_has_runs_where_both_contrasts_were_cut_side_by_side(tmp_path):
-    places = {"T1w": [3, 4, 5, 6, 9], "T2w": [3, 4, 6, 7, 8]}
-    stacks = {name: np.zeros((5, 8, 8), np.float32) for name in places}
+def write_people(folder: Path, paired: bool, **places: list[int]) -> None:
+    """One person whose slices were cut at ``places``, and another of whom it is not known."""
+    stacks = {name: np.zeros((len(where), 8, 8), np.float32) for name, where in places.items()}
     stacks["T1w"][0] = 0.5
     volumes = dict(zip(places, head(1), strict=True))
-    write_subject(tmp_path, "one", stacks, volumes, {"slices": places, "paired": False})
-    stacks["T1w"][0] = 0.6
-    write_subject(tmp_path, "two", stacks, volumes, {"paired": True})  # does not say where
+    write_subject(folder, "one", stacks, volumes, {"slices": places, "paired": paired})
+    stacks = {name: np.full((3, 8, 8), 0.6, np.float32) for name in places}
+    write_subject(folder, "two", stacks, volumes, {"paired": paired})  # does not say where
     splits = {"train": ["one", "two"]}
-    write_dataset(tmp_path, "gaps", ("T1w", "T2w"), GRID, INTENSITY, {}, splits)
-    (group,) = prepared_data(tmp_path).groups
-    assert list(group.follows) == [False, True, False, True, False, *[False] * 5]
+    write_dataset(folder, "gaps", ("T1w", "T2w"), GRID, INTENSITY, {}, splits)
+
+
+def test_each_contrast_of_unpaired_people_has_runs_where_it_was_cut_side_by_side(tmp_path):
+    write_people(tmp_path, False, T1w=[3, 4, 5, 6, 9], T2w=[3, 4, 6, 7])
+    (source,), (target,) = prepared_data(tmp_path).sides
+    assert list(source.follows) == [False, True, True, True, False, *[False] * 3]
+    assert list(target.follows) == [False, True, False, True, *[False] * 3]
+    assert source.name(4) == "one, slice 9" and target.name(4) == "two, slice 0"
+
+
+def test_paired_people_have_runs_of_the_slices_that_both_contrasts_have(tmp_path):
+    write_people(tmp_path, True, T1w=[3, 4, 5, 6, 9], T2w=[3, 4, 6, 7])
+    data = prepared_data(tmp_path)
+    (group,) = data.groups
+    assert data.sides is None and len(group) == len(group.a) == len(group.b) == 6
+    assert [group.name(n) for n in range(3)] == ["one, slice 3", "one, slice 4", "one, slice 6"]
+    assert list(group.follows) == [False, True, False, *[False] * 3]
 
 
 # ---- changes that a run shares
@@ -292,7 +316,7 @@ def test_validation_shows_the_network_the_neighbors_of_its_slices(place, monkeyp
 
 def test_what_the_engine_makes_is_what_the_trained_network_makes_of_a_run(place, tmp_path):
     run = open_run(place / "run")
-    package = draft(place / "run", tmp_path / "draft")
+    package = draft(open_run(place / "run"), tmp_path / "draft")
     assert package.card.neighbors == 1 and parity(run, package)["largest_difference"] < 0.01
     source, _ = head(4)
     made = Engine(package, "cpu", "torch").synthesize({"T1w": source}, steps=1).volumes["T2w"]

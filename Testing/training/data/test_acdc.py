@@ -89,9 +89,13 @@ def test_patients_1_to_90_train_91_to_100_test_and_101_is_left_out(tmp_path, cap
     for number in (1, 90, 91, 101):
         write_patient(tmp_path / "database" / "training", number, 1, 3)
     (tmp_path / "database" / "MANDATORY_CITATION.md").write_text("cite")
-    assert main(["dataset", "acdc", str(tmp_path / "database"), "-o", str(tmp_path / "out")]) == 0
+    words = ["dataset", "acdc", str(tmp_path / "database")]
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
+    assert "1 train, 1 validation, 1 test" in capsys.readouterr().out
+    assert read_split(tmp_path / "out", "train") == ["patient001"]
+    assert read_split(tmp_path / "out", "validation") == ["patient090"]
+    assert main([*words, "--no-validation", "-o", str(tmp_path / "all")]) == 0  # as the papers
     assert "2 train, 0 validation, 1 test" in capsys.readouterr().out
-    assert read_split(tmp_path / "out", "train") == ["patient001", "patient090"]
     subject = read_subject(tmp_path / "out", "patient091")
     assert subject.frames.shape == (FRAMES, 32, 128, 128) and subject.fields is None
 

@@ -26,6 +26,8 @@ def add_parser(commands: Any) -> None:
 def _add_acdc(parser: Any) -> None:
     parser.add_argument("root", type=Path, help="folder with patient001, patient002, ...")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--no-validation", action="store_true", help="train on all 90 patients "
+        "that the papers train on (default: five of them validate, one of each group)")  # fmt: skip
     parser.set_defaults(run=run_acdc)
 
 
@@ -138,7 +140,7 @@ def run_acdc(options: argparse.Namespace) -> int:
         note(f"{cine.name}: {len(cine.frames)} frames, ED {cine.ed + 1}, ES {cine.es + 1}")
 
     _say_formerly(options)
-    splits = make_acdc(options.root, options.out, done)
+    splits = make_acdc(options.root, options.out, done, not options.no_validation)
     counts = ", ".join(f"{len(names)} {split}" for split, names in splits.items())
     print(f"{options.out}: {counts}")
     return 0

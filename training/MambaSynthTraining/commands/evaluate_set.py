@@ -24,6 +24,8 @@ def add_parser(commands: Any) -> None:
     add("what", metavar="RUN|PACKAGE|trivial")
     add("--data", type=Path, required=True, metavar="PREPARED")
     add("--split", default="test", metavar="SPLIT", help="train, validation or test (default)")
+    add("--direction", nargs=2, metavar=("SOURCE", "TARGET"), help="e.g. T2w T1w, the second "
+        "direction of a run that trained both (default: the data's)")  # fmt: skip
     add("--seeds", type=int, default=5, metavar="N", help="sampling seeds 0 to N-1 (default: 5)")
     add("--steps", type=int, metavar="N", help="network calls per draw (default: the model's)")
     add("--samples", type=int, metavar="K", help="noise draws to average (default: the model's)")
@@ -47,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out is None:
         raise RequestError("evaluate-set: --out is missing; name a folder for the scores.")
     data = open_prepared(options.data)
+    data = data.toward(*options.direction) if options.direction else data
     if options.what == TRIVIAL:
         for candidate in trivial_candidates(data):
             _score(options, data, candidate, options.out / candidate.name.replace(" ", "-"))
@@ -69,11 +72,11 @@ def _score_cine(run: Path, options: argparse.Namespace) -> int:
     from MambaSynthLib.errors import RequestError
     from MambaSynthTraining.evaluation.cine.score import score_run
 
-    given = (options.out, options.steps, options.samples, options.name)
+    given = (options.out, options.steps, options.samples, options.name, options.direction)
     if any(given) or options.split != "test":
         raise RequestError(
             f"{run}: is a run of cines, whose test subjects are scored into the run itself; leave "
-            "--out, --split, --steps, --samples and --name out."
+            "--out, --split, --direction, --steps, --samples and --name out."
         )
     device = "cpu" if options.device == "auto" else options.device
     made = score_run(run, options.data, device)
@@ -100,6 +103,8 @@ def _score(
 def _command(options: argparse.Namespace) -> str:
     """What to type to get these numbers; no paths of this machine."""
     words = [f"--split {options.split}", f"--seeds {options.seeds}"]
+    if options.direction:
+        words.append(f"--direction {' '.join(options.direction)}")
     for name in ("steps", "samples"):
         if getattr(options, name) is not None:
             words.append(f"--{name} {getattr(options, name)}")

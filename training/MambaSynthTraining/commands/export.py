@@ -15,6 +15,8 @@ def add_parser(commands: Any) -> None:
     add("--scores", type=Path, nargs="+", default=[], metavar="FOLDER",
         help="written by 'mambasynth evaluate-set', for this run and for 'trivial'; of a cine "
         "method the folder of its table by 'mambasynth reproduce'")  # fmt: skip
+    add("--direction", nargs=2, metavar=("SOURCE", "TARGET"), help="of a contrast: e.g. T2w T1w, "
+        "the second direction of a run that trained both (default: the run's first)")  # fmt: skip
     add("--id", required=True)
     add("--version", default="1.0.0")
     add("--title", required=True)
@@ -53,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
         options.samples,
         options.axis_codes,
     )
-    package = export(options.training_run, options.folder, description, options.scores)
+    direction = tuple(options.direction) if options.direction else None
+    package = export(options.training_run, options.folder, description, options.scores, direction)
     print(f"wrote {package.folder}")
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +34,8 @@ def write_report(
     results: Sequence[Result],
     out: Path,
     main: str | None = None,
-    paper: Mapping[str, str] | None = None,
 ) -> str:
-    """Write ``table.md``, ``table.csv`` and the pictures; returns the Markdown.
-
-    ``paper`` is what the paper prints for a row, where it has one.
-    """
+    """Write ``table.md``, ``table.csv`` and the pictures; returns the Markdown."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -58,4 +54,4 @@ def write_report(
     draw_table(results, out / "table.png")
     draw_examples(results, out / "examples.png")
     draw_best_and_worst(results, out / "best_and_worst.png")
-    return write_table(out, results, chosen, paper or {})
+    return write_table(out, results, chosen)

@@ -59,6 +59,7 @@ def _candidate(text: str, out: Path) -> tuple[str, Engine | Path]:
     from MambaSynthLib.model.package import CARD, read_package
     from MambaSynthTraining.export import draft
     from MambaSynthTraining.run_folder import RUN
+    from MambaSynthTraining.runs import open_run
 
     name, _, place = text.partition("=")
     folder = Path(place)
@@ -70,7 +71,7 @@ def _candidate(text: str, out: Path) -> tuple[str, Engine | Path]:
         import shutil
 
         shutil.rmtree(out / "drafts" / name, ignore_errors=True)
-        return name, Engine(draft(folder, out / "drafts" / name))
+        return name, Engine(draft(open_run(folder), out / "drafts" / name))
     return name, folder
 
 

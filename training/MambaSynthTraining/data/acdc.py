@@ -33,16 +33,22 @@ Image = NDArray[np.float32]
 
 SPACING_MM = (3.15, 1.5, 1.5)  # D (slices), H, W
 SIZE = (32, 128, 128)
-TRAIN_PATIENTS = 90  # 1-90 train, 91-100 test
+TRAIN_PATIENTS = 90  # of the papers: 1-90 train, 91-100 test
+VALIDATION = (20, 40, 60, 80, 90)  # of the 90, one of each of ACDC's five groups of twenty
 LICENSE = "CC BY-NC-SA 4.0"  # as its makers state it
 LONGEST_STEP_MS = 1000.0  # a step of 1 s is what tools write that know no time
 SPLINE = 3
 
 
 def make_acdc(
-    root: Path, folder: Path, progress: Callable[[HeartCine], None] | None = None
+    root: Path,
+    folder: Path,
+    progress: Callable[[HeartCine], None] | None = None,
+    validation: bool = True,
 ) -> dict[str, list[str]]:
     """A cine of every patient below ``root`` that the split knows; returns who is in which split.
+
+    Without ``validation`` all of the papers' 90 patients train, and nobody is left to validate on.
 
     Raises
     ------
@@ -59,13 +65,19 @@ def make_acdc(
     for number, path in numbered:
         cine = read_patient(path)
         write_subject(folder, cine)
-        splits["train" if number <= TRAIN_PATIENTS else "test"].append(cine.name)
+        splits[_split_of(number, validation)].append(cine.name)
         if progress is not None:
             progress(cine)
     record = {"name": "ACDC", "source": "Bernard et al. 2018, doi 10.1109/TMI.2018.2837502",
               "license": LICENSE, "size": SIZE, "spacing_mm": SPACING_MM}  # fmt: skip
     write_dataset_files(folder, record, splits)
     return splits
+
+
+def _split_of(number: int, validation: bool) -> str:
+    if number > TRAIN_PATIENTS:
+        return "test"
+    return "validation" if validation and number in VALIDATION else "train"
 
 
 def _number(path: Path) -> int | None:

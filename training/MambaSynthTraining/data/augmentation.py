@@ -26,9 +26,10 @@ BACKGROUND = 0.02  # of the brightness range, below which noise is not added
 class Augmentation:
     """The spread of each change; 0 switches it off.
 
-    shape: share of the slices that are rotated, scaled and sheared; rotation in degrees and scale
-    in parts are standard deviations. gamma, bias and noise belong to the source only: ln gamma,
-    ln of the shading, and noise in parts of the brightness range.
+    flip: share of the slices that are mirrored left to right, when they are drawn. shape: share of
+    the slices that are rotated, scaled and sheared; rotation in degrees and scale in parts are
+    standard deviations. gamma, bias and noise belong to the source only: ln gamma, ln of the
+    shading, and noise in parts of the brightness range.
     """
 
     shape: float = 0.0
@@ -37,6 +38,7 @@ class Augmentation:
     gamma: float = 0.0
     bias: float = 0.0
     noise: float = 0.0
+    flip: float = 0.0
 
 
 def augment(

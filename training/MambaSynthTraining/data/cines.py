@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from MambaSynthTraining.method import CineMethod
     from MambaSynthTraining.recipe import Recipe
 
-CONTRASTS_ONLY = ("same_slice", "augmentation", "schedule", "grid", "intensity")
+CONTRASTS_ONLY = ("same_slice", "epochs", "augmentation", "schedule", "grid", "intensity")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ clean. Brightness v is (x + 1) / 2 times ``MEDIANS``: 1 is the median of the mid
 | symbol | code          | shape        |
 |--------|---------------|--------------|
 | x_0    | ``source``    | (B,1+2r,h,w) |
-| y_0, w | ``target``, ``weight`` | (B,1,h,w) |
+| y_0, w | ``target``, ``weight`` | (B,1+2o,h,w) |
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from MambaSynthLib.image.intensity import MEDIANS
-from MambaSynthLib.image.preparation import EMPTY
+from MambaSynthLib.image.intensity import EMPTY, MEDIANS
 from MambaSynthTraining.data.augmentation import BIAS_CELLS, Augmentation, _sampling_grid
 
 GAIN = 0.1  # of the median, which is not found exactly: standard deviation of its logarithm
@@ -33,7 +32,7 @@ def augment(
         images = torch.cat([source, target], dim=1) - EMPTY
         moved = F.grid_sample(images, grid, "bicubic", "zeros", False)
         moved = moved.clamp(min=0) + EMPTY
-        source, target = moved.split([source.shape[1], 1], dim=1)
+        source, target = moved.split([source.shape[1], target.shape[1]], dim=1)
         weight = F.grid_sample(weight, grid, "nearest", "border", False)
     return _rescanned(source, spread, generator), target.clamp(max=1), weight
 

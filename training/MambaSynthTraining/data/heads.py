@@ -3,8 +3,8 @@
 | symbol | code      | shape        | meaning                                                     |
 |--------|-----------|--------------|-------------------------------------------------------------|
 | x_0    | ``source``| (B,1+2r,h,w) | source slice, then the r before and the r after it          |
-| y_0    | ``target``| (B,1,h,w)    | target slice of the same place                              |
-| w      | ``weight``| (B,1,h,w)    | how much a pixel counts, 0 to 1                             |
+| y_0    | ``target``| (B,1+2o,h,w) | target slice of the same place, then o before and o after   |
+| w      | ``weight``| (B,1+2o,h,w) | how much a pixel counts, 0 to 1                             |
 
 Of volumes with thin slices, k of them are averaged to one thicker slice, whose neighbors are k
 away, so that a network meets slices of 1 to 5 mm whatever its data are.
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.image.neighbors import neighbors_of
-from MambaSynthLib.image.preparation import EMPTY
+from MambaSynthLib.image.intensity import EMPTY
+from MambaSynthLib.image.neighbors import neighbors_of, own_and_neighbors
 from MambaSynthTraining.data.batches import NO_VALIDATION, Shard, Validation
 from MambaSynthTraining.data.head_augmentation import augment
 from MambaSynthTraining.data.heads_set import LIST, Entry, read_list_of
@@ -84,9 +84,9 @@ class Head:
         return cls(entry, source, target, weight, slice_mm, np.flatnonzero(share > TISSUE))
 
     def crop(
-        self, r: int, size: tuple[int, int], rng: np.random.Generator
+        self, r: int, o: int, size: tuple[int, int], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], str]:
-        """(1+2r+2,h,w): source with neighbors, target, weight; and the slice's name."""
+        """(1+2r+2(1+2o),h,w): source with neighbors, targets, weights; and the slice's name."""
         n = int(rng.choice(self.drawn))
         most = max(1, int(THICKEST_MM / self.slice_mm))
         k = 1 if rng.random() < THIN_SHARE else int(rng.integers(1, most + 1))
@@ -94,8 +94,10 @@ class Head:
         places = [n, *neighbors_of(np.array([n]), r, 0, (len(self.source) - 1) // k * k)[0]]
         places = [n + (place - n) * k for place in places]
         layers = [self._slab(self.source, place, k, window, EMPTY) for place in places]
-        layers.append(self._slab(self.target, n, k, window, EMPTY))
-        layers.append(self._slab(self.weight, n, k, window, 100) / np.float32(100))
+        places = [places[m] for m in own_and_neighbors(r, o)]
+        layers += [self._slab(self.target, place, k, window, EMPTY) for place in places]
+        weights = [self._slab(self.weight, place, k, window, 100) for place in places]
+        layers += [weight / np.float32(100) for weight in weights]
         return np.stack(layers), f"{self.entry.id}, slice {n} of {k * self.slice_mm:g} mm"
 
     def _slab(
@@ -130,6 +132,7 @@ class HeadData:
     heads: list[Head]
     left_out: list[Head]
     neighbors: int
+    overlap: int
     contrasts: tuple[str, str]
     record: dict[str, Any]  # heads.json
     sha256: dict[str, str]
@@ -140,10 +143,11 @@ class HeadData:
         shares = np.array([head.entry.share for head in self.heads])
         chosen = rng.choice(len(self.heads), stage.batch // count, p=shares / shares.sum())
         size = (stage.crop[0], stage.crop[1])
-        drawn = [self.heads[m].crop(self.neighbors, size, rng) for m in chosen]
+        drawn = [self.heads[m].crop(self.neighbors, self.overlap, size, rng) for m in chosen]
         images = [image[..., ::-1] if rng.random() < 0.5 else image for image, _ in drawn]
-        batch = torch.from_numpy(np.stack(images).astype(np.float32))  # (B,1+2r+2,h,w)
-        parts = batch.split([1 + 2 * self.neighbors, 1, 1], dim=1)
+        batch = torch.from_numpy(np.stack(images).astype(np.float32))
+        estimated = 1 + 2 * self.overlap
+        parts = batch.split([1 + 2 * self.neighbors, estimated, estimated], dim=1)
         names = tuple(name for _, name in drawn)
         return Shard(HeadBatch(*parts), names, int(rng.integers(2**62)))
 
@@ -156,7 +160,7 @@ class HeadData:
         for head in self.left_out:
             for n in head.drawn[:: max(1, len(head.drawn) // (SHOWN // len(self.left_out) or 1))]:
                 images = _whole(head, int(n), self.neighbors)
-                made, target = network(images[:, :-1])[0, -1], images[0, -1]
+                made, target = network(images[:, :-1])[0, 0], images[0, -1]
                 shown = images[0, 0] > EMPTY
                 errors.append(float((made - target).abs()[shown].mean()))
                 if n == head.drawn[len(head.drawn) // 2] or picture.shape[1] == CROP_MULTIPLE:
@@ -223,5 +227,5 @@ def prepared_data(folder: Path, recipe: Recipe) -> HeadData:
         raise RequestError(f"{folder}: all its heads are left out; keep some to learn from.")
     left_out = [head for head in heads if head.entry.person in record["left_out"]]
     digest = hashlib.sha256((folder / LIST).read_bytes()).hexdigest()
-    neighbors = int(recipe.network.get("neighbors", 0))
-    return HeadData(learned, left_out, neighbors, contrasts, record, {LIST: digest})
+    seen, estimated = (int(recipe.network.get(name, 0)) for name in ("neighbors", "overlap"))
+    return HeadData(learned, left_out, seen, estimated, contrasts, record, {LIST: digest})

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.errors import FileError
+from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
@@ -124,6 +124,16 @@ class PreparedData:
             groups.setdefault(subject.group, []).append(subject)
         rest = 1 - sum(self.shares[name] for name in groups if name)
         return [(self.shares[name] if name else rest, found) for name, found in groups.items()]
+
+    def toward(self, source: str, target: str) -> PreparedData:
+        """The same people with these two contrasts first. Raises RequestError where one lacks."""
+        for contrast in (source, target):
+            if contrast not in self.contrasts:
+                raise RequestError(
+                    f"{self.folder}: has no {contrast}; choose among {', '.join(self.contrasts)}."
+                )
+        others = [c for c in self.contrasts if c not in (source, target)]
+        return replace(self, contrasts=(source, target, *others))
 
 
 def open_prepared(folder: str | Path) -> PreparedData:

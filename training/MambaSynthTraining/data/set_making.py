@@ -15,11 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.errors import FileError, MambaSynthError, RequestError
 from MambaSynthLib.io.atomic import telling
 from MambaSynthTraining.data.dataset_files import DATASET, SPLITS, SPLITS_FILE, read_json
 from MambaSynthTraining.data.found import Found, Layout
+from MambaSynthTraining.data.orientation import orient
 from MambaSynthTraining.data.people import check_names, hash_sources, leave_copies_out, split_people
+from MambaSynthTraining.data.pixels import pixels_of
 from MambaSynthTraining.data.prepared_writing import write_dataset
 from MambaSynthTraining.data.subject_making import Outcome, Steps, make_subject
 
@@ -81,6 +83,7 @@ def make_set(
     if not found:
         raise RequestError(f"no subject can be used{_listed(skipped)}.")
     split_of = split_people(found, request)
+    request = replace(request, steps=_size_pixels(request, found))
     tasks: list[Task] = [
         (one, hashes[one.id], _steps_for(split_of[one.patient], request))
         for one in found
@@ -121,11 +124,31 @@ def check_folder(folder: Path, request: SetOptions) -> None:
             )
 
 
+def _size_pixels(request: SetOptions, found: Sequence[Found]) -> Steps:
+    """The steps with the pixel size of whoever lacks the first contrast: that of the first person
+    who has it.
+    """
+    first, steps = request.contrasts[0], replace(request.steps, first=request.contrasts[0])
+    if request.register != "evaluation" or all(first in one.contrasts for one in found):
+        return steps
+    for one in found:
+        if first in one.contrasts:
+            try:
+                volume = one.read(steps.reading)[first]
+            except MambaSynthError:
+                continue  # making the person will say why
+            return replace(steps, pixels=pixels_of(orient(volume, steps.grid.axis_codes)))
+    return steps
+
+
 def _steps_for(split: str, request: SetOptions) -> Steps:
-    """Scores need pairs; training under --register evaluation does not."""
+    """Scores need pairs; training under --register evaluation needs one pixel size only, which
+    --spacing gives anyway.
+    """
     evaluated = split != "train"
     if request.register == "evaluation":
-        return replace(request.steps, register="all" if evaluated else "none", pairs=evaluated)
+        sized = "none" if request.steps.grid.in_plane_spacing_mm else "pixels"
+        return replace(request.steps, register="all" if evaluated else sized, pairs=evaluated)
     return replace(request.steps, pairs=request.steps.pairs or evaluated)
 
 

@@ -1,4 +1,4 @@
-"""Registered pairs of volumes become pairs of training slices, by the library's own preparation.
+"""Slices to train on: those of one contrast, or pairs of registered ones.
 
 | symbol | code      | shape   | meaning                                                      |
 |--------|-----------|---------|--------------------------------------------------------------|
@@ -18,8 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from MambaSynthLib.errors import RequestError
-from MambaSynthLib.image.preparation import EMPTY
 from MambaSynthTraining.data.augmentation import augment
 
 if TYPE_CHECKING:
@@ -44,21 +42,19 @@ class SliceBatch(NamedTuple):
         return SliceBatch(*augment(*self, recipe.augmentation_of(stage), generator, recipe.run))
 
 
-@dataclass(frozen=True)
-class SlicePairs:
-    """The usable slices of one group of subjects; ``names`` tells people which each one is.
+class SliceGroup:
+    """Slices of some subjects in order; ``names`` tells people which each one is.
 
     ``follows[n]`` says whether slice n lies directly beside slice n - 1 in one subject; where it
-    is not known, none does.
+    is not known, none does. ``parts`` are the contrasts that there are of each slice.
     """
 
-    a: Sequence[Image]
-    b: Sequence[Image]
-    names: Sequence[str] = ()
-    follows: Sequence[bool] = ()
+    names: Sequence[str]
+    follows: Sequence[bool]
+    parts: tuple[Sequence[Image], ...]
 
     def __len__(self) -> int:
-        return len(self.a)
+        return len(self.parts[0])
 
     @property
     def _follows(self) -> Sequence[bool]:
@@ -85,12 +81,43 @@ class SlicePairs:
         return self.names[n] if self.names else f"slice {n}"
 
 
-class StoredSlices(Sequence[Image]):
-    """The slices of several stacks (N,H,W), one after the other, read when they are asked for."""
+@dataclass(frozen=True)
+class Slices(SliceGroup):
+    """The usable slices of one contrast, whether or not there is another of the same place."""
 
-    def __init__(self, stacks: Sequence[Any]) -> None:
+    images: Sequence[Image]
+    names: Sequence[str] = ()
+    follows: Sequence[bool] = ()
+
+    @property
+    def parts(self) -> tuple[Sequence[Image], ...]:  # type: ignore[override]
+        return (self.images,)
+
+
+@dataclass(frozen=True)
+class SlicePairs(SliceGroup):
+    """The usable slices of two contrasts that correspond: ``a[n]`` and ``b[n]`` are one place."""
+
+    a: Sequence[Image]
+    b: Sequence[Image]
+    names: Sequence[str] = ()
+    follows: Sequence[bool] = ()
+
+    @property
+    def parts(self) -> tuple[Sequence[Image], ...]:  # type: ignore[override]
+        return self.a, self.b
+
+
+class StoredSlices(Sequence[Image]):
+    """Slices of several stacks (N,H,W), one after the other, read when they are asked for.
+
+    ``kept`` are the places in each stack that count; without it all do.
+    """
+
+    def __init__(self, stacks: Sequence[Any], kept: Sequence[Sequence[int]] | None = None) -> None:
         self.stacks = stacks
-        self.ends = np.cumsum([stack.shape[0] for stack in stacks])
+        self.kept = [range(stack.shape[0]) for stack in stacks] if kept is None else kept
+        self.ends = np.cumsum([len(places) for places in self.kept])
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
@@ -99,85 +126,11 @@ class StoredSlices(Sequence[Image]):
         if not 0 <= n < len(self):
             raise IndexError(n)
         which = int(np.searchsorted(self.ends, n, side="right"))
-        stack = self.stacks[which]
-        return np.asarray(stack[n - int(self.ends[which]) + stack.shape[0]], dtype=np.float32)
+        places = self.kept[which]
+        place = places[n - int(self.ends[which]) + len(places)]
+        return np.asarray(self.stacks[which][place], dtype=np.float32)
 
 
 def following(indices: Sequence[int] | NDArray[np.intp]) -> list[bool]:
     """Of slices cut at these places of one volume: which lie directly beside the one before."""
     return [False, *(np.diff(indices) == 1).tolist()][: len(indices)]
-
-
-def draw_batch(
-    groups: Sequence[SlicePairs],
-    shares: Sequence[float],
-    size: int,
-    crop: tuple[int, int],
-    rng: np.random.Generator,
-    same_slice: bool = True,
-    run: int = 1,
-) -> tuple[SliceBatch, tuple[str, ...]]:
-    """Source and target of ``size`` slices, each from a group drawn by ``shares``, and their
-    names. They are size / run runs, each of ``run`` consecutive slices of one subject.
-
-    Half of the runs are flipped left to right; the position of the ``crop`` is random. More
-    differences are made by ``augmentation.augment``. Without ``same_slice`` the target is a run
-    of its own draw, so that nothing can be learned from pairs.
-
-    Raises
-    ------
-    RequestError: a group has no such run.
-    """
-    probabilities = np.asarray(shares) / np.sum(shares)
-    images: list[Image] = []
-    names: list[str] = []
-    for _ in range(size // run):
-        pairs, drawn = _draw_run(groups, probabilities, crop, rng, run)
-        if not same_slice:
-            others, other_names = _draw_run(groups, probabilities, crop, rng, run)
-            pairs = np.stack([pairs[0], others[1]])
-            drawn = [f"{a} with {b}" for a, b in zip(drawn, other_names, strict=True)]
-        images += [*pairs.swapaxes(0, 1)]
-        names += drawn
-    batch = torch.from_numpy(np.asarray(images, dtype=np.float32))  # (B,2,h,w)
-    return SliceBatch(batch[:, :1], batch[:, 1:]), tuple(names)
-
-
-def _draw_run(
-    groups: Sequence[SlicePairs],
-    probabilities: NDArray[np.float64],
-    crop: tuple[int, int],
-    rng: np.random.Generator,
-    run: int,
-) -> tuple[Image, list[str]]:
-    """(2,run,h,w), and the name of each slice; flip and crop are the same for all of them."""
-    group = groups[rng.choice(len(groups), p=probabilities)]
-    starts = group.starts(run)
-    if not len(starts):
-        raise RequestError(
-            f"the data hold no {run} consecutive slices of one subject ({group.name(0)} is alone, "
-            "for example); use other data, or a recipe with run: 1."
-        )
-    first = int(starts[rng.integers(len(starts))])
-    chosen = range(first, first + run)
-    pairs = np.stack([[part[n] for n in chosen] for part in (group.a, group.b)])
-    pairs = _random_crop(pairs, crop, rng)
-    return (pairs[..., ::-1] if rng.random() < 0.5 else pairs), [group.name(n) for n in chosen]
-
-
-def _random_crop(pairs: Image, crop: tuple[int, int], rng: np.random.Generator) -> Image:
-    """(2,n,H,W) -> (2,n,*crop), padded with background where the image is smaller.
-
-    A crop without tissue is drawn again, a few times.
-    """
-    short = [max(0, c - n) for c, n in zip(crop, pairs.shape[2:], strict=True)]
-    pads = ((0, 0), (0, 0), (0, short[0]), (0, short[1]))
-    pairs = np.pad(pairs, pads, constant_values=EMPTY)
-    for _ in range(5):
-        row, column = (
-            int(rng.integers(n - c + 1)) for n, c in zip(pairs.shape[2:], crop, strict=True)
-        )
-        part = pairs[..., row : row + crop[0], column : column + crop[1]]
-        if (part[0] > EMPTY + 0.1).mean() > SMALLEST_TISSUE_SHARE:
-            break
-    return part

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import VolumeError
-from MambaSynthLib.image.preparation import EMPTY, prepare
+from MambaSynthLib.image.intensity import EMPTY
+from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
 

@@ -23,6 +23,7 @@ from MambaSynthTraining.data.found import Found, Reading
 from MambaSynthTraining.data.masking import mask_out
 from MambaSynthTraining.data.n4 import remove_bias
 from MambaSynthTraining.data.orientation import orient, same_grid
+from MambaSynthTraining.data.pixels import Pixels, pixels_of, with_pixels
 from MambaSynthTraining.data.prepared import PreparedSubject, sheet_path, volume_path
 from MambaSynthTraining.data.prepared_writing import write_subject
 from MambaSynthTraining.data.registration import register
@@ -39,10 +40,12 @@ class Steps:
     intensity: IntensitySpec
     rule: SliceRule
     reading: Reading
-    register: str  # 'all', 'needed' (where grids differ) or 'none'
+    register: str  # 'all', 'needed' (where grids differ), 'pixels' (their size only) or 'none'
     transform: str  # 'rigid' or 'affine'
     n4: bool
     pairs: bool  # whether slices that do not correspond are a reason to skip the subject
+    first: str = ""  # 'pixels': the contrast whose pixel size all others get, and that size for
+    pixels: Pixels | None = None  # people who lack the contrast
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,10 @@ def make_subject(folder: Path, found: Found, hashes: Mapping[str, str], steps: S
 def fingerprint_of(found: Found, hashes: Mapping[str, str], steps: Steps) -> str:
     """sha256 of everything that the prepared subject depends on."""
     record = [STEPS_VERSION, found.id, found.settings(), dict(hashes), found.contrasts]
-    text = json.dumps([*record, asdict(steps)], sort_keys=True)
+    values = asdict(steps)
+    if steps.register != "pixels":
+        del values["first"], values["pixels"]  # without a meaning
+    text = json.dumps([*record, values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -132,7 +138,11 @@ def _registered(
 ) -> tuple[dict[str, Volume], dict[str, Any]]:
     """All volumes on the grid of the first, and the record of each registration."""
     (first, fixed), *others = volumes.items()
-    result, records = {first: fixed}, {}
+    result = {first: fixed}
+    records: dict[str, Any] = {}
+    if steps.register == "pixels":
+        wanted = pixels_of(fixed) if first == steps.first else steps.pixels or pixels_of(fixed)
+        return {c: with_pixels(volume, wanted) for c, volume in volumes.items()}, records
     for contrast, moving in others:
         if steps.register == "none" or steps.register == "needed" and same_grid(fixed, moving):
             result[contrast] = moving

@@ -33,6 +33,10 @@ class State:
         }
         average = get_ema_multi_avg_fn(recipe.optimization.ema)
         self.averaged = AveragedModel(self.exported, multi_avg_fn=average, use_buffers=True)
+        self.averaged_back: AveragedModel | None = None
+        if self.method.exported_back:
+            back = self.method.networks[self.method.exported_back]
+            self.averaged_back = AveragedModel(back, multi_avg_fn=average, use_buffers=True)
         self.iteration = 0
         self.best = float("inf")  # smallest validation error so far
 
@@ -49,10 +53,15 @@ class State:
     def advance(self) -> None:
         """An iteration was made."""
         self.averaged.update_parameters(self.exported)
+        if self.averaged_back is not None:
+            self.averaged_back.update_parameters(self.method.networks[self.method.exported_back])
         self.iteration += 1
 
     def content(self) -> dict[str, Any]:
-        """What a checkpoint holds: tensors and numbers only. ``averaged`` is what is exported."""
+        """What a checkpoint holds: tensors and numbers only. ``averaged`` is what is exported,
+        ``averaged_back`` the same of the other direction, where there is one.
+        """
+        back = self.averaged_back
         return {
             "iteration": self.iteration,
             "best": self.best,
@@ -61,6 +70,7 @@ class State:
             "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
             "averaged": self.averaged.module.state_dict(),
             "n_averaged": self.averaged.n_averaged,
+            **({} if back is None else {"averaged_back": back.module.state_dict()}),
         }
 
     def load(self, content: Mapping[str, Any]) -> None:
@@ -70,6 +80,10 @@ class State:
             optimizer.load_state_dict(content["optimizers"][name])
         self.averaged.module.load_state_dict(content["averaged"])
         self.averaged.n_averaged.copy_(content["n_averaged"])
+        if self.averaged_back is not None:
+            raw = self.method.networks[self.method.exported_back].state_dict()  # of older versions
+            self.averaged_back.module.load_state_dict(content.get("averaged_back", raw))
+            self.averaged_back.n_averaged.copy_(content["n_averaged"])
         self.iteration, self.best = content["iteration"], content["best"]
 
     def begin_with(self, weights: Mapping[str, Tensor]) -> None:
@@ -78,14 +92,24 @@ class State:
         self.averaged.module.load_state_dict(weights)
 
     @contextmanager
-    def as_exported(self) -> Iterator[TrainingMethod]:
-        """The method with the averaged weights, in eval mode; then everything is as before."""
-        raw = {name: value.clone() for name, value in self.exported.state_dict().items()}
-        self.exported.load_state_dict(self.averaged.module.state_dict())
+    def as_exported(self, back: bool = False) -> Iterator[TrainingMethod]:
+        """The method with the averaged weights, in eval mode; then everything is as before.
+
+        With ``back`` it synthesizes in the other direction.
+        """
+        forward = self.method.exported
+        key, averaged = forward, self.averaged
+        if back and self.averaged_back is not None:
+            key, averaged = self.method.exported_back, self.averaged_back
+        network = self.method.networks[key]
+        raw = {name: value.clone() for name, value in network.state_dict().items()}
+        network.load_state_dict(averaged.module.state_dict())
         self.method.networks.eval()
+        self.method.exported = key
         try:
             with torch.no_grad():
                 yield self.method
         finally:
-            self.exported.load_state_dict(raw)
+            self.method.exported = forward
+            network.load_state_dict(raw)
             self.method.networks.train()

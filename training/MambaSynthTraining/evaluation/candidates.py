@@ -137,12 +137,12 @@ def open_candidate(
             f"{path}: is a run of {run.method}, which learns from {run.kind} data; name "
             "data of its kind."
         )
-    name = name or run.name
+    run, name = run.toward(*data.contrasts[:2]), name or run.name
     if run.exportable:
         from MambaSynthTraining.export import draft
 
         with tempfile.TemporaryDirectory() as folder:
-            package = draft(path, Path(folder) / "draft")
+            package = draft(run, Path(folder) / "draft")
             candidate = _packaged(package, data, steps, samples, device, name)
             yield Packaged(name, candidate.engine, candidate.steps, candidate.samples,
                            candidate.about | run.about())  # fmt: skip

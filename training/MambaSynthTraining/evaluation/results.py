@@ -34,7 +34,8 @@ class Result:
     @property
     def data_key(self) -> str:
         """Equal for results that may stand in one table: the same slices of the same people."""
-        return json.dumps([self.record["data"]["split"], self.record["data"]["subjects"]])
+        data = self.record["data"]
+        return json.dumps([data["split"], data.get("contrasts"), data["subjects"]])
 
     def of_subjects(self, measure: str) -> dict[str, float]:
         """Subject -> mean over its seeds; subjects without that measure are absent."""
@@ -100,8 +101,8 @@ def read_results(folders: Sequence[Path]) -> list[Result]:
     for other in results[1:]:
         if other.data_key != results[0].data_key:
             raise RequestError(
-                f"{other.folder}: was scored on other subjects than {results[0].folder}, so the "
-                "two cannot stand in one table; score them on the same split."
+                f"{other.folder}: was scored on other subjects or another direction than "
+                f"{results[0].folder}, so the two cannot stand in one table; score them alike."
             )
     names = [result.name for result in results]
     twice = next((name for name in names if names.count(name) > 1), None)

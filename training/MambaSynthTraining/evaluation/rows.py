@@ -13,6 +13,8 @@ from MambaSynthTraining.data.kinds import kind_of
 from MambaSynthTraining.recipe import FOR_PEOPLE, Recipe, Stage
 from MambaSynthTraining.recipe_file import has_small, read_recipe, resolve
 
+SMALL = "-small"  # the ending of a small row's name
+
 
 @dataclass(frozen=True)
 class Row:
@@ -29,7 +31,7 @@ class Row:
     @property
     def name(self) -> str:
         """Of its file, and whether it is the small form."""
-        return self.path.stem + "-small" * self.recipe.small
+        return self.path.stem + SMALL * self.recipe.small
 
     @property
     def key(self) -> str:

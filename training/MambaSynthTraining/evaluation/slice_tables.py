@@ -81,10 +81,11 @@ def report(name: str, rows: Sequence[Row], settings: Settings) -> str:
     results = []
     for row in rows:
         result = read_result(settings.runs / row.key / "scores")
-        results.append(replace(result, record={**result.record, "name": row.title}))
-    paper = {row.title: str(row.recipe.expected.get("paper_ssim", "-")) for row in rows}
+        about = {**result.record["about"], "recipe": row.path.name}  # two rows may be one run
+        record = {**result.record, "name": row.title, "about": about}
+        results.append(replace(result, record=record))
     trivial = read_results([settings.out / "trivial"])
-    return write_report([*results, *trivial], settings.out / name, None, paper)
+    return write_report([*results, *trivial], settings.out / name)
 
 
 def text(names: Sequence[str], texts: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,16 @@ from MambaSynthLib.image.trivial import SHIFTED
 from MambaSynthLib.report.evaluation import markdown
 from MambaSynthTraining.evaluation.lpips import NOT_COMPUTED
 from MambaSynthTraining.evaluation.measures import BY_NAME, MEASURES, PAPER, Measure
+from MambaSynthTraining.evaluation.papers import Numbers, cell, printed
 from MambaSynthTraining.evaluation.results import Result
 from MambaSynthTraining.evaluation.statistics import NO_TEST, Test, holm, paired_t_test
 from MambaSynthTraining.evaluation.writing import p_text, write_csv
 
 SHOWN = (*PAPER, "psnr")
+PRINTED = (
+    "* paper: what CRAViM's paper prints for this data set and direction (training/recipes/"
+    "papers.yaml); - is no row of it, or a number that we do not have."
+)
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,7 @@ def comparisons(results: Sequence[Result], main: Result, measure: str) -> dict[s
     }
 
 
-def to_markdown(
-    results: Sequence[Result], main: Result, paper: Mapping[str, str] | None = None
-) -> str:
+def to_markdown(results: Sequence[Result], main: Result) -> str:
     """The table, and beneath it everything that a reader needs to judge it."""
     tested = {name: comparisons(results, main, name) for name in ("ssim", "mse")}
     header = [
@@ -64,7 +67,8 @@ def to_markdown(
         "parameters",
         "minutes",
     ]
-    header += ["paper's SSIM %"] if paper else []
+    paper = _printed(results)
+    header += [f"paper: {' / '.join(BY_NAME[name].title for name in PAPER)}"] if paper else []
     lines = [header]
     for result in results:
         about = result.record["about"]
@@ -73,8 +77,20 @@ def to_markdown(
         size = f"{about['parameters']:,}" if "parameters" in about else "-"
         minutes = f"{about['minutes']:.1f}" if "minutes" in about else "-"
         lines.append([result.name, *cells, *ps, size, minutes])
-        lines[-1] += [paper.get(result.name, "-")] if paper else []
-    return "\n".join([*markdown(lines), "", *_notes(results, main), ""])
+        lines[-1] += [cell(paper.get(result.name), PAPER)] if paper else []
+    notes = _notes(results, main) + ([PRINTED] if paper else [])
+    return "\n".join([*markdown(lines), "", *notes, ""])
+
+
+def _printed(results: Sequence[Result]) -> dict[str, Numbers]:
+    """Row name -> what the paper prints for it on these data and in this direction."""
+    found = {}
+    for result in results:
+        data, recipe = result.record["data"], result.record["about"].get("recipe", "")
+        numbers = printed(recipe, data["name"], " -> ".join(data["contrasts"]))
+        if numbers is not None:
+            found[result.name] = numbers
+    return found
 
 
 def _cell(result: Result, measure: Measure) -> str:
@@ -127,13 +143,11 @@ def _span(seeds: Sequence[int]) -> str:
     return f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
 
 
-def write_table(
-    folder: Path, results: Sequence[Result], main: Result, paper: Mapping[str, str] | None = None
-) -> str:
+def write_table(folder: Path, results: Sequence[Result], main: Result) -> str:
     """``table.md`` and ``table.csv``; returns the Markdown."""
     from MambaSynthLib.io.atomic import write_whole
 
-    text = to_markdown(results, main, paper)
+    text = to_markdown(results, main)
     write_whole(folder / "table.md", text.encode("utf-8"))
     columns = ["row", "n_subjects", "n_seeds", "parameters", "minutes"]
     endings = ("", "_std_subjects", "_std_seeds", "_mean_slices", "_p", "_p_holm")

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from MambaSynthLib.image.intensity import EMPTY
 from MambaSynthLib.image.metrics import foreground
-from MambaSynthLib.image.preparation import EMPTY, prepare, scaling_of
+from MambaSynthLib.image.preparation import prepare, scaling_of
 from MambaSynthLib.image.trivial import SHIFTED, Answer, trivial_answers
 from MambaSynthLib.image.volume import Volume
 from MambaSynthTraining.data.canvas import center

@@ -119,7 +119,7 @@ def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
 | model | `{card["id"]}` {card["version"]} |
 | method | CRAViM (Zhang & Jiang, MICCAI 2025), our variant with skip connections and without \
 noise: ngf {network["ngf"]}, {network["n_blocks"]} residual blocks, {network["n_attentions"]} \
-attention maps, {network["neighbors"]} neighboring slice on either side; {count:,} values |
+attention maps, {_reach(network)}; {count:,} values |
 | direction | {card["source_contrasts"][0]} -> {card["target_contrasts"][0]}, axial slices, whole \
 heads and brains |
 | license | {card["license"]} |
@@ -146,6 +146,12 @@ long without the people of the tables; these weights themselves have seen them.
 {card["limits"]}
 <!-- /made -->
 """
+
+
+def _reach(network: dict[str, int]) -> str:
+    seen, estimated = network.get("neighbors", 0), network.get("overlap", 0)
+    text = f"{seen} neighboring slice{'' if seen == 1 else 's'} on either side seen"
+    return text + (f", {estimated} estimated, too, and averaged" if estimated else "")
 
 
 def _training(training: dict[str, Any]) -> str:

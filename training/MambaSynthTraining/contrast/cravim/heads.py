@@ -69,10 +69,11 @@ class CRAViMHeads(TrainingMethod):
         return {"generator": self.optimization.adam("generator", self.networks.parameters())}
 
     def iteration(self, batch: HeadBatch, generator: Generator) -> Iterator[Phase]:
-        made = self.networks["generator"](batch.source)
-        acquired = head_losses.nearest_target(made, batch.target)
+        made = self.networks["generator"](batch.source).flatten(0, 1)[:, None]  # (B(1+2o),1,h,w)
+        target, weight = (image.flatten(0, 1)[:, None] for image in batch[1:])
+        acquired = head_losses.nearest_target(made, target)
         terms = {
-            name: getattr(head_losses, f"{name}_loss")(made, acquired, batch.weight)
+            name: getattr(head_losses, f"{name}_loss")(made, acquired, weight)
             for name in ("value", "gradient", "structure", "air")
         }
         loss = torch.stack(

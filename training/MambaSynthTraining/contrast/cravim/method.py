@@ -39,7 +39,7 @@ from MambaSynthTraining.recipe import Optimization, Recipe, Stage
 class Options:
     """CRAViM's own switches in a recipe."""
 
-    wiring: str = "official"  # or "paper", see step.py
+    wiring: str = "official"  # or "paper" or "plain-cycle", see step.py
     discriminator_width: int = 64
     spectral_norm: bool = False  # of the discriminators
     steps: int = 4  # network calls of a validation synthesis; 1 is the one-shot output
@@ -52,7 +52,7 @@ class Options:
 class CRAViMTraining(ContrastMethod):
     """Generators ``a_to_b`` (source -> target), ``b_to_a``; discriminators ``of_a``, ``of_b``."""
 
-    exported = "a_to_b"
+    exported, exported_back = "a_to_b", "b_to_a"
     objectives: ClassVar[tuple[str, ...]] = ("cycle", "paired")
     objective = "cycle"
     presets = PRESETS
@@ -98,6 +98,14 @@ class CRAViMTraining(ContrastMethod):
     def begin(self, stage: Stage) -> None:
         super().begin(replace(stage, weights={}))
         self.weights = settings(Weights, {**asdict(self.usual), **stage.weights}, "weights")
+
+    @property
+    def trains_back(self) -> bool:
+        return self.objective != "paired"
+
+    @property
+    def needs_pairs(self) -> bool:
+        return self.objective == "paired" or self.weights.lambda_paired > 0
 
     @property
     def parts(self) -> Networks:

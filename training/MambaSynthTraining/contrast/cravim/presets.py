@@ -15,11 +15,13 @@ _ADAM = {"learning_rates": {"generators": 2e-4, "discriminators": 1e-4}, "betas"
 PRESETS: dict[str, dict[str, Any]] = {
     "released-code": {
         "seed": 1024,
+        "epochs": True,
         "options": {"wiring": "official"},
         "optimization": {**_ADAM, "decay": "constant"},
     },
     "paper": {
         "seed": 1024,
+        "epochs": True,
         "options": {"wiring": "paper"},
         "optimization": {
             "learning_rates": {"generators": 2e-4, "discriminators": 2e-4},
@@ -30,7 +32,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "plus": {
         "seed": 1024,
+        "epochs": True,
         "run": 4,
+        "augmentation": {"flip": 0.5},
         "network": {"neighbors": 1},
         "options": {"wiring": "paper", "steps": 1},
         "weights": {"lambda_r1": 1.0, "lambda_edge": 1.0},

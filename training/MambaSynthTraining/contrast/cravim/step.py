@@ -6,10 +6,10 @@
 | D_x, D_y| ``of_a``, ``of_b``     | discriminators of the two contrasts                         |
 | x_0, y_0| ``a``, ``b``    | acquired images (B,1,H,W) in [-1,1]                                |
 | y_T     | ``start_a`` ..  | pure noise of the one-shot pass                                    |
-| x_{t+1} | ``noised(...)`` | an image at noise level t + 1, t uniform in 0..T-1 for each sample |
+| x_{t+1} | ``add_noise``   | an image at noise level t + 1, t uniform in 0..T-1 for each sample |
 
 The printed method and the published code differ in what receives gradients; ``Wiring`` holds the
-two switches, ``OFFICIAL`` and ``PAPER`` their settings.
+switches, ``OFFICIAL`` and ``PAPER`` their settings, ``PLAIN_CYCLE`` those of a row of Table 2.
 """
 
 from __future__ import annotations
@@ -33,11 +33,15 @@ class Wiring:
 
     cycle_trains_both: bool  # False: the synthetic image enters the cycle detached
     denoiser_is_trained: bool  # False: the denoised image is a fixed target (no gradient)
+    cycle_starts_from_noise: bool = False  # True: nothing of the answer is in the cycle's input
 
 
 OFFICIAL = Wiring(cycle_trains_both=False, denoiser_is_trained=False)  # the published code
 PAPER = Wiring(cycle_trains_both=True, denoiser_is_trained=True)  # Eq. 4 and "cycle consistency"
-WIRINGS = {"official": OFFICIAL, "paper": PAPER}
+PLAIN_CYCLE = Wiring(  # a row of Table 2, our reading
+    cycle_trains_both=True, denoiser_is_trained=False, cycle_starts_from_noise=True
+)
+WIRINGS = {"official": OFFICIAL, "paper": PAPER, "plain-cycle": PLAIN_CYCLE}
 
 
 @dataclass
@@ -168,8 +172,13 @@ def generator_pass(
 
     cycle_ab = ab if wiring.cycle_trains_both else ab.detach()
     cycle_ba = ba if wiring.cycle_trains_both else ba.detach()
-    carried_ab, back_a = through(networks.b_to_a, cycle_ab, add_noise(a, noise.cycle_a, schedule))
-    carried_ba, back_b = through(networks.a_to_b, cycle_ba, add_noise(b, noise.cycle_b, schedule))
+    if wiring.cycle_starts_from_noise:
+        hint_a, hint_b = noise.cycle_a.eps, noise.cycle_b.eps
+    else:
+        hint_a = add_noise(a, noise.cycle_a, schedule)
+        hint_b = add_noise(b, noise.cycle_b, schedule)
+    carried_ab, back_a = through(networks.b_to_a, cycle_ab, hint_a)
+    carried_ba, back_b = through(networks.a_to_b, cycle_ba, hint_b)
 
     with nullcontext() if wiring.denoiser_is_trained else torch.no_grad():
         denoised_ab = through(networks.a_to_b, a, add_noise(ab, noise.denoise_ab, schedule))[1]

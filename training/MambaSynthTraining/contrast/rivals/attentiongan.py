@@ -32,7 +32,7 @@ class AttentionGAN(CycleGAN):
     """Phases: generators, discriminators."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {"optimization": {**PUBLISHED_ADAM, "decay": "constant"}}
+        "paper": {"epochs": True, "optimization": {**PUBLISHED_ADAM, "decay": "constant"}}
     }
 
     @classmethod

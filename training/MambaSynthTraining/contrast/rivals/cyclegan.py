@@ -83,8 +83,11 @@ def identity_loss(synthetic: Tensor, acquired: Tensor) -> Tensor:
 class CycleGAN(Baseline):
     """Phases: generators, discriminators."""
 
+    exported_back = "target_to_source"
     groups = GENERATORS_AND_DISCRIMINATORS
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"optimization": PUBLISHED_ADAM}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"epochs": True, "optimization": PUBLISHED_ADAM}
+    }
 
     def __init__(
         self,

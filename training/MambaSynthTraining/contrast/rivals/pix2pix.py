@@ -80,7 +80,10 @@ class Pix2Pix(Baseline):
     """Phases: discriminators, generators, in the published order."""
 
     groups = {"generators": ("source_to_target",), "discriminators": ("of_pairs",)}
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"optimization": PUBLISHED_ADAM}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {"epochs": True, "optimization": PUBLISHED_ADAM}
+    }
+    needs_pairs = True
 
     def __init__(self, sizes: Sizes, weights: Weights, optimization: Optimization) -> None:
         self.weights, self.optimization = weights, optimization

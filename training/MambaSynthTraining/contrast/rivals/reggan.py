@@ -84,12 +84,15 @@ def correction_loss(registered: Tensor, acquired_target: Tensor) -> Tensor:
 class RegGAN(Baseline):
     """Phases: generators (with the registration), discriminators."""
 
+    needs_pairs = True
+
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
+            "epochs": True,
             "optimization": {
                 "learning_rates": {"generators": 1e-4, "discriminators": 1e-4},
                 "betas": [0.5, 0.999],
-            }
+            },
         }
     }
 
@@ -113,6 +116,7 @@ class RegGAN(Baseline):
         add("source_to_target", "of_target")
         if options.bidirect:
             add("target_to_source", "of_source")
+            self.exported_back = "target_to_source"
         discriminators = [key for key in self.networks if key.startswith("of_")]
         others = [key for key in self.networks if key not in discriminators]
         self.groups = {"generators": tuple(others), "discriminators": tuple(discriminators)}

@@ -99,20 +99,21 @@ def cycle_loss(back: Tensor, acquired: Tensor) -> Tensor:
 class SynDiff(Baseline):
     """Phases: discriminators, generators, each on draws of its own."""
 
-    exported = "to_target"
+    exported, exported_back = "to_target", "to_source"
     groups = {
         "generators": tuple(f"{role}_{c}" for c in OTHER for role in ("to", "translate_to")),
         "discriminators": tuple(f"{role}_{c}" for c in OTHER for role in ("of_step", "of")),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
+            "epochs": True,
             "optimization": {
                 "learning_rates": {"generators": 1.6e-4, "discriminators": 1e-4},
                 "betas": [0.5, 0.9],
                 "decay": "cosine",
                 "lr_end": 1e-5,
                 "ema": 0.999,
-            }
+            },
         }
     }
 

@@ -14,8 +14,11 @@ from MambaSynthTraining.evaluation.cine.comparison import (
     RowScores,
     p_values,
 )
+from MambaSynthTraining.evaluation.papers import cell, printed
 from MambaSynthTraining.evaluation.writing import p_text
 
+PRINTED = ("nmse", "psnr", "ssim")  # the columns of MSTG's Table 1
+DIRECTION = "ED -> ES"
 DIGITS = {"psnr": 2, "ssim": 4, "nmse": 4, "dice": 3, "folding": 3, "passes": 0, "seconds": 2}
 HEADER = (
     "method", "PSNR dB", "SSIM", "NMSE", "PSNR dB, no padding", "SSIM, no padding",
@@ -29,14 +32,20 @@ ON_CARD = {
 }
 
 
-def to_markdown(rows: Sequence[RowScores], seeds: int, n_frames: float) -> str:
-    """The table with its caption. +- is the standard deviation over subjects."""
+def to_markdown(rows: Sequence[RowScores], seeds: int, n_frames: float, data: str = "") -> str:
+    """The table with its caption. +- is the standard deviation over subjects.
+
+    What the paper prints stands beside it where ``data``, the name of the data set, is its own.
+    """
     p = {column: p_values(rows, rows[-1].name, column) for column in TESTED}
-    lines = [list(HEADER)]
+    paper = {one.name: printed(one.name, data, DIRECTION) for one in rows}
+    shown = any(paper.values())
+    lines = [[*HEADER, *(["paper: NMSE / PSNR dB / SSIM"] if shown else [])]]
     for one in rows:
         cells = [one.title, *(_cell(one, column) for column in (*FRAME_COLUMNS, "dice", "folding"))]
         cells += [_number(one.mean("passes"), 0), _number(one.cpu_minutes, 1)]
         cells += [p_text(p[c][one.name]) if one.name in p[c] else "-" for c in TESTED]
+        cells += [cell(paper[one.name], PRINTED)] if shown else []
         lines.append(cells)
     return "\n".join([*_caption(rows, seeds, n_frames), "", *markdown(lines), ""])
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from MambaSynthLib.io.atomic import write_json, write_whole
 from MambaSynthTraining.cine.rivals.trivial import TRIVIAL
+from MambaSynthTraining.data.dataset_files import DATASET, read_json
 from MambaSynthTraining.data.heart_cine import read_split, read_subject
 from MambaSynthTraining.engine.fit import continue_record
 from MambaSynthTraining.evaluation.cine.comparison import RowScores, row_scores
@@ -79,7 +81,8 @@ def report(name: str, rows: Sequence[Row], settings: Settings) -> str:
     scores = [row_scores(key, titles[key], found) for key, found in folders.items()]
     subjects = [read_subject(settings.data, one) for one in read_split(settings.data, "test")]
     frames = sum(len(subject.between) for subject in subjects) / len(subjects)
-    markdown, out = to_markdown(scores, settings.seeds, frames), settings.out / name
+    markdown = to_markdown(scores, settings.seeds, frames, _name_of(settings.data))
+    out = settings.out / name
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "table.md", markdown.encode())
     write_csv(out / "table.csv", *csv_rows(scores))
@@ -87,6 +90,12 @@ def report(name: str, rows: Sequence[Row], settings: Settings) -> str:
     pictured = {titles[key]: found[0] for key, found in folders.items()}
     draw_table_picture(subjects[0], pictured, out / "table.png")
     return markdown
+
+
+def _name_of(data: Path) -> str:
+    """As ``papers.yaml`` calls the data set; '' where it does not say who it is."""
+    path = data / DATASET
+    return str(read_json(path).get("name", "")).lower() if path.exists() else ""
 
 
 def _card(scores: Sequence[RowScores], seeds: int) -> dict[str, object]:

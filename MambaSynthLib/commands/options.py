@@ -1,4 +1,4 @@
-"""The options of ``cine`` and ``evaluate-cine`` that say how frames are made."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from MambaSynthLib.cine.options import CineOptions
+
+
+def add_synthesis_options(parser: Any) -> None:
+    """What ``synthesize`` and ``synthesize-set`` share: how slices are made, and where."""
+    add = parser.add_argument
+    add("--steps", type=int, metavar="N", help="network calls per draw (default: the model's)")
+    add("--samples", type=int, metavar="K", help="noise draws to average (default: the model's)")
+    add("--seed", type=int, default=0, metavar="S", help="seed of all noise (default: 0)")
+    add("--noise", choices=("per-slice", "shared"), default="per-slice",
+        help="a noise draw for each slice, or one for all")  # fmt: skip
+    add("--device", default="auto", metavar="auto|cpu|cuda|mps", help="where to compute")
+    add("--backend", default="auto", metavar="auto|torch|onnxruntime", help="what computes")
+    add("--batch", type=int, metavar="N", help="slices per network call (default: by device)")
+    add("--prefer", choices=("sform", "qform"), help="which of two disagreeing NIfTI forms counts")
+    add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")
 
 
 def add_motion_options(parser: Any) -> None:

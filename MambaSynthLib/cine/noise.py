@@ -1,0 +1,28 @@
+"""How strong the noise of two frames is, told by what does not move."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+ROUGHEST = 4.0  # times the variance that neighboring pixels tell; more is change, not noise
+MEDIAN_OF_ABSOLUTE = 0.6745  # of a normal variable with standard deviation 1
+
+
+def noise_of(a: Array, b: Array) -> float:
+    """Variance of the noise of one frame (N,R,C), from the median difference of two: most of a
+    chest stands still. Where most of an image changes, neighboring pixels tell how much of that is
+    noise. A tiny number where most voxels are equal.
+    """
+    difference = a - b
+    rough = difference[:, 1:, 1:] - difference[:, :-1, 1:] - difference[:, 1:, :-1]
+    rough = (rough + difference[:, :-1, :-1]) / 2  # white noise keeps its variance
+    return max(min(_variance(difference), ROUGHEST * _variance(rough)) / 2, 1e-8)
+
+
+def _variance(values: Array) -> float:
+    """From the median, so that few large values do not count."""
+    seen = np.abs(values[values != 0])
+    return (float(np.median(seen)) / MEDIAN_OF_ABSOLUTE) ** 2 if len(seen) else 0.0

@@ -1,0 +1,49 @@
+"""What comes back from the network, put together to volumes: the mean of the draws, its spread."""
+
+from __future__ import annotations
+
+from MambaSynthLib.image.intensity import Scaling
+from MambaSynthLib.image.preparation import Floats, Indices, Preparation
+from MambaSynthLib.image.volume import Volume
+
+
+class Targets:
+    """The target volumes and, of several draws, their spreads, filled a batch at a time."""
+
+    def __init__(
+        self,
+        preparation: Preparation,
+        contrasts: tuple[str, ...],
+        target_range: tuple[float, float],
+        spread: bool,
+    ) -> None:
+        self._preparation, self._contrasts = preparation, contrasts
+        self._scaling = Scaling.of_range(*target_range)
+        half = self._scaling.half_width
+        self._unit = Scaling(half, half)  # -1, the background, -> 0
+        self._means = [preparation.blank(self._scaling) for _ in contrasts]
+        self._spreads = [preparation.blank(self._unit) for _ in contrasts if spread]
+
+    def write(self, chosen: Indices, draws: Floats) -> None:
+        """Put the D draws (n,D,T,H,W) of the n chosen slices to their places."""
+        for number, mean in enumerate(self._means):
+            drawn = draws[:, :, number]
+            self._preparation.write(mean, chosen, drawn.mean(axis=1), self._scaling)
+            if self._spreads:
+                deviation = drawn.std(axis=1) - 1
+                self._preparation.write(self._spreads[number], chosen, deviation, self._unit)
+
+    def volumes(self) -> dict[str, Volume]:
+        """By contrast, on the source's grid."""
+        return self._named(self._means, "")
+
+    def spreads(self) -> dict[str, Volume]:
+        """By contrast, the standard deviation over the draws; {} where none was asked for."""
+        return self._named(self._spreads, " spread")
+
+    def _named(self, arrays: list[Floats], suffix: str) -> dict[str, Volume]:
+        source = self._preparation.volume
+        return {
+            target: source.with_array(array, f"{source.name} synthetic {target}{suffix}")
+            for target, array in zip(self._contrasts, arrays, strict=False)
+        }
