@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from MambaSynthTraining.data.found import Layout
-    from MambaSynthTraining.data.set_making import SetOptions
+    from MambaSynthTraining.data.set_options import SetOptions
 
 GLOBS = {"t1": "T1w", "t2": "T2w", "pd": "PDw", "flair": "FLAIR"}
 CONTRASTS = ("T1w", "T2w")
@@ -19,7 +19,7 @@ PHANTOMS = "phantoms"  # the group of those that widen a data set
 def set_options(options: argparse.Namespace) -> SetOptions:
     from MambaSynthLib.model.card import GridSpec, IntensitySpec
     from MambaSynthTraining.data.found import Reading
-    from MambaSynthTraining.data.set_making import SetOptions
+    from MambaSynthTraining.data.set_options import SetOptions
     from MambaSynthTraining.data.stacks import SliceRule
     from MambaSynthTraining.data.subject_making import Steps
 

@@ -24,7 +24,8 @@ from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.data.found import Layout, Reading, VolumeFiles
 from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
 from MambaSynthTraining.data.phantom_config import PhantomConfig
-from MambaSynthTraining.data.set_making import SetOptions, Summary, make_set
+from MambaSynthTraining.data.set_making import Summary, make_set
+from MambaSynthTraining.data.set_options import SetOptions
 from MambaSynthTraining.data.stacks import SliceRule
 from MambaSynthTraining.data.subject_making import Steps
 

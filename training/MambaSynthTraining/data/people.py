@@ -14,7 +14,7 @@ from MambaSynthTraining.data.found import Found
 from MambaSynthTraining.data.split import at_random, check_disjoint, first_in_order, from_file
 
 if TYPE_CHECKING:
-    from MambaSynthTraining.data.set_making import SetOptions
+    from MambaSynthTraining.data.set_options import SetOptions
 
 
 def check_names(found: Sequence[Found]) -> None:

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from MambaSynthLib.errors import FileError, MambaSynthError, RequestError
 from MambaSynthLib.io.atomic import telling
@@ -23,27 +22,11 @@ from MambaSynthTraining.data.orientation import orient
 from MambaSynthTraining.data.people import check_names, hash_sources, leave_copies_out, split_people
 from MambaSynthTraining.data.pixels import pixels_of
 from MambaSynthTraining.data.prepared_writing import write_dataset
+from MambaSynthTraining.data.set_options import SetOptions
 from MambaSynthTraining.data.subject_making import Outcome, Steps, make_subject
 
 OURS = {DATASET, SPLITS_FILE, "subjects", "volumes", "sheets"}
 Task = tuple[Found, Mapping[str, str], Steps]
-
-
-@dataclass(frozen=True)
-class SetOptions:
-    """What was asked for, besides the layout."""
-
-    name: str
-    contrasts: tuple[str, ...]
-    steps: Steps
-    register: str  # 'all', 'needed', 'evaluation' (validation and test only) or 'none'
-    split: str  # 'first40', 'random', one of SPLITS, or the name of a JSON file
-    seed: int
-    by_site: bool
-    limit: int  # how many of the subjects to use; 0 for all
-    strict: bool
-    options: dict[str, Any]  # for dataset.json
-    shares: Mapping[str, float] = field(default_factory=dict)  # of the layout's groups in training
 
 
 @dataclass(frozen=True)
