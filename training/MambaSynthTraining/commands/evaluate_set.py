@@ -76,7 +76,7 @@ def _score_cine(run: Path, options: argparse.Namespace) -> int:
     if any(given) or options.split != "test":
         raise RequestError(
             f"{run}: is a run of cines, whose test subjects are scored into the run itself; leave "
-            "--out, --split, --direction, --steps, --samples and --name out."
+            "--out, --split, --steps, --samples, --name and --direction out."
         )
     device = "cpu" if options.device == "auto" else options.device
     made = score_run(run, options.data, device)
