@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from MambaSynthLib.methods.mstg.velocity_fit import FitSettings
 
 SMOOTH_FAR = 0.02  # lambda_smooth between ED and ES: large motion is to be explained
-SMOOTH_NEAR = 0.2  # between neighbors of a cine, where it is small and noise misleads
+SMOOTH_NEAR = 0.05  # between neighbors of a cine, where it is small and noise misleads
 NEAR_MS, FAR_MS = 100.0, 260.0  # between them smoothness falls evenly in its logarithm
 FEWEST_STEPS, USUAL_STEPS, MOST_STEPS = 10, 160, 1000
 
