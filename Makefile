@@ -9,7 +9,7 @@
 # make sizes  the installed size of each set of packages, in fresh environments
 #
 # make tables-cine  train every recipe of training/recipes/cine five times, score and compare: table,
-#             CSV, picture in OUT; STACKS=scd_lvsegs.npz; on a CPU the small twins, DEVICE=cuda the
+#             CSV, picture in OUT; STACKS=scd_lvsegs.npz; on a CPU the small forms, DEVICE=cuda the
 #             full recipes; training/MambaSynthTraining/cine/README.md
 #
 # All make their own environments in .venv and .venv-slicer and install what they need into them: the
@@ -79,7 +79,9 @@ CINE ?= $(if $(filter cpu,$(DEVICE)),--small --jobs 2 --readme training/MambaSyn
 OUT ?= out/tables-cine
 
 tables-cine: $(VENV)/test.done
-	$(IN_VENV) python -m MambaSynthTraining.evaluation.cine.tables --out $(OUT) --stacks $(STACKS) --device $(DEVICE) $(CINE)
+	[ -e $(OUT)/data/dataset.json ] || $(IN_VENV) mambasynth beating-heart $(STACKS) -o $(OUT)/data
+	$(IN_VENV) mambasynth reproduce training/recipes/cine --data $(OUT)/data --out $(OUT) \
+	  --accelerator $(if $(filter cpu,$(DEVICE)),cpu,gpu) $(CINE)
 
 lint: $(VENV)/test.done
 	$(IN_VENV) ruff check . && ruff format --check . && mypy

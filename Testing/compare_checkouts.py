@@ -26,7 +26,7 @@ import torch
 import yaml
 
 PLUG_INS = "mambasynth.commands"
-RECIPE = "training/recipes/table1/cravim-small.yaml"
+RECIPE = "training/recipes/table1/cravim.yaml"
 ITERATIONS = 20
 PEOPLE = 4  # of the training, which draws its splits from them
 
@@ -57,6 +57,7 @@ def write_inputs(folder: Path, recipe: str) -> None:
     for name, radius in (("ED", 0.5), ("ES", 0.3)):
         save(ellipsoid((64, 64, 8), radius, 9)[0], folder / f"{name}.nii.gz")
     parsed = yaml.safe_load(recipe)
+    parsed |= parsed.pop("small")
     parsed["stages"][0]["iterations"] = ITERATIONS
     parsed["every"] = {"log": 10, "save": 10, "validate": 10}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(parsed), encoding="utf-8")

@@ -3,7 +3,7 @@
     python -m Testing.benchmarks.neighbors --data out/tables/data [--seeds 1 2] [--iterations 240]
         [--batch 4] [--run 4] [--objective cycle|paired]
 
-Trains small twins of the recipe ``cravim-plus`` which differ in nothing else: slices drawn one by
+Trains small forms of the recipe ``cravim-plus`` which differ in nothing else: slices drawn one by
 one, the same in runs of consecutive slices, and with one neighbor on either side. Scores are means
 over the test subjects, then over the training seeds, whose spread is in parentheses. The flicker is
 the mean |e[n+1] - e[n]| of the error e[n] = synthetic - acquired of slice n, where both slices show
@@ -28,19 +28,19 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthTraining.data.prepared import PreparedData, open_prepared
 from MambaSynthTraining.data.sources import prepared_data
 from MambaSynthTraining.engine.fit import Hardware, fit
-from MambaSynthTraining.evaluation.candidates import Candidate, Pair, opened
+from MambaSynthTraining.evaluation.candidates import Candidate, Pair, open_candidate
 from MambaSynthTraining.evaluation.scoring import score
 from MambaSynthTraining.recipe import Recipe
 from MambaSynthTraining.recipe_file import read_recipe
 from Testing.benchmarks.race import Row, arguments, report
 
-RECIPE = Path(__file__).parents[2] / "training/recipes/table1/cravim-plus-small.yaml"
+RECIPE = Path(__file__).parents[2] / "training/recipes/table1/cravim-plus.yaml"
 MEASURES = {"ssim": "SSIM", "psnr": "PSNR", "nmi": "NMI", "error": "error", "flicker": "flicker"}
 
 
 def twins(options: Any, seed: int) -> Iterator[tuple[str, Recipe]]:
     """(name, recipe) of all that are compared."""
-    plus = read_recipe(RECIPE)
+    plus = read_recipe(RECIPE, small=True)
     stage = replace(
         plus.stages[0],
         iterations=options.iterations,
@@ -88,7 +88,7 @@ def error_and_flicker(
 
 def scores(run: Path, data: PreparedData) -> dict[str, float]:
     """Means over the test subjects."""
-    with opened(run, data, None, None, "cpu") as candidate:
+    with open_candidate(run, data, None, None, "cpu") as candidate:
         watched = Watched(candidate, data)
         rows, _, _ = score(watched, data, "test", [0])
     by_subject: dict[str, list[dict[str, float]]] = {}

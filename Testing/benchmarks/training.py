@@ -27,7 +27,7 @@ from MambaSynthTraining.data.batches import Shard
 from MambaSynthTraining.data.slices import SliceBatch
 from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.machine import Machine
-from MambaSynthTraining.engine.memory import recompute_activations
+from MambaSynthTraining.engine.recomputing import recompute_activations
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.recipe import Recipe
 from MambaSynthTraining.recipe_file import recipe_of

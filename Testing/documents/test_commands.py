@@ -26,15 +26,15 @@ RUN_BY = {
     "MambaSynth/README.md": {"python: from MambaSynth import MambaSynthLogic": SLICER},
     "training/README.md": {
         "pip install '.[train]'": "make test",
-        "mambasynth prepare paired": OWN,
+        "mambasynth dataset paired": OWN,
         "mambasynth train training/recipes/cravim-compact.yaml": OWN,
         "mambasynth evaluate-set trivial --data PREPARED": OWN,
         "mambasynth evaluate-set RUN": OWN,
         "mambasynth export RUN": OWN,
         "make tables": "make tables",
-        "mambasynth prepare ixi": TABLES,
-        "mambasynth prepare brats2018": TABLES,
-        "mambasynth prepare reggan-npy": TABLES,
+        "mambasynth dataset ixi": TABLES,
+        "mambasynth dataset brats2018": TABLES,
+        "mambasynth dataset reggan-npy": TABLES,
         "mambasynth reproduce": TABLES,
         "mambasynth train training/recipes/table1/cravim.yaml": TABLES,
         "torchrun": TABLES,
@@ -47,8 +47,8 @@ RUN_BY = {
         "make tables-cine": "make tables-cine",
         "mambasynth beating-heart": CINE,
         "mambasynth train": CINE,
-        "python -m MambaSynthTraining.evaluation.cine.score": CINE,
-        "python -m MambaSynthTraining.evaluation.cine.tables": CINE,
+        "mambasynth evaluate-set": CINE,
+        "mambasynth reproduce": CINE,
         "mambasynth export": CINE,
     },
 }  # the beginning of a command -> a scene of this file, a make target, or another test
@@ -159,7 +159,7 @@ def test_the_lines_of_the_tables_at_full_size_run_as_printed(shell):
     layouts = {"ixi": ixi_folder, "brats2018": brats_folder, "reggan-npy": reggan_folder}
     for line in of_scene(TABLES):
         for layout, write in layouts.items():
-            if line.startswith(f"mambasynth prepare {layout} "):
+            if line.startswith(f"mambasynth dataset {layout} "):
                 write(shell.folder / "FOLDER")
         shell.type(line)
     assert (shell.folder / "tables-ixi/table1/table.md").is_file()
@@ -172,7 +172,7 @@ def test_the_lines_of_the_cine_steps_run_as_printed(shell):
     write_stacks(shell.folder / "scd_lvsegs.npz")
     for line in of_scene(CINE):
         shell.type(line)
-    assert "(ours)" in (shell.folder / "OUT/table.md").read_text(encoding="utf-8")
+    assert "(ours)" in (shell.folder / "OUT/cine/table.md").read_text(encoding="utf-8")
     assert (shell.folder / "FOLDER/model.json").is_file()
 
 

@@ -1,4 +1,4 @@
-"""Every recipe of the tables can be read, and every small twin runs through its whole row."""
+"""Every recipe of the tables can be read, and every small form runs through its whole row."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from MambaSynthTraining.data.slices import SlicePairs
 from MambaSynthTraining.data.sources import what_needs_pairs
 from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.state import State
-from MambaSynthTraining.evaluation.reproduction import SMALL, Row, find_rows
+from MambaSynthTraining.evaluation.rows import Row, find_rows
 from MambaSynthTraining.recipe_file import read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "training/recipes"
 TABLES = ("table1", "table2")
-FULL = [p for t in TABLES for p in sorted((RECIPES / t).glob("*.yaml")) if SMALL not in p.stem]
-TWINS = [p for t in TABLES for p in sorted((RECIPES / t).glob(f"*{SMALL}.yaml"))]
+FULL = [path for table in TABLES for path in sorted((RECIPES / table).glob("*.yaml"))]
 
 
 def name(path: Path) -> str:
@@ -38,40 +37,40 @@ def test_the_tables_have_the_papers_rows():
 
 
 @pytest.mark.parametrize("path", FULL, ids=name)
-def test_a_full_row_has_a_small_twin_of_the_same_method_and_title(path):
-    twin = path.with_name(f"{path.stem}{SMALL}.yaml")
-    full, small = Row(path, read_recipe(path)), Row(twin, read_recipe(twin))
-    assert full.title == small.title
+def test_a_full_row_has_a_small_form_of_the_same_method_and_title(path):
+    full, small = (Row(path, read_recipe(path, small=size)) for size in (False, True))
+    assert full.title == small.title and small.name == f"{full.name}-small"
     for value in ("method", "preset", "same_slice", "weights"):
         assert getattr(full.recipe, value) == getattr(small.recipe, value), value
     assert small.recipe.iterations * 50 <= full.recipe.iterations
-    assert len(TWINS) == len(FULL)
 
 
+@pytest.mark.parametrize("small", [False, True])
 @pytest.mark.parametrize("table", TABLES)
-def test_the_rows_of_a_table_are_fed_alike_but_for_pairs_where_a_method_needs_them(table):
-    recipes = [read_recipe(path) for path in FULL + TWINS if path.parent.name == table]
+def test_the_rows_of_a_table_are_fed_alike_but_for_pairs_where_a_method_needs_them(table, small):
+    recipes = [read_recipe(path, small=small) for path in FULL if path.parent.name == table]
     assert all(recipe.epochs for recipe in recipes)
     assert {recipe.augmentation for recipe in recipes} == {Augmentation()}
     assert all(recipe.same_slice == bool(what_needs_pairs(recipe)) for recipe in recipes)
 
 
-@pytest.mark.parametrize("path", FULL + TWINS, ids=name)
+@pytest.mark.parametrize("path", FULL, ids=name)
 def test_a_recipe_says_in_its_header_what_to_expect_and_on_what(path):
     header = [
         line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")
     ]
-    expected = read_recipe(path).expected
     assert any(line.startswith("# Expected: ") for line in header)
-    assert expected["hardware"] and (expected.get("hours") or expected.get("minutes"))
-    assert {"row", "order"} <= set(expected)
+    for small in (False, True):
+        expected = read_recipe(path, small=small).expected
+        assert expected["hardware"] and expected["minutes"]
+        assert {"row", "order"} <= set(expected)
 
 
-@pytest.mark.parametrize("path", TWINS, ids=name)
-def test_a_small_twin_trains_and_synthesizes(path):
+@pytest.mark.parametrize("path", FULL, ids=name)
+def test_a_small_form_trains_and_synthesizes(path):
     """Two iterations; all networks move, but for those that the objective ``paired`` leaves out,
     and the exported output is an image."""
-    state = State(read_recipe(path))
+    state = State(read_recipe(path, small=True))
     before = {k: v.clone() for k, v in state.method.networks.named_parameters()}
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((4, 64, 64), generator=generator).mul(2).sub(1).numpy()

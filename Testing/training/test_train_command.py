@@ -19,7 +19,6 @@ from MambaSynthTraining.recipe_file import read_recipe, recipe_of
 from MambaSynthTraining.record import read_record
 from MambaSynthTraining.unused import unused_parts
 
-PHANTOMS = {"subjects": 2, "seed": 0, "skull": 0.0, "share": 0.5}
 GRID = {"axis_codes": "LPS", "in_plane_spacing_mm": 1.0, "size": [72, 64]}
 
 
@@ -120,24 +119,20 @@ def test_a_shorter_run_is_made_logged_in_lines_and_goes_on_as_itself_only(tmp_pa
     assert "another optimization and stages; choose another folder" in capsys.readouterr().err
 
 
-def test_a_number_of_iterations_below_one_and_labels_without_a_pair_are_refused(tmp_path, capsys):
+def test_a_number_of_iterations_below_one_is_refused(tmp_path, capsys):
     assert train_cine(tmp_path, "--iterations", "-1") == 2
     assert "--iterations is -1; give at least 1" in capsys.readouterr().err
-    assert train_cine(tmp_path, "--labels", "maps") == 2
-    assert "--labels widens the volumes of --pair" in capsys.readouterr().err
 
 
 def test_parts_of_a_recipe_that_a_run_does_not_use_are_named_with_the_reason():
     optimization = {**TINY["optimization"], "decay": "constant"}
     stages = [{**stage, "augmentation": {"noise": 0.1}} for stage in TINY["stages"]]
-    recipe = recipe_of(
-        {**TINY, "grid": GRID, "phantoms": PHANTOMS, "optimization": optimization, "stages": stages}
-    )
+    recipe = recipe_of({**TINY, "grid": GRID, "optimization": optimization, "stages": stages})
     data = replace(some_data(validation=0), groups=[some_slices()], shares=[1.0])
     assert [part.partition(" (")[0] for part in unused_parts(recipe, data)] == [
-        "grid", "phantoms", "every.validate", "optimization.lr_end", "augmentation"
+        "grid", "every.validate", "optimization.lr_end", "augmentation"
     ]  # fmt: skip
-    same = replace(recipe, grid=some_data().grid, phantoms=None)
+    same = replace(recipe, grid=some_data().grid)
     assert unused_parts(same, some_data())[0].startswith("optimization.lr_end (the decay is const")
     assert unused_parts(recipe_of(TINY), some_data()) == []
 

@@ -41,7 +41,7 @@ def tiny_recipe(**changes: Any) -> Recipe:
 
 
 def blob(radius: float, size: tuple[int, ...] = (16, 16, 16)) -> np.ndarray:
-    """A bright ball on grey ground, with soft edges."""
+    """A bright ball on gray ground, with soft edges."""
     offsets = np.indices(size) - (np.array(size).reshape(3, 1, 1, 1) - 1) / 2
     distance = np.sqrt((offsets**2).sum(0))
     return (0.2 + 0.7 / (1 + np.exp(distance - radius))).astype(np.float32)
@@ -56,7 +56,7 @@ def shrinking(name: str, start: float = 6.0, end: float = 3.5, size: int = 16) -
         frames=images,
         times_ms=tuple(50.0 * n for n in range(5)),
         labels=(images[[0, 3]] > 0.5).astype(np.uint8),
-        labelled=(0, 3),
+        labeled=(0, 3),
         spacing_mm=(3.0, 1.5, 1.5),
         ed=0,
         es=3,

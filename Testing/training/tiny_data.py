@@ -10,7 +10,8 @@ from scipy import ndimage
 from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
-from MambaSynthTraining.data.prepared import PreparedData, write_dataset, write_subject
+from MambaSynthTraining.data.prepared import PreparedData
+from MambaSynthTraining.data.prepared_writing import write_dataset, write_subject
 
 GRID = GridSpec("LPS", None, (32, 32))
 INTENSITY = IntensitySpec("percentile", 99.5, (0.0, 1000.0))

@@ -1,6 +1,6 @@
 """A training run becomes a model package: averaged weights in float16, card filled with scores.
 
-``mambasynth evaluate-set``, or for cine methods ``MambaSynthTraining.evaluation.cine.tables``,
+``mambasynth evaluate-set``, or for cine methods ``mambasynth reproduce``,
 makes the scores. Without scores of these very weights there is no package: a model whose quality
 nobody measured is not shown to anyone.
 """
@@ -51,8 +51,8 @@ def export(
     """Write the package of a finished run into ``folder``.
 
     ``scores`` are folders of ``evaluate-set``, those of the trivial answers among them, or of
-    ``MambaSynthTraining.evaluation.cine.tables``. ``direction`` (source, target) may be the second
-    one that the run trained.
+    ``mambasynth reproduce``. ``direction`` (source, target) may be the second one that the run
+    trained.
 
     Raises
     ------

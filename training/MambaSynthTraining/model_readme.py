@@ -61,6 +61,12 @@ def _neighbors(network: dict[str, int]) -> str:
     return f"; neighboring slices seen on either side: {r} (2.5-D)" if r else ""
 
 
+def recipe_words(training: dict[str, Any]) -> str:
+    """The recipe of a run, and whether it was its small form."""
+    small = " with `--small`" if training["recipe"].get("small") else ""
+    return f"recipe `{training['recipe_file']}`{small}"
+
+
 def _training(training: dict[str, Any]) -> str:
     recipe = training["recipe"]
     stages = ", ".join(
@@ -68,7 +74,7 @@ def _training(training: dict[str, Any]) -> str:
     )
     text = (
         f"{stages}, in {training['minutes']:.0f} minutes ({training['machine']}), seed "
-        f"{recipe['seed']}, recipe `{training['recipe_file']}`, which `model.json` repeats; the "
+        f"{recipe['seed']}, {recipe_words(training)}, which `model.json` repeats; the "
         "averaged weights in float16."
     )
     parity = training.get("parity")

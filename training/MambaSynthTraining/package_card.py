@@ -50,14 +50,14 @@ def rescore(package: ModelPackage, folders: Sequence[Path], of: Sequence[str]) -
     for n, found in enumerate(results):
         for entry in card_scores(found, ours):
             entry["data"] = of[n] if of else entry["data"]
-            card["scores"] = replaced(card["scores"], entry)
+            card["scores"] = replace_entry(card["scores"], entry)
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
     parse_card(text, schema(), str(package.folder / CARD))
     write_whole(package.folder / CARD, text.encode("utf-8"))
     return read_package(package.folder)
 
 
-def replaced(entries: Sequence[Card], new: Card) -> list[Card]:
+def replace_entry(entries: Sequence[Card], new: Card) -> list[Card]:
     """``entries`` with ``new`` in the place of the one of the same people, or at the end.
 
     Rows of the former that were not measured again follow the new ones.

@@ -17,9 +17,9 @@ from MambaSynthLib.methods.diffusion import Schedule
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.data.augmentation import Augmentation
 from MambaSynthTraining.data.cine_draws import CineDraws
-from MambaSynthTraining.data.phantom_config import Phantoms
 
 DECAYS = ("constant", "cosine", "linear")
+FOR_PEOPLE = ("expected", "small")  # parts of a recipe that change no number
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,11 @@ class Recipe:
     shards: int = 1  # parts that an iteration's batch is worked off in; more save memory
     precision: str = "32"
     every: Every = Every()
-    phantoms: Phantoms | None = None  # widen the data given as single volumes
     cine: CineDraws | None = None  # what cine methods see
-    grid: GridSpec | None = None  # of single volumes; prepared data bring their own
+    grid: GridSpec | None = None  # of the data, in the record of a run
     intensity: IntensitySpec | None = None
-    expected: dict[str, Any] = field(default_factory=dict)  # for people: number, hardware, hours
+    expected: dict[str, Any] = field(default_factory=dict)  # for people: number, hardware, minutes
+    small: bool = False  # the file's block ``small`` is in it
 
     def __post_init__(self) -> None:
         if not self.stages:

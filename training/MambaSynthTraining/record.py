@@ -16,7 +16,7 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.atomic import write_json
 from MambaSynthTraining.data.batches import TrainingData
 from MambaSynthTraining.recipe import Recipe
-from MambaSynthTraining.recipe_file import resolved
+from MambaSynthTraining.recipe_file import resolve
 from MambaSynthTraining.run_folder import RUN
 
 SPENT = ("minutes", "cpu_minutes")  # by the clock; of the first process's processor time
@@ -44,7 +44,7 @@ def new_record(
         **(machine or {}),
         "code": code_version(),
         "versions": {name: _version(name) for name in PACKAGES},
-        "recipe": json.loads(json.dumps({**resolved(recipe), **data.settings()})),  # as read again
+        "recipe": json.loads(json.dumps({**resolve(recipe), **data.settings()})),  # as read again
     }
 
 

@@ -39,7 +39,8 @@ class TrainedRun:
     @property
     def name(self) -> str:
         """The recipe's, which is the row's."""
-        return Path(self.record["recipe_file"]).stem
+        small = "-small" if self.record["recipe"].get("small") else ""
+        return Path(self.record["recipe_file"]).stem + small
 
     @property
     def method(self) -> str:
@@ -166,7 +167,12 @@ def method_recipe(record: Mapping[str, Any]) -> Recipe:
     """The recipe in a record. Raises ValueError or TypeError for one of another version."""
     from MambaSynthTraining.recipe_file import recipe_of
 
-    return recipe_of(record["recipe"])
+    return recipe_of(_stated(record["recipe"]))
+
+
+def _stated(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Without keys that hold nothing: an older version may know more of them."""
+    return {key: value for key, value in recipe.items() if value is not None}
 
 
 def open_run(folder: Path, unfinished: bool = False) -> TrainedRun:

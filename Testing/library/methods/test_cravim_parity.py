@@ -34,10 +34,10 @@ from MambaSynthTraining.contrast.cravim.step import (
     Draw,
     IterationNoise,
     Networks,
+    add_noise,
     discriminator_pass,
     draw_noise,
     generator_pass,
-    noised,
 )
 
 TERMS = (
@@ -328,14 +328,14 @@ def test_the_official_wiring_has_the_gradient_with_the_detached_images_held_cons
     with torch.no_grad():
         fixed_ab = run(n.a_to_b, a, noise.start_a)[1]
         fixed_ba = run(n.b_to_a, b, noise.start_b)[1]
-        target_ab = run(n.a_to_b, a, noised(fixed_ab, noise.denoise_ab, schedule))[1]
-        target_ba = run(n.b_to_a, b, noised(fixed_ba, noise.denoise_ba, schedule))[1]
+        target_ab = run(n.a_to_b, a, add_noise(fixed_ab, noise.denoise_ab, schedule))[1]
+        target_ba = run(n.b_to_a, b, add_noise(fixed_ba, noise.denoise_ba, schedule))[1]
 
     def loss() -> Tensor:
         carried_a, ab = run(n.a_to_b, a, noise.start_a)
         carried_b, ba = run(n.b_to_a, b, noise.start_b)
-        carried_ab, back_a = run(n.b_to_a, fixed_ab, noised(a, noise.cycle_a, schedule))
-        carried_ba, back_b = run(n.a_to_b, fixed_ba, noised(b, noise.cycle_b, schedule))
+        carried_ab, back_a = run(n.b_to_a, fixed_ab, add_noise(a, noise.cycle_a, schedule))
+        carried_ba, back_b = run(n.a_to_b, fixed_ba, add_noise(b, noise.cycle_b, schedule))
         return (
             w.lambda_adv * sum((s - 1).pow(2).mean() for s in n.of_a(ba) + n.of_b(ab))
             + w.lambda_rdn * ((ab - target_ab).abs().mean() + (ba - target_ba).abs().mean())

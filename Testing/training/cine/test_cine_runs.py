@@ -190,19 +190,9 @@ def test_data_of_the_wrong_kind_are_refused_in_one_sentence(tmp_path, capsys):
         assert command(tmp_path / f"{recipe}.yaml", tmp_path / data, run) == 2
         message = capsys.readouterr().err
         assert told in message and message.count("\n") == 1
-    pair = ["--pair", "t1.nii.gz", "t2.nii.gz", "--out", str(run)]
-    assert main(["train", str(tmp_path / "cine.yaml"), *pair]) == 2
-    assert "--pair is for contrasts" in capsys.readouterr().err
     assert command(tmp_path / "cine.yaml", tmp_path / "nothing", run) == 2
-    assert "holds no cine data set" in capsys.readouterr().err
+    assert "no data set to train on" in capsys.readouterr().err
     assert not run.exists()
-
-
-def test_reproduce_sends_cine_recipes_to_their_own_table(tmp_path, capsys):
-    (tmp_path / "tiny.yaml").write_text(json.dumps(TINY))
-    words = ["reproduce", str(tmp_path), "--data", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert main(words) == 2
-    assert "trains on cines; make its table with" in capsys.readouterr().err
 
 
 def test_a_contrast_recipe_with_settings_of_a_cine_is_refused(tmp_path, capsys):
@@ -220,5 +210,5 @@ def test_a_data_set_without_subjects_to_train_on_is_told(tmp_path):
     with pytest.raises(RequestError, match="no subjects"):
         open_data(tiny_recipe(), tmp_path)
     (tmp_path / "splits.json").write_text(json.dumps({"train": [1]}))
-    with pytest.raises(FileError, match="no cine data set with a readable splits.json"):
+    with pytest.raises(FileError, match="splits.json lacks 'validation'"):
         open_data(tiny_recipe(), tmp_path)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from MambaSynthTraining.contrast.rivals.cycle_denoise import Sizes as CycleDenoiseSizes
 from MambaSynthTraining.contrast.rivals.pix2pix import Sizes as Pix2PixSizes
-from MambaSynthTraining.engine.memory import recompute_activations
+from MambaSynthTraining.engine.recomputing import recompute_activations
 from MambaSynthTraining.method import TrainingMethod
 
 BASELINES = [name for name in TWINS if not name.startswith("cycle-denoise")]

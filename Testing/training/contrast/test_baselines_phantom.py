@@ -12,8 +12,9 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
-from MambaSynthTraining.data.phantom_config import Phantoms
-from MambaSynthTraining.data.phantom_slices import phantom_slices
+from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
+from MambaSynthTraining.data.phantom_config import PhantomConfig
+from MambaSynthTraining.data.stacks import SliceRule, cut
 from MambaSynthTraining.method import TrainingMethod
 
 GRID = GridSpec("LPS", 4.0, (64, 64))
@@ -22,17 +23,17 @@ Pairs = tuple[Tensor, Tensor]
 
 
 @pytest.fixture(scope="module")
-def subjects(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pairs]:
+def subjects(shared: Path) -> list[Pairs]:
     """T1w and T2w slices (N,1,64,64) of two phantoms with their skulls, of two people's maps."""
     maps = shared / "data/brain_labels/training_label_maps"
     if not maps.is_dir():
         pytest.skip("the label maps of ../shared/data are missing")
-    cache = tmp_path_factory.mktemp("phantoms")
-    phantom_slices(maps, Phantoms(2, seed=5, skull=1.0, share=1.0), GRID, INTENSITY, cache)
     found = []
-    for path in sorted(cache.glob("*.npz")):
-        with np.load(path) as arrays:
-            found.append(tuple(torch.from_numpy(arrays[key])[:, None, :64, :64] for key in "ab"))
+    for n, path in enumerate(sorted(maps.glob("*.nii*"))[:2]):
+        rng, contrasts = np.random.default_rng((5, n)), ("T1w", "T2w")
+        volumes = phantom_subject(*read_label_map(path), rng, contrasts, PhantomConfig())
+        stacks = cut(volumes, GRID, INTENSITY, SliceRule(0.03), paired=True).slices
+        found.append(tuple(torch.from_numpy(stacks[c][::2, None]) for c in contrasts))
     return found
 
 

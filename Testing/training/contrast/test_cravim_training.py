@@ -9,11 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.image.intensity import EMPTY
-from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.methods.diffusion import Schedule
-from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.contrast.cravim import losses
 from MambaSynthTraining.contrast.cravim.discriminator import MultiScaleDiscriminator
 from MambaSynthTraining.contrast.cravim.losses import Weights
@@ -23,14 +20,13 @@ from MambaSynthTraining.contrast.cravim.step import (
     Draw,
     Networks,
     Terms,
+    add_noise,
     draw_noise,
     generator_pass,
-    noised,
     paired_pass,
 )
-from MambaSynthTraining.data import phantom_slices as phantoms
 from MambaSynthTraining.data.slice_draws import Draws, draw_apart, draw_pairs
-from MambaSynthTraining.data.slices import SlicePairs, StoredSlices, slices_of
+from MambaSynthTraining.data.slices import SlicePairs, StoredSlices
 
 
 def some_slices(count=3, size=(72, 66), seed=0) -> SlicePairs:
@@ -139,9 +135,9 @@ def test_the_noise_is_a_function_of_the_generators_seed():
 def test_noising_reaches_level_t_plus_one_of_the_closed_form_for_each_sample():
     schedule, steps = Schedule(), torch.tensor([2, 0, 3, 1])
     one, zero = torch.ones(4, 1, 2, 2, dtype=torch.float64), torch.zeros(4, 1, 2, 2).double()
-    of_image = noised(one, Draw(steps, zero, zero), schedule)[:, 0, 0, 0].numpy()
-    of_eps = noised(zero, Draw(steps, one, zero), schedule)[:, 0, 0, 0].numpy()
-    of_next = noised(zero, Draw(steps, zero, one), schedule)[:, 0, 0, 0].numpy()
+    of_image = add_noise(one, Draw(steps, zero, zero), schedule)[:, 0, 0, 0].numpy()
+    of_eps = add_noise(zero, Draw(steps, one, zero), schedule)[:, 0, 0, 0].numpy()
+    of_next = add_noise(zero, Draw(steps, zero, one), schedule)[:, 0, 0, 0].numpy()
     level = steps.numpy() + 1
     np.testing.assert_allclose(of_image, schedule.signal[level], rtol=1e-12)
     np.testing.assert_allclose(of_eps**2 + of_next**2, schedule.noise[level] ** 2, rtol=1e-12)
@@ -149,40 +145,6 @@ def test_noising_reaches_level_t_plus_one_of_the_closed_form_for_each_sample():
 
 
 # ---- slices and batches
-
-
-def two_contrast_volumes(size=(80, 76, 8), spacing=1.0) -> tuple[Volume, Volume]:
-    """A block of texture on empty ground; its last slice is empty."""
-    source = np.zeros(size, dtype=np.float32)
-    source[10:70, 8:68, :-1] = np.random.default_rng(0).uniform(20, 90, (60, 60, size[2] - 1))
-    target = np.where(source > 0, 100 - source, 0)
-    affine = np.diag([-spacing, -spacing, 3, 1])
-    return Volume(source, affine, "source"), Volume(target, affine, "target")
-
-
-GRID = GridSpec("LPS", 1.0, (64, 64))
-PERCENTILE = IntensitySpec("percentile", 99.5, (0.0, 1000.0))
-
-
-def test_slices_without_tissue_are_left_out_and_all_others_lie_in_the_networks_range():
-    slices = slices_of(*two_contrast_volumes(), GRID, PERCENTILE)
-    assert len(slices) == 7 == len(slices.b)
-    for image in [*slices.a, *slices.b]:
-        assert image.shape == (64, 64) and image.min() == EMPTY and 0.9 < image.max() <= 1
-
-
-def test_the_target_slices_show_the_same_place_as_the_source_slices():
-    slices = slices_of(*two_contrast_volumes(), GRID, PERCENTILE)
-    for a, b in zip(slices.a, slices.b, strict=True):
-        inside = (a > -0.75) & (b > -0.75) & (a < 0.99) & (b < 0.99)
-        assert np.corrcoef(a[inside], b[inside])[0, 1] < -0.999
-
-
-def test_volumes_on_two_grids_are_refused():
-    source, target = two_contrast_volumes()
-    elsewhere = Volume(target.array, target.affine + np.eye(4, k=3), "target")
-    with pytest.raises(VolumeError, match="target and source lie up to 1 mm apart"):
-        slices_of(source, elsewhere, GRID, PERCENTILE)
 
 
 def batch(groups, crop=(64, 64), size=4, seed=0, shares=None):
@@ -266,32 +228,6 @@ def test_crops_without_tissue_are_drawn_again():
     assert hits > 0.5  # 0.22 without drawing again, 0.77 with five tries
 
 
-def test_phantom_slices_are_made_once_and_then_read_from_the_cache(tmp_path, monkeypatch):
-    made = []
-
-    def subject(labels, affine, rng, contrasts, config):
-        made.append(config.skull)
-        source, target = two_contrast_volumes()
-        return dict(zip(contrasts, (source, target), strict=True))
-
-    monkeypatch.setattr(phantoms, "phantom_subject", subject)
-    monkeypatch.setattr(phantoms, "read_label_map", lambda path: (None, np.eye(4)))
-    (tmp_path / "one.nii.gz").touch()
-    wanted = phantoms.Phantoms(subjects=10, seed=1, skull=0.4, share=0.5)
-    arguments = (tmp_path, wanted, GRID, PERCENTILE, tmp_path / "cache")
-    first, again = phantoms.phantom_slices(*arguments), phantoms.phantom_slices(*arguments)
-    assert len(made) == 10 and sum(made) == 4
-    assert len(first) == 10 * 4  # every second of seven slices
-    assert all(map(np.array_equal, first.a + first.b, again.a + again.b))
-    assert not list(tmp_path.rglob("*.part*"))
-
-
-def test_a_folder_without_label_maps_is_named(tmp_path):
-    wanted = phantoms.Phantoms(subjects=1, seed=1, skull=0.0, share=0.5)
-    with pytest.raises(FileError, match="holds no label map"):
-        phantoms.phantom_slices(tmp_path, wanted, GRID, PERCENTILE, tmp_path)
-
-
 # ---- the paired pass and losses of ours
 
 
@@ -308,7 +244,7 @@ def test_paired_samples_start_from_pure_noise_or_from_the_noised_target():
     source, noisy = seen[0].split(1, dim=1)
     assert torch.equal(source, a)
     assert torch.equal(noisy[0], noise.start_a[0])
-    assert torch.equal(noisy[1], noised(b, noise.denoise_ab, Schedule())[1])
+    assert torch.equal(noisy[1], add_noise(b, noise.denoise_ab, Schedule())[1])
 
 
 def test_the_structural_loss_is_that_of_an_independent_histogram():
@@ -388,6 +324,6 @@ def test_the_plain_cycle_sees_nothing_of_the_answer():
         noise = draw_noise(a, schedule, torch.Generator().manual_seed(0))
         generator_pass(networks, a, b, noise, wiring, schedule)
         hints = (noise.cycle_a.eps, noise.cycle_b.eps) if plain else (
-            noised(a, noise.cycle_a, schedule), noised(b, noise.cycle_b, schedule)
+            add_noise(a, noise.cycle_a, schedule), add_noise(b, noise.cycle_b, schedule)
         )  # fmt: skip
         assert torch.equal(seen[2], hints[0]) and torch.equal(seen[3], hints[1])

@@ -29,7 +29,7 @@ from MambaSynthTraining.contrast.cravim.step import (
 )
 from MambaSynthTraining.data.augmentation import Augmentation, augment
 from MambaSynthTraining.data.batches import Batches
-from MambaSynthTraining.data.prepared import write_dataset, write_subject
+from MambaSynthTraining.data.prepared_writing import write_dataset, write_subject
 from MambaSynthTraining.data.slice_draws import Draws, draw_apart, draw_pairs
 from MambaSynthTraining.data.slice_validation import validate
 from MambaSynthTraining.data.slices import SlicePairs, following
@@ -79,12 +79,6 @@ def test_a_gap_between_kept_slices_ends_a_run():
     assert following([7]) == [False] and following([]) == []
 
 
-def test_groups_that_are_joined_keep_their_runs_and_do_not_make_new_ones():
-    unknown = SlicePairs([np.zeros((8, 8))] * 3, [np.zeros((8, 8))] * 3)
-    joined = people(2) + unknown + people(3)
-    assert joined.starts(2).tolist() == [0, 5, 6] and joined.starts(3).tolist() == [5]
-
-
 @pytest.mark.parametrize("same_slice", [True, False])
 def test_a_batch_is_made_of_runs_that_are_flipped_and_cut_alike(same_slice):
     rng = np.random.default_rng(0)
@@ -132,7 +126,7 @@ def write_people(folder: Path, paired: bool, **places: list[int]) -> None:
 
 def test_each_contrast_of_unpaired_people_has_runs_where_it_was_cut_side_by_side(tmp_path):
     write_people(tmp_path, False, T1w=[3, 4, 5, 6, 9], T2w=[3, 4, 6, 7])
-    source, target = prepared_data(tmp_path).sides
+    (source,), (target,) = prepared_data(tmp_path).sides
     assert list(source.follows) == [False, True, True, True, False, *[False] * 3]
     assert list(target.follows) == [False, True, False, True, *[False] * 3]
     assert source.name(4) == "one, slice 9" and target.name(4) == "two, slice 0"

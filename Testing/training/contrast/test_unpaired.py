@@ -16,10 +16,10 @@ from MambaSynthLib.cli import main
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthTraining.data.batches import Batches
 from MambaSynthTraining.data.kinds import open_data
-from MambaSynthTraining.data.prepared import write_dataset, write_subject
+from MambaSynthTraining.data.prepared_writing import write_dataset, write_subject
 from MambaSynthTraining.data.slice_draws import Draws, draw_pairs
 from MambaSynthTraining.data.slices import SlicePairs
-from MambaSynthTraining.data.sources import NeedsPairs, prepared_data, volume_data
+from MambaSynthTraining.data.sources import NeedsPairs, prepared_data
 from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.machine import Machine
 from MambaSynthTraining.engine.state import State
@@ -233,12 +233,17 @@ def test_slices_are_mirrored_as_often_as_the_recipe_says(flip, share):
     assert abs(float(mirrored.float().mean()) - share) < 0.1
 
 
-def test_epochs_are_refused_where_phantoms_are_mixed_in(tmp_path):
-    made = recipe(
-        "cyclegan", epochs=True,
-        phantoms={"subjects": 1, "seed": 0, "skull": 0.0, "share": 0.5},
-        grid={"axis_codes": "LPS", "in_plane_spacing_mm": None, "size": [64, 64]},
-        intensity={"rule": "percentile", "upper_percentile": 99.5, "target_range": [0.0, 1000.0]},
-    )  # fmt: skip
+@pytest.mark.parametrize("paired", [True, False])
+def test_groups_with_shares_are_mixed_by_them_and_refuse_epochs(tmp_path, paired):
+    write_set(tmp_path, SETS["equal numbers"], paired)
+    write_dataset(tmp_path, "made up", CONTRASTS, GRID, INTENSITY, {}, {"train": ["p1", "p2"]},
+                  {"p2": "phantoms"}, {"phantoms": 0.25})  # fmt: skip
+    stage = {"iterations": 60, "batch": 4, "crop": [64, 64]}
+    made = recipe("cyclegan", epochs=False, stages=[stage])
+    data = prepared_data(tmp_path, made)
+    assert (data.sides is None) == paired
+    names = [name for one in drawn(made, data) for pair in one for name in pair.split(" with ")]
+    of_phantoms = sum(name.startswith("p2") for name in names) / len(names)
+    assert 0.15 < of_phantoms < 0.35  # p2 has 3 of the 7 slices
     with pytest.raises(RequestError, match="epochs have no meaning where phantoms"):
-        volume_data(made, [], tmp_path, tmp_path)
+        prepared_data(tmp_path, recipe("cyclegan", epochs=True))

@@ -89,12 +89,12 @@ def test_patients_1_to_90_train_91_to_100_test_and_101_is_left_out(tmp_path, cap
     for number in (1, 90, 91, 101):
         write_patient(tmp_path / "database" / "training", number, 1, 3)
     (tmp_path / "database" / "MANDATORY_CITATION.md").write_text("cite")
-    assert main(["prepare-acdc", str(tmp_path / "database"), "-o", str(tmp_path / "out")]) == 0
+    words = ["dataset", "acdc", str(tmp_path / "database")]
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
     assert "1 train, 1 validation, 1 test" in capsys.readouterr().out
     assert read_split(tmp_path / "out", "train") == ["patient001"]
     assert read_split(tmp_path / "out", "validation") == ["patient090"]
-    words = ["prepare-acdc", str(tmp_path / "database"), "--no-validation"]
-    assert main([*words, "-o", str(tmp_path / "all")]) == 0  # as the papers
+    assert main([*words, "--no-validation", "-o", str(tmp_path / "all")]) == 0  # as the papers
     assert "2 train, 0 validation, 1 test" in capsys.readouterr().out
     subject = read_subject(tmp_path / "out", "patient091")
     assert subject.frames.shape == (FRAMES, 32, 128, 128) and subject.fields is None
@@ -123,11 +123,11 @@ def test_missing_files_and_foreign_labels_are_told(tmp_path, capsys):
     with pytest.raises(FileError, match="labels up to 7"):
         acdc.read_patient(folder)
     labels.unlink()
-    assert main(["prepare-acdc", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
+    assert main(["dataset", "acdc", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
     assert "frame03_gt.nii.gz: does not exist" in capsys.readouterr().err
     assert not (tmp_path / "out" / "splits.json").exists()
 
 
 def test_a_folder_without_patients_is_told(tmp_path):
     with pytest.raises(FileError, match="no patientNNN"):
-        acdc.prepare_acdc(tmp_path, tmp_path / "out")
+        acdc.make_acdc(tmp_path, tmp_path / "out")

@@ -104,7 +104,7 @@ def test_the_wall_is_found_where_it_was_drawn():
     radii = 12 * 1.4 * np.sqrt(np.linspace(1, 0.3, 9))
     assert wall.inner.mean(axis=1)[2:7] == pytest.approx(radii[2:7], abs=1.0)
     assert wall.outer.mean(axis=1)[2:7] == pytest.approx(radii[2:7] + 6 * 1.4, abs=1.0)
-    assert wall.centre[4] == pytest.approx([31.5 * 1.5, 31.5 * 1.5], abs=1.5)
+    assert wall.center[4] == pytest.approx([31.5 * 1.5, 31.5 * 1.5], abs=1.5)
 
 
 def test_an_open_outline_is_closed():

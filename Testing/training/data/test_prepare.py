@@ -1,4 +1,4 @@
-"""``mambasynth prepare`` on made-up people in exactly the layouts of the public data sets."""
+"""``mambasynth dataset`` on made-up people in exactly the layouts of the public data sets."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from PIL import Image
 from MambaSynthLib.cli import main
 from MambaSynthLib.image.preparation import prepare as to_network
 from MambaSynthLib.image.volume import Volume
-from MambaSynthTraining.data.orientation import oriented
+from MambaSynthTraining.data.orientation import orient
 from MambaSynthTraining.data.prepared import open_prepared
 
 CANVAS = ["--size", "48", "44", "--tissue", "0.1", "--jobs", "1"]
 
 
 def prepare(layout, *arguments):
-    return main(["prepare", layout, *CANVAS, *map(str, arguments)])
+    return main(["dataset", layout, *CANVAS, *map(str, arguments)])
 
 
 def pairs(folder, subjects, contrasts=("T1w", "T2w"), stripped=True):
@@ -41,6 +41,13 @@ def ixi(folder, names, kinds=("T1", "T2")):
 
 def all_equal(stack, expected):
     np.testing.assert_array_equal(np.asarray(stack), expected)
+
+
+def test_the_old_word_still_works_and_names_the_new_one(tmp_path, capsys):
+    words = [*pairs(tmp_path / "in", "a"), "--out", str(tmp_path / "out"), "--split", "train"]
+    assert main(["prepare", "paired", *CANVAS, *words]) == 0
+    assert "'mambasynth prepare' is 'mambasynth dataset' now" in capsys.readouterr().err
+    assert len(open_prepared(tmp_path / "out").subjects("train")) == 1
 
 
 # The layouts
@@ -246,6 +253,23 @@ def test_phantoms_of_one_label_map_never_meet_in_two_splits(tmp_path):
     assert before == {one.id: one.sha256 for split in again.splits for one in again.subjects(split)}
 
 
+def test_phantoms_widen_the_people_who_train_and_no_others(tmp_path):
+    globs = pairs(tmp_path / "in", "abc")
+    (tmp_path / "labels").mkdir()
+    image = nib.Nifti1Image(shells(), np.diag([-2.0, 2, 2, 1]))
+    nib.save(image, tmp_path / "labels/person.nii.gz")
+    more = ["--labels", tmp_path / "labels", "--phantoms", 2, "--share", 0.4, "--size", 64, 60]
+    options = [*globs, "--out", tmp_path / "out", "--seed", 3, "--subjects", 3]
+    assert prepare("paired", *options, *more) == 0
+    data = open_prepared(tmp_path / "out")
+    (rest, people), (share, phantoms) = data.training_groups()
+    assert (rest, share) == (0.6, 0.4) and len(people) == 1
+    assert [one.id for one in phantoms] == ["phantom-3-0000", "phantom-3-0001"]
+    others = [one for split in ("validation", "test") for one in data.subjects(split)]
+    assert {one.id for one in [*people, *others]} == {"a", "b", "c"}
+    assert not any(one.group for one in [*people, *others])
+
+
 def write_dicom(folder, volume, left_out=(), orientation=(1, 0, 0, 0, 1, 0), **changed):
     """One file per slice, as a scanner would; ``volume`` has axial slices in LPS order."""
     folder.mkdir(parents=True)
@@ -265,7 +289,7 @@ def write_dicom(folder, volume, left_out=(), orientation=(1, 0, 0, 0, 1, 0), **c
 
 
 def test_a_dicom_folder_is_a_volume(tmp_path):
-    volume = oriented(head("T1w", 0, True), "LPS")
+    volume = orient(head("T1w", 0, True), "LPS")
     write_dicom(tmp_path / "in/a/T1w", volume)
     save(head("T2w", 0, True), tmp_path / "in/a/T2w.nii.gz")
     options = ["--t1", f"{tmp_path}/in/*/T1w", "--t2", f"{tmp_path}/in/*/T2w.nii.gz"]
@@ -289,7 +313,7 @@ def test_a_dicom_folder_is_a_volume(tmp_path):
     ids=["missing slice", "CT", "synthetic", "tilted gantry"],
 )
 def test_a_dicom_series_that_the_library_refuses_is_no_training_data(tmp_path, capsys, fault, told):
-    write_dicom(tmp_path / "in/a/T1w", oriented(head("T1w", 0, True), "LPS"), **fault)
+    write_dicom(tmp_path / "in/a/T1w", orient(head("T1w", 0, True), "LPS"), **fault)
     save(head("T2w", 0, True), tmp_path / "in/a/T2w.nii.gz")
     options = ["--t1", f"{tmp_path}/in/*/T1w", "--t2", f"{tmp_path}/in/*/T2w.nii.gz"]
     assert prepare("paired", *options, "--split", "train", "--out", tmp_path / "out") == 2
@@ -330,13 +354,13 @@ def test_an_interrupted_preparation_goes_on_and_changed_files_are_made_again(tmp
     assert prepare(*arguments) == 0
     assert "3 subjects (2 were there already)" in capsys.readouterr().out
     assert prepare(*arguments, "--slices", 6) == 2
-    assert "prepared with other options (slices)" in capsys.readouterr().err
+    assert "made with other options (slices)" in capsys.readouterr().err
 
 
 def test_two_processes_make_what_one_makes(tmp_path):
     globs = pairs(tmp_path / "in", "abc")
     for jobs in (1, 2):
-        arguments = ["prepare", "paired", *globs, "--out", tmp_path / f"out{jobs}", *CANVAS]
+        arguments = ["dataset", "paired", *globs, "--out", tmp_path / f"out{jobs}", *CANVAS]
         assert main([*map(str, arguments), "--jobs", str(jobs)]) == 0
     one, two = (tmp_path / f"out{jobs}/splits.json" for jobs in (1, 2))
     assert one.read_bytes() == two.read_bytes()
@@ -367,7 +391,7 @@ def test_real_registered_heads_are_prepared(tmp_path, shared):
     rule.write_text('{"train": ["patient07"], "validation": [], "test": ["patient19"]}')
     options = ["--split", rule, "--size", 56, 48, "--tissue", 0.1, "--jobs", 1]
     assert (
-        main(["prepare", "paired", *globs, "--out", str(tmp_path / "out"), *map(str, options)]) == 0
+        main(["dataset", "paired", *globs, "--out", str(tmp_path / "out"), *map(str, options)]) == 0
     )
     (subject,) = open_prepared(tmp_path / "out").subjects("test")
     t1w, t2w = (subject.slices(c)[:] for c in ("T1w", "T2w"))

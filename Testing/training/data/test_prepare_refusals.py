@@ -1,4 +1,4 @@
-"""What ``mambasynth prepare`` refuses (exit code 2, one sentence) or skips by name."""
+"""What ``mambasynth dataset`` refuses (exit code 2, one sentence) or skips by name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def study(tmp_path):
 def run(study, *options):
     out = study.parent / "out"
     globs = ["--t1", f"{study}/*/T1w.nii.gz", "--t2", f"{study}/*/T2w.nii.gz", "--out", str(out)]
-    return main(["prepare", "paired", *globs, *CANVAS, *map(str, options)])
+    return main(["dataset", "paired", *globs, *CANVAS, *map(str, options)])
 
 
 def complaint(capsys):
@@ -198,13 +198,13 @@ def test_a_folder_with_other_things_is_left_alone(study, capsys):
 )
 def test_the_wrong_folder_is_named_with_what_was_expected(tmp_path, capsys, layout, message):
     out = tmp_path / "out"
-    assert main(["prepare", layout, str(tmp_path), "--out", str(out)]) == 2
+    assert main(["dataset", layout, str(tmp_path), "--out", str(out)]) == 2
     assert message in complaint(capsys) and not out.exists()
 
 
 def test_contrasts_that_a_data_set_lacks_are_refused(tmp_path, capsys):
     arguments = [str(tmp_path), "--out", str(tmp_path / "out"), "--contrasts", "T1w", "FLAIR"]
-    assert main(["prepare", "ixi", *arguments]) == 2
+    assert main(["dataset", "ixi", *arguments]) == 2
     assert "IXI has no FLAIR" in complaint(capsys)
 
 
@@ -212,7 +212,7 @@ def test_slices_of_one_person_in_two_folders_are_refused(tmp_path, capsys):
     for place in ("train2D/A", "train2D/B", "test2D/A", "test2D/B"):
         (tmp_path / place).mkdir(parents=True)
         np.save(tmp_path / place / "p1_001.npy", np.zeros((8, 8), np.float32))
-    assert main(["prepare", "reggan-npy", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert main(["dataset", "reggan-npy", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "p1: has slices in the splits train and test" in complaint(capsys)
 
 
@@ -221,14 +221,28 @@ def test_the_same_slice_under_two_names_in_two_folders_is_refused(tmp_path, caps
         for letter, value in (("A", 0.1), ("B", 0.2)):
             (tmp_path / place / letter).mkdir(parents=True)
             np.save(tmp_path / place / letter / f"{name}.npy", np.full((8, 8), value, np.float32))
-    assert main(["prepare", "reggan-npy", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert main(["dataset", "reggan-npy", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "p2 in test and p1 in train are the same image" in complaint(capsys)
 
 
 def test_phantoms_need_label_maps(tmp_path, capsys):
     arguments = ["--labels", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert main(["prepare", "phantom", *arguments]) == 2
+    assert main(["dataset", "phantom", *arguments]) == 2
     assert "holds no label map" in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--phantoms", 2], "--phantoms, --labels and --share belong together"),
+        (["--skull", 0.4], "--phantoms, --labels and --share belong together"),
+        (["--phantoms", 2, "--labels", "x", "--share", 1.0], "--share 1: choose between 0 and 1"),
+        (["--phantoms", 2, "--labels", "x", "--share", 0.5], "holds no label map"),
+    ],
+)
+def test_phantoms_beside_people_need_maps_and_a_share(study, capsys, options, told):
+    assert run(study, *options) == 2
+    assert told in complaint(capsys)
 
 
 # Splits

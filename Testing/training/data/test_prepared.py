@@ -10,12 +10,9 @@ import pytest
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
-from MambaSynthTraining.data.prepared import (
-    open_prepared,
-    slices_path,
-    write_dataset,
-    write_subject,
-)
+from MambaSynthTraining.data.prepared import open_prepared, slices_path
+from MambaSynthTraining.data.prepared_writing import write_dataset, write_subject
+from MambaSynthTraining.data.sources import prepared_data
 
 GRID = GridSpec("LPS", None, (16, 12))
 INTENSITY = IntensitySpec("percentile", 99.5, (0.0, 1000.0))
@@ -90,6 +87,20 @@ def test_a_split_file_edited_by_hand_is_checked_too(prepared):
     (prepared / "splits.json").write_text(json.dumps(splits))
     with pytest.raises(FileError, match="may be in one only"):
         open_prepared(prepared)
+
+
+def test_groups_keep_their_shares_and_the_others_have_the_rest(tmp_path):
+    for seed, name in enumerate("abc"):
+        write(tmp_path, name, seed)
+    options = ("made up", ("T1w", "T2w"), GRID, INTENSITY, {}, {"train": ["a", "b", "c"]})
+    data = write_dataset(tmp_path, *options, groups={"b": "drawn"}, shares={"drawn": 0.4})
+    assert [(share, [one.id for one in found]) for share, found in data.training_groups()] == [
+        (0.6, ["a", "c"]), (0.4, ["b"])
+    ]  # fmt: skip
+    found = prepared_data(tmp_path)
+    assert found.shares == [0.6, 0.4] and [len(group) for group in found.groups] == [10, 5]
+    with pytest.raises(FileError, match="lacks 'other'"):
+        write_dataset(tmp_path, *options, groups={"b": "other"}, shares={"drawn": 0.4})
 
 
 @pytest.mark.parametrize(

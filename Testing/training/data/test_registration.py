@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_volume
-from MambaSynthTraining.data.n4 import without_bias
-from MambaSynthTraining.data.orientation import oriented, same_grid
+from MambaSynthTraining.data.n4 import remove_bias
+from MambaSynthTraining.data.orientation import orient, same_grid
 from MambaSynthTraining.data.registration import register
 
 
@@ -31,12 +31,12 @@ def worst_error(found, truth, volume):
 
 def test_turning_the_axes_keeps_every_voxel_in_its_place():
     volume = head("T1w")
-    turned = oriented(volume, "PIR")
+    turned = orient(volume, "PIR")
     assert turned.axis_codes == "PIR" and turned.shape == (40, 32, 48)
     index = np.argwhere(turned.array == volume.array[20, 11, 7])[0]
     place = turned.affine @ [*index, 1]
     np.testing.assert_allclose(place, volume.affine @ [20, 11, 7, 1])
-    back = oriented(turned, volume.axis_codes)
+    back = orient(turned, volume.axis_codes)
     np.testing.assert_array_equal(back.array, volume.array)
     assert same_grid(back, volume) and not same_grid(turned, volume)
 
@@ -44,7 +44,7 @@ def test_turning_the_axes_keeps_every_voxel_in_its_place():
 def test_rigid_registration_recovers_a_known_offset_across_contrasts_and_axis_orders():
     fixed, moving = head("T1w"), head("T2w")
     truth = offset((4, -3, 6), (9, -7, 5))
-    moved = oriented(Volume(moving.array, truth @ moving.affine, "T2w"), "PIR")
+    moved = orient(Volume(moving.array, truth @ moving.affine, "T2w"), "PIR")
     found = register(fixed, moved)
     assert worst_error(np.eye(4), truth, fixed) > 10
     assert worst_error(found.matrix, truth, fixed) < 0.25 * 4  # a quarter of a voxel
@@ -85,7 +85,7 @@ def test_n4_divides_a_smooth_bias_out():
     flat = head("T1w", stripped=True, noise=1)
     flat = Volume(flat.array[::2, ::2, ::2], flat.affine @ np.diag([2, 2, 2, 1.0]))
     ramp = np.exp(0.5 * np.linspace(-1, 1, flat.shape[0]))[:, None, None]
-    corrected = without_bias(flat.with_array(flat.array * ramp))
+    corrected = remove_bias(flat.with_array(flat.array * ramp))
     inside = flat.array > 100
 
     def unevenness(volume):

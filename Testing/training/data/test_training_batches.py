@@ -15,7 +15,7 @@ from engine_runs import (
 
 from MambaSynthLib.errors import RequestError
 from MambaSynthTraining.data.batches import Batches, shard_count
-from MambaSynthTraining.data.prepared import write_dataset, write_subject
+from MambaSynthTraining.data.prepared_writing import write_dataset, write_subject
 from MambaSynthTraining.data.slices import SlicePairs
 from MambaSynthTraining.data.sources import prepared_data
 

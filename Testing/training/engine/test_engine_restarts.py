@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
 import torch
 from engine_runs import (
@@ -27,6 +25,7 @@ from engine_runs import (
     train,
     weights_hash,
 )
+from tiny_data import write_tiny_data
 
 from MambaSynthTraining.engine.checkpoint import read_checkpoint
 from MambaSynthTraining.record import read_record
@@ -128,12 +127,7 @@ def ended(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_torchrun_restarts_a_run_whose_second_process_was_killed(tmp_path):
-    rng = np.random.default_rng(0)
-    source = np.zeros((80, 76, 8), dtype=np.float32)
-    source[10:70, 8:68, :-1] = rng.uniform(20, 90, (60, 60, 7))
-    for name, array in (("s", source), ("t", np.where(source > 0, 100 - source, 0))):
-        image = nib.Nifti1Image(array.astype(np.float32), np.diag([-1.0, -1.0, 3.0, 1.0]))
-        nib.save(image, tmp_path / f"{name}.nii.gz")
+    write_tiny_data(tmp_path / "data")
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(RECIPE)
 
@@ -142,8 +136,8 @@ def test_torchrun_restarts_a_run_whose_second_process_was_killed(tmp_path):
         return subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
              "--max-restarts", "1", "--standalone", "-m", "MambaSynthLib",
-             "train", str(recipe), "--pair", str(tmp_path / "s.nii.gz"), str(tmp_path / "t.nii.gz"),
-             "--accelerator", "cpu", "--out", str(tmp_path / out)],
+             "train", str(recipe), "--data", str(tmp_path / "data"), "--accelerator",
+             "cpu", "--out", str(tmp_path / out)],
             cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 

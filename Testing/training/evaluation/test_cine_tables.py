@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from engine_runs import CPU
 from scipy import stats
 from tiny_cines import TINY
 
+from MambaSynthLib.cli import main
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.cine_metrics import frame_scores
 from MambaSynthLib.io.atomic import write_json
@@ -21,13 +23,14 @@ from MambaSynthTraining.data.heart_cine import HeartCine, write_subject
 from MambaSynthTraining.data.kinds import open_data
 from MambaSynthTraining.engine.checkpoint import read_checkpoint, write_checkpoint
 from MambaSynthTraining.engine.fit import fit
-from MambaSynthTraining.evaluation.cine import score, tables, trainings
-from MambaSynthTraining.evaluation.cine.comparison import RowScores, holm, p_values, row_scores
-from MambaSynthTraining.evaluation.cine.table_text import markdown
+from MambaSynthTraining.evaluation import reproduction
+from MambaSynthTraining.evaluation.cine import score
+from MambaSynthTraining.evaluation.cine.comparison import RowScores, p_values, row_scores
+from MambaSynthTraining.evaluation.cine.table_text import to_markdown
 from MambaSynthTraining.recipe_file import read_recipe
-from MambaSynthTraining.record import read_record, write_record
 from MambaSynthTraining.runs import open_run
 
+RECIPES = Path(__file__).resolve().parents[3] / "training/recipes"
 SIZE = (16, 32, 32)
 VALID = ((2, 14), (3, 29), (3, 29))
 
@@ -77,20 +80,21 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recipes(tmp_path_factory):
-    """A table of two rows, small twins alone."""
+    """A table of two rows with a small form each."""
     folder = tmp_path_factory.mktemp("recipes")
     for order, (name, title) in enumerate((("plus", "MSTG+"), ("tiny", "tiny"))):
         expected = {"row": title, "order": order}
-        values = {**TINY, "stages": [{"iterations": 1, "batch": 1}], "expected": expected}
-        (folder / f"{name}-small.yaml").write_text(json.dumps(values))
+        small = {"stages": [{"iterations": 1, "batch": 1}]}
+        values = {**TINY, "expected": expected, "small": small}
+        (folder / f"{name}.yaml").write_text(json.dumps(values))
     return folder
 
 
 @pytest.fixture(scope="module")
 def run(data, recipes, tmp_path_factory):
     """A training run."""
-    path = recipes / "tiny-small.yaml"
-    recipe, folder = read_recipe(path), tmp_path_factory.mktemp("run")
+    path = recipes / "tiny.yaml"
+    recipe, folder = read_recipe(path, small=True), tmp_path_factory.mktemp("run")
     fit(recipe, path, open_data(recipe, data), folder, CPU)
     return folder
 
@@ -145,12 +149,17 @@ def test_a_run_is_scored_by_the_averaged_weights(data, run):
         assert one["psnr"] == pytest.approx(other["psnr"], abs=0.01)  # stored in float16
 
 
-def test_a_run_of_contrasts_is_not_scored_as_a_cine(data, run, tmp_path, capsys):
+def test_the_command_scores_a_run_of_cines_into_the_run(data, run, tmp_path, capsys):
     folder = shutil.copytree(run, tmp_path / "run")
-    record = read_record(folder) | {"kind": "contrast", "source_contrast": "T1w"}
-    write_record(folder, {**record, "target_contrast": "T2w"})
-    assert score.main([str(data), str(folder)]) == 2
-    assert "learns contrasts; score it with 'mambasynth evaluate-set'" in capsys.readouterr().err
+    (folder / "scores.json").unlink(missing_ok=True)
+    words = ["evaluate-set", str(folder), "--data", str(data)]
+    assert main(words) == 0 and main(words) == 0
+    assert [line.rpartition(": ")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "scored", "was scored before"
+    ]  # fmt: skip
+    assert set(score.read_scores(folder)["subjects"]) == {"blob-0", "blob-1", "blob-2"}
+    assert main([*words, "--out", str(tmp_path / "scores")]) == 2
+    assert "leave --out, --split, --steps, --samples and --name out" in capsys.readouterr().err
 
 
 def test_a_reference_frame_is_scored_in_the_data_sets_own_scale():
@@ -196,16 +205,10 @@ def test_the_test_is_paired_over_subjects_not_over_frames_or_seeds(tmp_path):
     assert rows[1].over_seeds("psnr") == pytest.approx(np.std(np.mean(ours, axis=1), ddof=1))
 
 
-def test_holm_multiplies_the_smallest_most_and_never_reverses_the_order():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
 def test_the_table_states_n_seeds_and_what_is_missing(tmp_path):
     _runs(tmp_path, {"mstg+": [[30.0, 31, 33]], "blend": [[29.0, 30.5, 31]]})
     rows = [_row(tmp_path, "blend", "linear blend"), _row(tmp_path, "mstg+", "MSTG+")]
-    text = markdown(rows, 1, 2.0)
+    text = to_markdown(rows, 1, 2.0)
     assert (
         "n = 3 test subjects" in text
         and "the mean of one training." in text
@@ -216,46 +219,49 @@ def test_the_table_states_n_seeds_and_what_is_missing(tmp_path):
     assert blend.split("|")[8].strip() == "-"  # no Dice
 
 
+def reproduce(recipes, data, out, *more) -> int:
+    words = [str(recipes), "--data", str(data), "--out", str(out), "--small", *more]
+    return main(["reproduce", *words, "--accelerator", "cpu"])
+
+
 def test_from_data_to_table_in_one_command(data, recipes, tmp_path, capsys, monkeypatch):
-    words = ["--out", str(tmp_path), "--data", str(data), "--recipes", str(recipes), "--small",
-             "--seeds", "2"]  # fmt: skip
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- made by: make tables-cine -->\n<!-- /made -->\nafter\n")
-    assert tables.main([*words, "--readme", str(readme)]) == 0
+    out, place = tmp_path / "out", tmp_path / "out" / recipes.name
+    assert reproduce(recipes, data, out, "--seeds", "2", "--readme", str(readme)) == 0
     assert "| linear blend" in capsys.readouterr().out
-    assert (tmp_path / "table.md").read_text(encoding="utf-8").strip() in readme.read_text("utf-8")
-    lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
+    assert (place / "table.md").read_text(encoding="utf-8").strip() in readme.read_text("utf-8")
+    lines = (place / "table.md").read_text(encoding="utf-8").splitlines()
     assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == [
         "no motion", "linear blend", "MSTG+", "tiny"
     ]  # fmt: skip
     assert "2 trainings with different seeds" in lines[0] and "against tiny" in lines[2]
-    with open(tmp_path / "table.csv", newline="") as file:
+    with open(place / "table.csv", newline="") as file:
         found = list(csv.DictReader(file))
     assert len(found) == 3 + 3 + 2 * 2 * 3
     tiny = [line["psnr"] for line in found if line["row"] == "tiny-small"]
     assert tiny[0] != tiny[3]  # another seed, another training
-    assert (tmp_path / "table.png").stat().st_size > 10_000
-    card = json.loads((tmp_path / "card.json").read_text())
+    assert {line["dice"] for line in found if line["row"] == "blend"} == {""}  # it has none
+    assert (place / "table.png").stat().st_size > 10_000
+    card = json.loads((place / "card.json").read_text())
     assert [row["name"] for row in card["entry"]["rows"]][-1] == "tiny"
-    run = open_run(tmp_path / "runs/tiny-small/seed-1")
+    run = open_run(out / "runs/tiny-small/seed-1")
     assert run.checkpoint_sha256 in card["checkpoints"] and len(card["checkpoints"]) == 4
     assert run.record["recipe"]["seed"] == 1
 
-    monkeypatch.setattr(trainings, "train_one", None)  # all is done
-    assert tables.main(words) == 0
-    changed = (recipes / "tiny-small.yaml").read_text().replace('"ema": 0.5', '"ema": 0.6')
-    shutil.copytree(recipes, tmp_path / "other")
-    (tmp_path / "other/tiny-small.yaml").write_text(changed)
-    words[words.index("--recipes") + 1] = str(tmp_path / "other")
-    assert tables.main(words) == 2
+    monkeypatch.setattr(reproduction, "train", None)  # all is done
+    assert reproduce(recipes, data, out, "--seeds", "2") == 0
+    other = shutil.copytree(recipes, tmp_path / "other")
+    changed = (recipes / "tiny.yaml").read_text().replace('"ema": 0.5', '"ema": 0.6')
+    (other / "tiny.yaml").write_text(changed)
+    assert reproduce(other, data, out, "--seeds", "2") == 2
     assert "another optimization; choose another folder" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # the fast one, above, trains one after another
 def test_trainings_side_by_side_end_with_the_same_weights(data, recipes, tmp_path):
-    for jobs in (1, 2):
-        words = ["--out", str(tmp_path / str(jobs)), "--data", str(data), "--recipes", str(recipes)]
-        assert tables.main([*words, "--small", "--seeds", "1", "--jobs", str(jobs)]) == 0
+    for jobs in "12":
+        assert reproduce(recipes, data, tmp_path / jobs, "--seeds", "1", "--jobs", jobs) == 0
     for name in ("plus-small", "tiny-small"):
         one, two = (
             read_checkpoint(tmp_path / jobs / f"runs/{name}/seed-0/last.ckpt")["networks"]
@@ -266,16 +272,23 @@ def test_trainings_side_by_side_end_with_the_same_weights(data, recipes, tmp_pat
 
 
 def test_a_missing_data_set_or_row_is_told(recipes, tmp_path, capsys):
-    words = ["--out", str(tmp_path), "--recipes", str(recipes), "--small"]
     (tmp_path / "README.md").write_text("no marks\n")
-    assert tables.main([*words, "--readme", str(tmp_path / "README.md")]) == 2
+    assert reproduce(recipes, tmp_path, tmp_path, "--readme", str(tmp_path / "README.md")) == 2
     assert "holds 0 blocks of 'make tables-cine'" in capsys.readouterr().err
-    assert tables.main(words) == 2
-    assert "give one" in capsys.readouterr().err
-    assert tables.main([*words, "--data", str(tmp_path)]) == 2
-    assert "mambasynth beating-heart" in capsys.readouterr().err
-    assert tables.main([*words, "--rows", "unet"]) == 2
-    assert "'unet' is no row; choose among plus-small, tiny-small" in capsys.readouterr().err
-    table1 = tables.RECIPES.parent / "table1"
-    assert tables.main(["--out", str(tmp_path), "--recipes", str(table1)]) == 2
-    assert "trains on contrasts" in capsys.readouterr().err
+    assert reproduce(recipes, tmp_path, tmp_path / "out") == 2
+    assert "no data set to train on" in capsys.readouterr().err
+    assert reproduce(recipes, tmp_path, tmp_path / "out", "--rows", "unet") == 2
+    assert "'unet' is no row; choose among plus, tiny" in capsys.readouterr().err
+    shutil.copy(RECIPES / "table1/cravim.yaml", recipes / "cravim.yaml")
+    try:
+        assert reproduce(recipes, tmp_path, tmp_path / "out") == 2
+    finally:
+        (recipes / "cravim.yaml").unlink()
+    assert (
+        "cravim.yaml: learns from contrast data, but plus.yaml from cine data"
+        in capsys.readouterr().err
+    )
+    heads = RECIPES / "heads"
+    words = ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(["reproduce", str(heads), *words]) == 2
+    assert "learns from heads, which have no tables" in capsys.readouterr().err

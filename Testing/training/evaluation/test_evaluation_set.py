@@ -18,6 +18,7 @@ from MambaSynthLib.image.metrics import foreground, z_score
 from MambaSynthLib.image.preparation import prepare, scaling_of
 from MambaSynthLib.image.trivial import shifted, trivial_answers
 from MambaSynthLib.report.evaluation import evaluate
+from MambaSynthTraining.data.canvas import center
 from MambaSynthTraining.evaluation import lpips as lpips_module
 from MambaSynthTraining.evaluation.candidates import Pair, Wrapped
 from MambaSynthTraining.evaluation.measures import MEASURES, slice_measures
@@ -25,7 +26,7 @@ from MambaSynthTraining.evaluation.results import read_result, read_results
 from MambaSynthTraining.evaluation.scoring import score, subject_means, write_scores
 from MambaSynthTraining.evaluation.statistics import holm, paired_t_test
 from MambaSynthTraining.evaluation.table import comparisons, main_row, to_markdown
-from MambaSynthTraining.evaluation.trivial import MeanTarget, Trivial, centered, trivial_candidates
+from MambaSynthTraining.evaluation.trivial import MeanTarget, Trivial, trivial_candidates
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +197,10 @@ def test_the_trivial_answers_are_what_they_are_called(data):
 
 def test_an_image_is_cropped_and_padded_around_its_middle():
     image = np.arange(12.0).reshape(3, 4)
-    assert centered(image, (1, 2)).tolist() == [[5, 6]]
-    assert centered(image, (5, 4))[[0, 4]].tolist() == [[-1] * 4] * 2
-    assert np.array_equal(centered(centered(image, (7, 8)), (3, 4)), image)
+    assert center(image, (1, 2), -1)[0].tolist() == [[5, 6]]
+    larger, box = center(image, (5, 4), -1)
+    assert larger[[0, 4]].tolist() == [[-1] * 4] * 2 and box == ((1, 4), (0, 4))
+    assert np.array_equal(center(center(image, (7, 8), -1)[0], (3, 4))[0], image)
 
 
 # --- scoring ------------------------------------------------------------------------------------

@@ -13,13 +13,15 @@ from MambaSynthLib.cli import main
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import write_volume
-from MambaSynthTraining.data.miniature import averaged, write_miniature
+from MambaSynthTraining.data.miniature import average, write_miniature
 from MambaSynthTraining.data.prepared import open_prepared
 from MambaSynthTraining.evaluation import reproduction
-from MambaSynthTraining.evaluation.reproduction import find_rows
+from MambaSynthTraining.evaluation.rows import find_rows
 
 START, END = "<!-- made by: make tables -->", "<!-- /made -->"
-EXPECTED = "expected: {{row: {row}, order: {order}, minutes: 1}}\n"
+EXPECTED = """expected: {{row: {row}, order: {order}, minutes: 60}}
+small: {{expected: {{minutes: 1}}}}
+"""
 ABLATION = CRAVIM + "weights: {lambda_rdn: 0.0}\n"
 
 
@@ -28,9 +30,9 @@ def place(tmp_path_factory) -> Path:
     """data, recipes of two tables that share a row, README.md; the tables made once into out."""
     place = tmp_path_factory.mktemp("tables")
     write_tiny_data(place / "data")
-    write_recipe(place / "one/cravim-small.yaml", CRAVIM, row="CRAViM", order=1)
-    write_recipe(place / "two/all-small.yaml", CRAVIM, row="everything", order=1)
-    write_recipe(place / "two/ablation-small.yaml", ABLATION, row="no rdn", order=2)
+    write_recipe(place / "one/cravim.yaml", CRAVIM, row="CRAViM", order=1)
+    write_recipe(place / "two/all.yaml", CRAVIM, row="everything", order=1)
+    write_recipe(place / "two/ablation.yaml", ABLATION, row="no rdn", order=2)
     (place / "README.md").write_text(f"before\n{START}\nold\n{END}\nafter\n")
     assert reproduce(place) == 0
     return place
@@ -97,14 +99,14 @@ def test_scores_of_another_checkpoint_are_made_again(place):
 
 
 def test_a_readme_without_marks_is_refused_before_anything_runs(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduction, "train_and_score", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr(reproduction, "train", lambda *_: pytest.fail("it ran"))
     (tmp_path / "plain.md").write_text("no marks")
     assert reproduce(place, "--readme", str(tmp_path / "plain.md")) == 2
     assert reproduce(place, "--readme", str(tmp_path / "none.md")) == 2
 
 
 def test_a_folder_without_recipes_is_told(tmp_path):
-    with pytest.raises(FileError, match="holds no -small twin"):
+    with pytest.raises(FileError, match="holds no recipe with a small: block"):
         find_rows(tmp_path, small=True)
     with pytest.raises(FileError, match="holds no recipe"):
         find_rows(tmp_path, small=False)
@@ -118,7 +120,7 @@ def test_iterations_can_be_cut_to_try_whether_all_runs(place):
 
 def test_the_time_left_follows_what_rows_needed(place):
     rows = find_rows(place / "two", small=True)
-    assert reproduction._minutes_left(rows, {rows[0].key: 3.0}) == pytest.approx(3.0)
+    assert reproduction._minutes_left(rows, rows[:1], 3.0) == pytest.approx(3.0)
 
 
 # --- the miniature data set ---------------------------------------------------------------------
@@ -137,7 +139,7 @@ def test_averaging_keeps_every_place_in_space(codes):
     blocks = [4 if axis == 2 else 2 for axis in axes]
     array = np.random.default_rng(0).uniform(size=shape // blocks)
     array = np.kron(array, np.ones(blocks))  # constant where it is averaged
-    small = averaged(Volume(array, affine))
+    small = average(Volume(array, affine))
     assert sorted(small.spacing) == [2, 2, 4] and small.spacing[axes.index(2)] == 4
 
     def center(volume):

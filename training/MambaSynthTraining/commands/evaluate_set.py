@@ -31,29 +31,56 @@ def add_parser(commands: Any) -> None:
     add("--samples", type=int, metavar="K", help="noise draws to average (default: the model's)")
     add("--name", default="", help="of the row (default: the recipe's or the package's)")
     add("--device", default="auto", metavar="auto|cpu|cuda|mps")
-    add("--out", type=Path, required=True, metavar="FOLDER")
+    add("--out", type=Path, metavar="FOLDER", help="for scores; those of a cine run go into RUN")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.errors import RequestError
     from MambaSynthTraining.data.prepared import open_prepared
-    from MambaSynthTraining.evaluation.candidates import opened
+    from MambaSynthTraining.evaluation.candidates import open_candidate
     from MambaSynthTraining.evaluation.trivial import trivial_candidates
 
     if options.seeds < 1:
         raise RequestError(f"--seeds is {options.seeds}; give at least 1.")
+    path = Path(options.what)
+    if _is_cine(path):
+        return _score_cine(path, options)
+    if options.out is None:
+        raise RequestError("evaluate-set: --out is missing; name a folder for the scores.")
     data = open_prepared(options.data)
     data = data.toward(*options.direction) if options.direction else data
     if options.what == TRIVIAL:
         for candidate in trivial_candidates(data):
             _score(options, data, candidate, options.out / candidate.name.replace(" ", "-"))
         return 0
-    path = Path(options.what)
-    with opened(
+    with open_candidate(
         path, data, options.steps, options.samples, options.device, options.name
     ) as candidate:
         _score(options, data, candidate, options.out)
+    return 0
+
+
+def _is_cine(path: Path) -> bool:
+    from MambaSynthTraining.run_folder import RUN
+    from MambaSynthTraining.runs import open_run
+
+    return (path / RUN).is_file() and open_run(path).kind == "cine"
+
+
+def _score_cine(run: Path, options: argparse.Namespace) -> int:
+    from MambaSynthLib.errors import RequestError
+    from MambaSynthTraining.evaluation.cine.score import score_run
+
+    given = (options.out, options.steps, options.samples, options.name, options.direction)
+    if any(given) or options.split != "test":
+        raise RequestError(
+            f"{run}: is a run of cines, whose test subjects are scored into the run itself; leave "
+            "--out, --split, --direction, --steps, --samples and --name out."
+        )
+    device = "cpu" if options.device == "auto" else options.device
+    made = score_run(run, options.data, device)
+    print(f"{run}: {'scored' if made else 'was scored before'}")
     return 0
 
 

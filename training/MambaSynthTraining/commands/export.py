@@ -14,7 +14,7 @@ def add_parser(commands: Any) -> None:
     add("folder", type=Path, metavar="FOLDER", help="the package to write, e.g. models/my-model")
     add("--scores", type=Path, nargs="+", default=[], metavar="FOLDER",
         help="written by 'mambasynth evaluate-set', for this run and for 'trivial'; of a cine "
-        "method the --out of 'python -m MambaSynthTraining.evaluation.cine.tables'")  # fmt: skip
+        "method the folder of its table by 'mambasynth reproduce'")  # fmt: skip
     add("--direction", nargs=2, metavar=("SOURCE", "TARGET"), help="of a contrast: e.g. T2w T1w, "
         "the second direction of a run that trained both (default: the run's first)")  # fmt: skip
     add("--id", required=True)

@@ -17,12 +17,9 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("recipe", type=Path, metavar="RECIPE", help="a YAML file, see training/recipes")
-    add("--data", type=Path, metavar="PREPARED", help="folder written by 'mambasynth "
-        "prepare'; for cine methods by 'beating-heart' or 'prepare-acdc'")  # fmt: skip
-    add("--pair", nargs=2, type=Path, action="append", default=[], metavar=("SOURCE", "TARGET"),
-        help="instead of --data: registered volumes of one subject")  # fmt: skip
-    add("--labels", type=Path, metavar="FOLDER", help="label maps for the phantoms, with --pair")
-    add("--cache", type=Path, metavar="FOLDER", help="for phantom slices (default: RUN)")
+    add("--data", type=Path, required=True, metavar="PREPARED", help="folder written by "
+        "'mambasynth dataset'; for cine methods by 'beating-heart' or 'dataset acdc'")  # fmt: skip
+    add("--small", action="store_true", help="the recipe's small form, for a CPU")
     add("--out", type=Path, required=True, metavar="RUN", help="folder of checkpoints and logs")
     add("--start", type=Path, metavar="RUN", help="begin with the averaged weights of another "
         "run of the same network, as far as it has come")  # fmt: skip
@@ -52,36 +49,22 @@ def run(options: argparse.Namespace) -> int:
 
     from MambaSynthLib.commands.console import note
     from MambaSynthLib.errors import RequestError
-    from MambaSynthTraining.data.kinds import kind_of, open_data
+    from MambaSynthTraining.data.kinds import open_data
     from MambaSynthTraining.engine.distributed import is_first_process
     from MambaSynthTraining.engine.fit import Hardware, fit
     from MambaSynthTraining.recipe_file import read_recipe
     from MambaSynthTraining.runs import open_run
     from MambaSynthTraining.unused import unused_parts
 
-    if bool(options.data) == bool(options.pair):
-        raise RequestError("train: name the data, either --data or --pair.")
-    if options.labels and not options.pair:
-        raise RequestError("train: --labels widens the volumes of --pair; leave it out.")
     if options.iterations < 0:
         raise RequestError(f"train: --iterations is {options.iterations}; give at least 1.")
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    recipe = read_recipe(options.recipe, options.changes, options.iterations)
+    recipe = read_recipe(options.recipe, options.changes, options.iterations, options.small)
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
-    if options.data:
-        data = open_data(recipe, options.data)
-    elif kind_of(recipe) != "contrast":
-        raise RequestError(
-            f"train: --pair is for contrasts, but {options.recipe.name} trains {recipe.method} on "
-            "cines; give --data."
-        )
-    else:
-        from MambaSynthTraining.data.sources import volume_data
-
-        data = volume_data(recipe, options.pair, options.labels, options.cache or options.out)
+    data = open_data(recipe, options.data)
     unused = unused_parts(recipe, data)
     if unused and is_first_process():
         note(f"{options.recipe}: this run does not use {', '.join(unused)}")

@@ -15,20 +15,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.image.cine import USUAL_CYCLE_MS, Cine
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.io.atomic import write_json
 from MambaSynthLib.io.cine_acdc import INFO, phases_beside
 from MambaSynthLib.io.cine_files import read_cine
 from MambaSynthLib.io.files import read_volume
-from MambaSynthTraining.data.heart_cine import SPLITS, Box, HeartCine, write_subject
+from MambaSynthTraining.data.canvas import Box, center, resample
+from MambaSynthTraining.data.dataset_files import SPLITS, write_dataset_files
+from MambaSynthTraining.data.heart_cine import HeartCine, write_subject
 
 Image = NDArray[np.float32]
 
@@ -36,18 +35,18 @@ SPACING_MM = (3.15, 1.5, 1.5)  # D (slices), H, W
 SIZE = (32, 128, 128)
 TRAIN_PATIENTS = 90  # of the papers: 1-90 train, 91-100 test
 VALIDATION = (20, 40, 60, 80, 90)  # of the 90, one of each of ACDC's five groups of twenty
-LICENCE = "CC BY-NC-SA 4.0"  # as its makers state it
+LICENSE = "CC BY-NC-SA 4.0"  # as its makers state it
 LONGEST_STEP_MS = 1000.0  # a step of 1 s is what tools write that know no time
 SPLINE = 3
 
 
-def prepare_acdc(
+def make_acdc(
     root: Path,
     folder: Path,
     progress: Callable[[HeartCine], None] | None = None,
     validation: bool = True,
 ) -> dict[str, list[str]]:
-    """Prepare every patient below ``root`` that the split knows; return the subjects per split.
+    """A cine of every patient below ``root`` that the split knows; returns who is in which split.
 
     Without ``validation`` all of the papers' 90 patients train, and nobody is left to validate on.
 
@@ -70,9 +69,8 @@ def prepare_acdc(
         if progress is not None:
             progress(cine)
     record = {"name": "ACDC", "source": "Bernard et al. 2018, doi 10.1109/TMI.2018.2837502",
-              "licence": LICENCE, "size": SIZE, "spacing_mm": SPACING_MM}  # fmt: skip
-    write_json(folder / "dataset.json", record)
-    write_json(folder / "splits.json", splits)
+              "license": LICENSE, "size": SIZE, "spacing_mm": SPACING_MM}  # fmt: skip
+    write_dataset_files(folder, record, splits)
     return splits
 
 
@@ -90,7 +88,7 @@ def _number(path: Path) -> int | None:
 
 
 def read_patient(path: Path) -> HeartCine:
-    """One patient folder -> cine on the grid. Raises as ``prepare_acdc``."""
+    """One patient folder -> cine on the grid. Raises as ``make_acdc``."""
     source = path / f"{path.name}_4d.nii.gz"
     cine = read_cine(source, allow_synthetic=False)
     phases, notes = phases_beside(source, len(cine.frames))
@@ -105,7 +103,7 @@ def read_patient(path: Path) -> HeartCine:
         frames=np.stack(frames),
         times_ms=_times(cine),
         labels=np.stack(labels),
-        labelled=(ed, es),
+        labeled=(ed, es),
         spacing_mm=SPACING_MM,
         ed=ed,
         es=es,
@@ -128,11 +126,12 @@ def _slices_first(volume: Volume) -> tuple[Image, tuple[float, float, float]]:
 
 
 def _frame(volume: Volume, path: Path) -> tuple[Image, Box]:
-    resampled = resample(*_slices_first(volume), SPLINE)
+    array, spacing = _slices_first(volume)
+    resampled = resample(array, spacing, SPACING_MM, SPLINE)
     low, high = float(resampled.min()), float(resampled.max())
     if high <= low:
         raise VolumeError(f"{path}: a frame holds nothing but {low:g}; get the file anew.")
-    return centre((resampled - low) / (high - low))
+    return center((resampled - low) / (high - low), SIZE)
 
 
 def _labels(path: Path, number: int, frame: Volume) -> NDArray[np.uint8]:
@@ -144,25 +143,4 @@ def _labels(path: Path, number: int, frame: Volume) -> NDArray[np.uint8]:
             f"{frame.shape} and 0 to 3 are expected; get the file from ACDC anew."
         )
     array, spacing = _slices_first(labels)
-    return centre(resample(array.astype(np.uint8), spacing, order=0))[0]
-
-
-def resample(array: NDArray[Any], spacing: tuple[float, ...], order: int) -> NDArray[Any]:
-    """(D,H,W) at ``spacing`` mm -> the grid of ``SPACING_MM`` with the same middle."""
-    step = np.array(SPACING_MM) / spacing  # voxels of the array per new voxel
-    size = np.maximum(1, np.rint(array.shape / step)).astype(int)
-    offset = (np.array(array.shape) - 1) / 2 - (size - 1) / 2 * step
-    return ndimage.affine_transform(array, step, offset, tuple(size), order=order, mode="nearest")
-
-
-def centre(array: NDArray[Any]) -> tuple[NDArray[Any], Box]:
-    """Cut or pad with zeros to ``SIZE``; also the box of the result that is no padding."""
-    result = np.zeros(SIZE, dtype=array.dtype)
-    kept, box = [], []
-    for have, want in zip(array.shape, SIZE, strict=True):
-        length = min(have, want)
-        first, start = (have - length) // 2, (want - length) // 2
-        kept.append(slice(first, first + length))
-        box.append((start, start + length))
-    result[tuple(slice(*ends) for ends in box)] = array[tuple(kept)]
-    return result, tuple(box)
+    return center(resample(array.astype(np.uint8), spacing, SPACING_MM, order=0), SIZE)[0]

@@ -5,7 +5,7 @@
 
 Anatomy, texture and artefacts are a patient's; the motion is drawn (heart_motion.py) and never
 seen in that patient. Use it to compare methods, not to claim anything about patients. Known
-simplifications: one centre line, no papillary muscles of their own, the right ventricle only
+simplifications: one center line, no papillary muscles of their own, the right ventricle only
 follows, no flow artefacts, and the slices' thickness does not blur what moves through them.
 The stack's own noise moves with the tissue; the noise added to each frame does not.
 
@@ -89,7 +89,7 @@ def beating_heart(
         frames=scaled_by(images, [0, es], heart.anatomy.valid),
         times_ms=tuple(float(t) for t in phases * heart.motion.period_ms),
         labels=labels,
-        labelled=tuple(range(frames)),
+        labeled=tuple(range(frames)),
         spacing_mm=heart.grid.spacing_mm,
         ed=0,
         es=es,
@@ -135,8 +135,8 @@ def warp(
 def labels_at(wall: Wall, where: Coordinates) -> NDArray[np.uint8]:
     """(D,H,W) labels: which side of the end-diastolic wall each point came from."""
     z, row, column = where
-    centre_row, centre_column = wall.centre_at(z)
-    down, right = row - centre_row, column - centre_column
+    center_row, center_column = wall.center_at(z)
+    down, right = row - center_row, column - center_column
     inner, outer = wall.radii_at(z, np.arctan2(down, right))
     radius = np.hypot(down, right)
     half = (wall.slices_mm[1] - wall.slices_mm[0]) / 2

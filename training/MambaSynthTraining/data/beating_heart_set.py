@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.io.atomic import write_json
 from MambaSynthTraining.data.beating_heart import beating_heart
-from MambaSynthTraining.data.heart_cine import SPLITS, HeartCine, write_subject
+from MambaSynthTraining.data.dataset_files import SPLITS, write_dataset_files
+from MambaSynthTraining.data.heart_cine import HeartCine, write_subject
 from MambaSynthTraining.data.heart_stacks import Grid, Stack
 
 SOURCE = "Sunnybrook Cardiac Data (Radau et al. 2009), doi 10.54294/g80ruo"
-LICENCE = "CC0-1.0"
+LICENSE = "CC0-1.0"
 
 
 def write_beating_hearts(
@@ -63,8 +63,7 @@ def write_beating_hearts(
             splits[name].append(cine.name)
             if progress is not None:
                 progress(cine)
-    record = {"name": "beating hearts", "source": SOURCE, "licence": LICENCE, "seed": seed,
+    record = {"name": "beating hearts", "source": SOURCE, "license": LICENSE, "seed": seed,
               "frames": frames, "grid": asdict(grid)}  # fmt: skip
-    write_json(folder / "dataset.json", record)
-    write_json(folder / "splits.json", {name: sorted(names) for name, names in splits.items()})
+    write_dataset_files(folder, record, {name: sorted(names) for name, names in splits.items()})
     return splits

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.head import air_around
 from MambaSynthLib.image.volume import Volume
-from MambaSynthTraining.data.orientation import from_image, oriented, to_image
+from MambaSynthTraining.data.orientation import from_image, orient, to_image
 
 MARGIN = 12  # voxels around the head
 CODES = "LIA"
@@ -39,7 +39,7 @@ def brain_teacher(path: Path) -> Callable[[Volume], NDArray[np.bool_]]:
 
     def mask(volume: Volume) -> NDArray[np.bool_]:
         image = _isotropic(to_image(volume))
-        fine = oriented(_as_volume(image), CODES)
+        fine = orient(_as_volume(image), CODES)
         head = ~air_around(fine)
         inside = [np.flatnonzero(head.any(axis=o)) for o in ((1, 2), (0, 2), (0, 1))]
         box = tuple(slice(max(0, w[0] - MARGIN), w[-1] + MARGIN + 1) for w in inside)

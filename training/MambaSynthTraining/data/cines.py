@@ -14,21 +14,14 @@ from MambaSynthLib.methods.mstg.config import SIZE_MULTIPLE
 from MambaSynthTraining.data.batches import NO_VALIDATION, Shard, Validation
 from MambaSynthTraining.data.beats import Beats
 from MambaSynthTraining.data.cine_validation import validate
-from MambaSynthTraining.data.heart_cine import SPLITS_FILE, HeartCine, read_split, read_subject
+from MambaSynthTraining.data.dataset_files import SPLITS_FILE
+from MambaSynthTraining.data.heart_cine import HeartCine, read_split, read_subject
 
 if TYPE_CHECKING:
     from MambaSynthTraining.method import CineMethod
     from MambaSynthTraining.recipe import Recipe
 
-CONTRASTS_ONLY = (
-    "same_slice",
-    "epochs",
-    "augmentation",
-    "schedule",
-    "phantoms",
-    "grid",
-    "intensity",
-)
+CONTRASTS_ONLY = ("same_slice", "epochs", "augmentation", "schedule", "grid", "intensity")
 
 
 @dataclass(frozen=True)
@@ -87,8 +80,8 @@ def check(recipe: Recipe) -> None:
             )
 
 
-def found(folder: Path) -> bool:
-    """Whether ``mambasynth beating-heart`` or ``prepare-acdc`` wrote the folder."""
+def holds_data(folder: Path) -> bool:
+    """Whether ``mambasynth beating-heart`` or ``dataset acdc`` wrote the folder."""
     try:
         names = read_split(folder, "train")
     except FileError:

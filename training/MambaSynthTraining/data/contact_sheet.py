@@ -72,7 +72,7 @@ def _draw(title: str, rows: list[tuple[str, Floats]]) -> Image.Image:
     for n, (label, slices) in enumerate(rows):
         top = LINE + n * (height + LINE)
         pen.text((3, top + 2), label, fill=255)
-        grey = np.clip(127.5 * (slices + 1), 0, 255).astype(np.uint8)
-        strip = np.concatenate(list(grey), axis=1)  # (H, COLUMNS * W)
+        gray = np.clip(127.5 * (slices + 1), 0, 255).astype(np.uint8)
+        strip = np.concatenate(list(gray), axis=1)  # (H, COLUMNS * W)
         sheet.paste(Image.fromarray(strip), (0, top + LINE))
     return sheet

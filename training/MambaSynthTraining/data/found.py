@@ -54,10 +54,14 @@ class Found(Protocol):
 
 @dataclass(frozen=True)
 class Layout:
-    """The subjects of a data set, and (name, reason) of what was skipped already."""
+    """The subjects of a data set, and (name, reason) of what was skipped already.
+
+    ``groups`` names the group of subjects whose slices have a share of their own in training.
+    """
 
     subjects: Sequence[Found]
     skipped: Sequence[tuple[str, str]] = field(default=())
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class VolumeFiles:
             if not background(volume.array).any():
                 raise VolumeError(
                     f"{volume.name}: has no empty background, so it is not skull-stripped as this "
-                    "data set should be; use 'prepare paired' for it."
+                    "data set should be; use 'dataset paired' for it."
                 )
         return volumes
 

@@ -194,8 +194,8 @@ def _whole(head: Head, n: int, r: int) -> Tensor:
 
 def check(recipe: Recipe) -> None:
     """Raises ValueError where a recipe of heads is wrong."""
-    if recipe.cine is not None or recipe.phantoms is not None or recipe.run != 1:
-        raise ValueError("cine, phantoms and run are not for the method " + recipe.method)
+    if recipe.cine is not None or recipe.run != 1:
+        raise ValueError("cine and run are not for the method " + recipe.method)
     for stage in recipe.stages:
         fits = all(n >= SMALLEST_CROP and n % CROP_MULTIPLE == 0 for n in stage.crop)
         if len(stage.crop) != 2 or not fits:
@@ -205,7 +205,7 @@ def check(recipe: Recipe) -> None:
             )
 
 
-def found(folder: Path) -> bool:
+def holds_data(folder: Path) -> bool:
     """Whether ``mambasynth heads`` wrote the folder."""
     return (folder / LIST).is_file()
 

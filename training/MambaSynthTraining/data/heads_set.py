@@ -27,10 +27,10 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.atomic import telling, write_whole
 from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
+from MambaSynthTraining.data.dataset_files import read_json
 from MambaSynthTraining.data.head_registration import onto_source
 from MambaSynthTraining.data.heads_list import HeadPair
 from MambaSynthTraining.data.heads_picture import write_picture
-from MambaSynthTraining.data.prepared import read_json
 
 LIST = "heads.json"
 FORMAT = 1

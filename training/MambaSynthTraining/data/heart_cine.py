@@ -1,10 +1,10 @@
 """A cine for training and scoring, and the folder that holds many: one form for every data set.
 
-FOLDER/dataset.json                what it is, where from, licence, spacing
+FOLDER/dataset.json                what it is, where from, license, spacing
        splits.json                 {"train": [subject, ...], "validation": ..., "test": ...}
-       SUBJECT/subject.json        times_ms, ed, es, labelled frames, spacing_mm, valid box
+       SUBJECT/subject.json        times_ms, ed, es, labeled frames, spacing_mm, valid box
                frames.npy          (F,D,H,W) float16 in [0,1]
-               labels.npy          (L,D,H,W) uint8, one per labelled frame
+               labels.npy          (L,D,H,W) uint8, one per labeled frame
                fields.npy          (F,3,D,H,W) float16 voxels, only where they are known
 """
 
@@ -18,20 +18,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.atomic import write_json, write_whole
+from MambaSynthTraining.data.canvas import Box
+from MambaSynthTraining.data.dataset_files import SPLITS_FILE, check_split, read_splits
 
 BACKGROUND, RIGHT_POOL, MYOCARDIUM, LEFT_POOL = range(4)
-SPLITS = ("train", "validation", "test")
-SPLITS_FILE, FRAMES = "splits.json", "frames.npy"
-Box = tuple[tuple[int, int], ...]
+FRAMES = "frames.npy"
 
 
 @dataclass(frozen=True)
 class HeartCine:
     """One subject. Axes D (base to apex), H, W; times in ms from the R wave.
 
-    ``labels`` (L,D,H,W) belong to the frames ``labelled``. ``fields`` (F,3,D,H,W), in voxels
+    ``labels`` (L,D,H,W) belong to the frames ``labeled``. ``fields`` (F,3,D,H,W), in voxels
     along D, H, W, say for each voxel of a frame how far away it lay in the ED frame (the pull
     field that maps ED to the frame); None where nobody knows. ``valid`` is the (start, stop) box
     along D, H, W that was acquired; around it is zero padding.
@@ -41,7 +41,7 @@ class HeartCine:
     frames: NDArray[np.float32]
     times_ms: tuple[float, ...]
     labels: NDArray[np.uint8]
-    labelled: tuple[int, ...]
+    labeled: tuple[int, ...]
     spacing_mm: tuple[float, float, float]
     ed: int
     es: int
@@ -65,7 +65,7 @@ class HeartCine:
 
     def labels_at(self, index: int) -> NDArray[np.uint8] | None:
         """(D,H,W) labels of a frame, None where there are none."""
-        return self.labels[self.labelled.index(index)] if index in self.labelled else None
+        return self.labels[self.labeled.index(index)] if index in self.labeled else None
 
 
 def write_subject(folder: Path, cine: HeartCine) -> None:
@@ -80,7 +80,7 @@ def write_subject(folder: Path, cine: HeartCine) -> None:
         "times_ms": [round(time, 3) for time in cine.times_ms],
         "ed": cine.ed,
         "es": cine.es,
-        "labelled": list(cine.labelled),
+        "labeled": list(cine.labeled),
         "spacing_mm": list(cine.spacing_mm),
         "valid": [list(ends) for ends in cine.valid],
     }
@@ -101,7 +101,7 @@ def read_subject(folder: Path, name: str) -> HeartCine:
             frames=frames.astype(np.float32),
             times_ms=tuple(record["times_ms"]),
             labels=labels,
-            labelled=tuple(record["labelled"]),
+            labeled=tuple(record["labeled"] if "labeled" in record else record["labelled"]),
             spacing_mm=tuple(record["spacing_mm"]),
             ed=int(record["ed"]),
             es=int(record["es"]),
@@ -112,7 +112,7 @@ def read_subject(folder: Path, name: str) -> HeartCine:
         raise FileError(
             f"{source}: is no subject of a cine data set ({error}); prepare the data set again."
         ) from error
-    if len(cine.times_ms) != len(frames) or labels.shape != (len(cine.labelled), *frames.shape[1:]):
+    if len(cine.times_ms) != len(frames) or labels.shape != (len(cine.labeled), *frames.shape[1:]):
         raise FileError(
             f"{source}: {len(frames)} frames {frames.shape[1:]} do not fit {len(cine.times_ms)} "
             f"times and labels {labels.shape}; prepare the data set again."
@@ -122,19 +122,14 @@ def read_subject(folder: Path, name: str) -> HeartCine:
 
 def read_split(folder: Path, split: str) -> list[str]:
     """Names of the subjects of one split. Raises FileError, or RequestError for another name."""
-    if split not in SPLITS:
-        raise RequestError(f"{split!r} is no split; choose among {', '.join(SPLITS)}.")
-    try:
-        splits = json.loads((folder / SPLITS_FILE).read_text(encoding="utf-8"))
-        names = list(splits[split])
-        if not all(isinstance(name, str) for name in names):
-            raise TypeError("its subjects are no names")
-        return names
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    check_split(split)
+    names = read_splits(folder)[split]
+    if not all(isinstance(name, str) for name in names):
         raise FileError(
-            f"{folder}: holds no cine data set with a readable splits.json; "
-            "make one with 'mambasynth beating-heart'."
-        ) from error
+            f"{folder}: holds no cine data set, its {SPLITS_FILE} lists no names; make one with "
+            "'mambasynth beating-heart'."
+        )
+    return names
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:

@@ -1,6 +1,6 @@
 """How a left ventricle moves: shortening, wall thickening, torsion, all inverses in closed form.
 
-A thick-walled tube of incompressible muscle, in cylindrical coordinates around its centre line:
+A thick-walled tube of incompressible muscle, in cylindrical coordinates around its center line:
 
     z  = z' - s H p(z')                            shortening, base drawn towards the apex
     w  = w' - s phi(z')                            torsion: base clockwise, apex counterclockwise
@@ -100,15 +100,15 @@ def pull_coordinates(
     fall, slope = _descent(wall, anatomy, grid, motion, z)
     z_ed = z - s * fall * fading
     stretch = 1 / (1 - s * slope)  # lambda
-    centre_row, centre_column = wall.centre_at(z_ed)
-    down, right = row - centre_row, column - centre_column
+    center_row, center_column = wall.center_at(z_ed)
+    down, right = row - center_row, column - center_column
     radius = np.hypot(down, right)
     angle = np.arctan2(down, right) - s * _twist(wall, motion, z) * fading
     radius_ed = _radius_at_ed(wall, motion, anatomy, z_ed, angle, radius, stretch, s, fading)
     return (
         z_ed,
-        centre_row + radius_ed * np.sin(angle),
-        centre_column + radius_ed * np.cos(angle),
+        center_row + radius_ed * np.sin(angle),
+        center_column + radius_ed * np.cos(angle),
     )
 
 
@@ -167,15 +167,15 @@ def _twist(wall: Wall, motion: Motion, z: Array) -> Array:
 
 def _fading(wall: Wall, anatomy: Anatomy, grid: Grid, z: Array, row: Array, column: Array) -> Array:
     """1 up to a little outside the epicardium, smoothly to 0 at the border of the stack."""
-    centre_row, centre_column = wall.centre_at(z)
-    down, right = row - centre_row, column - centre_column
+    center_row, center_column = wall.center_at(z)
+    down, right = row - center_row, column - center_column
     radius = np.hypot(down, right)
     start = np.interp(z, wall.slices_mm, wall.outer.max(axis=1)) + CLEARANCE_MM
     end = np.full_like(radius, np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
-        for axis, offset, centre in ((1, down, centre_row), (2, right, centre_column)):
+        for axis, offset, center in ((1, down, center_row), (2, right, center_column)):
             low, high = (np.array(anatomy.valid[axis]) - (0, 1)) * grid.spacing_mm[axis]
-            reach = np.where(offset > 0, high - centre, centre - low) / np.abs(offset) * radius
+            reach = np.where(offset > 0, high - center, center - low) / np.abs(offset) * radius
             end = np.fmin(end, reach)
     start = np.minimum(start, 0.6 * end)
     part = np.clip((radius - start) / (end - start), 0, 1)

@@ -92,5 +92,5 @@ def _page(cine: HeartCine, index: int) -> NDArray[np.uint8]:
     short = [_cut(cine.frames[index], cine, plane) for plane in range(len(HEIGHTS))]
     long = np.repeat(_cut(cine.frames[index], cine, len(HEIGHTS)), 2, axis=0)
     pages = np.concatenate([*short, long[: short[0].shape[0]]], axis=1)
-    grey = np.uint8(np.clip(pages / 0.9, 0, 1) * 255)
-    return np.kron(grey, np.ones((ENLARGED, ENLARGED), dtype=np.uint8))
+    gray = np.uint8(np.clip(pages / 0.9, 0, 1) * 255)
+    return np.kron(gray, np.ones((ENLARGED, ENLARGED), dtype=np.uint8))

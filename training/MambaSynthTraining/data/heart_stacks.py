@@ -3,7 +3,7 @@
 Sunnybrook Cardiac Data (Radau et al. 2009, CC0): bSSFP slices of one phase, end-diastole, cut to
 64x64 pixels around the left ventricle, 8 to 10 mm apart, with the outline of the myocardium.
 Axes everywhere: D runs from base to apex, then H and W in the plane; positions are in mm from the
-centre of voxel 0.
+center of voxel 0.
 """
 
 from __future__ import annotations
@@ -75,41 +75,41 @@ def read_stacks(path: Path) -> list[Stack]:
 def place(stack: Stack, grid: Grid) -> Anatomy:
     """Resample a stack to ``grid``: linear between slices, cubic in the plane, padded with zeros.
 
-    The stack is centred; whatever does not fit is cut off. Above the base the top slice is
+    The stack is centered; whatever does not fit is cut off. Above the base the top slice is
     repeated for ``ABOVE_BASE_MM``.
     """
     length = np.array(stack.images.shape) * stack.spacing_mm
     room = np.array(grid.size) * grid.spacing_mm
     start = (room - length) / 2  # mm; negative where the stack is cut
     start[0] = max(min((room[0] - length[0] + ABOVE_BASE_MM) / 2, room[0] - length[0]), start[0])
-    first_centre = start + (np.array(stack.spacing_mm) - grid.spacing_mm) / 2
+    first_center = start + (np.array(stack.spacing_mm) - grid.spacing_mm) / 2
     low = start - (ABOVE_BASE_MM, 0, 0)
     valid = tuple(
         (max(0, int(np.ceil(begin / step - 1e-6))), min(n, int((end) / step + 1e-6)))
         for begin, end, step, n in zip(low, start + length, grid.spacing_mm, grid.size, strict=True)
     )
-    centres = [
+    centers = [
         (np.arange(begin, end) * step - first) / voxel
         for (begin, end), step, first, voxel in zip(
-            valid, grid.spacing_mm, first_centre, stack.spacing_mm, strict=True
+            valid, grid.spacing_mm, first_center, stack.spacing_mm, strict=True
         )
     ]
     image = np.zeros(grid.size, dtype=np.float32)
     box = tuple(slice(*ends) for ends in valid)
-    image[box] = _resampled(stack.images, centres)
-    slices = first_centre[0] + np.arange(len(stack.images)) * stack.spacing_mm[0]
-    return Anatomy(image, slices, (float(first_centre[1]), float(first_centre[2])), valid)
+    image[box] = _resampled(stack.images, centers)
+    slices = first_center[0] + np.arange(len(stack.images)) * stack.spacing_mm[0]
+    return Anatomy(image, slices, (float(first_center[1]), float(first_center[2])), valid)
 
 
 def _resampled(
-    images: NDArray[np.float32], centres: list[NDArray[np.float64]]
+    images: NDArray[np.float32], centers: list[NDArray[np.float64]]
 ) -> NDArray[np.float32]:
-    """(N,H,W) slices at the positions ``centres`` (in slices and pixels) -> (D,H,W), >= 0."""
-    rows, columns = np.meshgrid(centres[1], centres[2], indexing="ij")
+    """(N,H,W) slices at the positions ``centers`` (in slices and pixels) -> (D,H,W), >= 0."""
+    rows, columns = np.meshgrid(centers[1], centers[2], indexing="ij")
     plane = np.stack(
         [ndimage.map_coordinates(one, [rows, columns], order=3, mode="nearest") for one in images]
     )
-    z = np.clip(centres[0], 0, len(images) - 1)
+    z = np.clip(centers[0], 0, len(images) - 1)
     below = np.minimum(z.astype(int), len(images) - 2)
     part = (z - below)[:, None, None].astype(np.float32)
     return np.maximum(plane[below] * (1 - part) + plane[below + 1] * part, 0).astype(np.float32)

@@ -1,8 +1,8 @@
-"""The wall of the left ventricle as two closed curves per slice, around a smooth centre line.
+"""The wall of the left ventricle as two closed curves per slice, around a smooth center line.
 
 | symbol | code      | shape     | meaning                                             |
 |--------|-----------|-----------|-----------------------------------------------------|
-| c(z)   | ``centre``| (N,2)     | centre of the ventricle in the plane, mm            |
+| c(z)   | ``center``| (N,2)     | center of the ventricle in the plane, mm            |
 | a      | ``inner`` | (N,A)     | radius of the endocardium in A directions, mm       |
 | b      | ``outer`` | (N,A)     | radius of the epicardium, mm                        |
 
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 ANGLES = 64
 HARMONICS = 3
 STEP = 0.25  # of a pixel, along a ray
-LEAST_SEEN = 0.5  # of the directions, or the neighbour's curves are taken
+LEAST_SEEN = 0.5  # of the directions, or the neighbor's curves are taken
 THINNEST_MM = 3.0
 
 
@@ -34,13 +34,13 @@ class Wall:
     """Curves at the ``slices_mm`` (N,) of the grid's axis D; linear between them."""
 
     slices_mm: Array
-    centre: Array
+    center: Array
     inner: Array
     outer: Array
 
-    def centre_at(self, z: Array) -> tuple[Array, Array]:
+    def center_at(self, z: Array) -> tuple[Array, Array]:
         """c(z): the two coordinates in mm, each of the shape of ``z`` (mm)."""
-        row, column = (np.interp(z, self.slices_mm, self.centre[:, i]) for i in (0, 1))
+        row, column = (np.interp(z, self.slices_mm, self.center[:, i]) for i in (0, 1))
         return row, column
 
     def radii_at(self, z: Array, angle: Array) -> tuple[Array, Array]:
@@ -59,28 +59,28 @@ class Wall:
 def wall_of(stack: Stack, anatomy: Anatomy) -> Wall:
     """The wall of a stack's outlines, in the coordinates of the grid."""
     pixel = np.array(stack.spacing_mm[1:])
-    centre = np.stack([_box_centre(mask) for mask in stack.wall])
-    centre = ndimage.gaussian_filter1d(centre, 1, axis=0, mode="nearest")
-    curves = np.stack([_curves(m, c) for m, c in zip(stack.wall, centre, strict=True)])
+    center = np.stack([_box_center(mask) for mask in stack.wall])
+    center = ndimage.gaussian_filter1d(center, 1, axis=0, mode="nearest")
+    curves = np.stack([_curves(m, c) for m, c in zip(stack.wall, center, strict=True)])
     curves = _fill_slices(curves) * pixel.mean()  # (N,2,A)
     curves = _few_harmonics(ndimage.gaussian_filter1d(curves, 0.7, axis=0, mode="nearest"))
     inner = np.maximum(curves[:, 0], 2.0)
     outer = np.maximum(curves[:, 1], inner + THINNEST_MM)
-    return Wall(anatomy.slices_mm, centre * pixel + anatomy.origin_mm, inner, outer)
+    return Wall(anatomy.slices_mm, center * pixel + anatomy.origin_mm, inner, outer)
 
 
-def _box_centre(mask: NDArray[np.bool_]) -> Array:
+def _box_center(mask: NDArray[np.bool_]) -> Array:
     """Centre of the box around an outline: stable for open outlines too, (2,) pixels."""
     points = np.argwhere(mask)
     return (points.min(axis=0) + points.max(axis=0)) / 2
 
 
-def _curves(mask: NDArray[np.bool_], centre: Array) -> Array:
+def _curves(mask: NDArray[np.bool_], center: Array) -> Array:
     """(2,A) radii in pixels of the first and last crossing of each ray, NaN where it meets none."""
     angles = np.arange(ANGLES) * (2 * np.pi / ANGLES)
     radii = np.arange(0, mask.shape[0], STEP)
-    rows = centre[0] + np.sin(angles)[:, None] * radii
-    columns = centre[1] + np.cos(angles)[:, None] * radii
+    rows = center[0] + np.sin(angles)[:, None] * radii
+    columns = center[1] + np.cos(angles)[:, None] * radii
     inside = ndimage.map_coordinates(mask.astype(float), [rows, columns], order=1) > 0.5
     met = inside.any(axis=1)
     first = radii[inside.argmax(axis=1)]
@@ -89,7 +89,7 @@ def _curves(mask: NDArray[np.bool_], centre: Array) -> Array:
 
 
 def _fill_slices(curves: Array) -> Array:
-    """Close the gaps around each slice; a slice that is mostly gap takes its neighbour's curves."""
+    """Close the gaps around each slice; a slice that is mostly gap takes its neighbor's curves."""
     seen = np.isfinite(curves[:, 0]).mean(axis=1)
     good = np.flatnonzero(seen >= min(LEAST_SEEN, seen.max()))
     nearest = good[np.abs(np.arange(len(curves))[:, None] - good).argmin(axis=1)]

@@ -1,7 +1,7 @@
 """The kinds of data that methods learn from: name -> module, imported when it is asked for.
 
 Such a module has ``check(recipe)``, which raises ValueError where a recipe of that kind is wrong,
-``found(folder)``, which says whether a folder holds such data, and ``prepared_data(folder,
+``holds_data(folder)``, which says whether a folder holds such data, and ``prepared_data(folder,
 recipe)``, which opens them.
 """
 
@@ -24,8 +24,8 @@ KINDS = {
     "heads": "MambaSynthTraining.data.heads",
 }
 MADE_BY = {
-    "contrast": "mambasynth prepare",
-    "cine": "mambasynth beating-heart' or 'prepare-acdc",
+    "contrast": "mambasynth dataset",
+    "cine": "mambasynth beating-heart' or 'dataset acdc",
     "heads": "mambasynth heads",
 }
 
@@ -50,7 +50,7 @@ def open_data(recipe: Recipe, folder: Path) -> TrainingData:
     """
     wanted = kind_of(recipe)
     for kind in KINDS:
-        if kind != wanted and module_of(kind).found(folder):
+        if kind != wanted and module_of(kind).holds_data(folder):
             raise RequestError(
                 f"{folder}: is a {kind} data set, but the method {recipe.method} learns from "
                 f"{wanted} data; name data of '{MADE_BY[wanted]}'."

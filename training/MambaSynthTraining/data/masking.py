@@ -9,7 +9,7 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthTraining.data.orientation import same_grid
 
 
-def masked(volumes: dict[str, Volume], mask: Volume) -> dict[str, Volume]:
+def mask_out(volumes: dict[str, Volume], mask: Volume) -> dict[str, Volume]:
     """``volumes`` with one exact value outside the mask: their minimum, at most 0.
 
     Raises VolumeError where a volume lies on another grid than the mask, or the mask is empty.

@@ -21,12 +21,12 @@ from MambaSynthLib.errors import RequestError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_volume, write_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
-from MambaSynthTraining.data.cohort import Request, Summary, prepare_set
 from MambaSynthTraining.data.found import Layout, Reading, VolumeFiles
 from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
 from MambaSynthTraining.data.phantom_config import PhantomConfig
-from MambaSynthTraining.data.preparing import Steps
+from MambaSynthTraining.data.set_making import SetOptions, Summary, make_set
 from MambaSynthTraining.data.stacks import SliceRule
+from MambaSynthTraining.data.subject_making import Steps
 
 CONTRASTS = ("T1w", "T2w")
 FACTORS = (2, 2, 4)  # averaged voxels along right, anterior, superior
@@ -39,7 +39,7 @@ NAME = "miniature"
 Progress = Callable[[int, int], None]
 
 
-def averaged(volume: Volume, factors: tuple[int, int, int] = FACTORS) -> Volume:
+def average(volume: Volume, factors: tuple[int, int, int] = FACTORS) -> Volume:
     """Block means: (I,J,K) -> (I//f, J//g, K//h), along right, anterior and superior in turn."""
     axis_of = {"L": 0, "R": 0, "P": 1, "A": 1, "I": 2, "S": 2}
     blocks = [factors[axis_of[code]] for code in volume.axis_codes]
@@ -89,7 +89,7 @@ def write_miniature(
         split = ("train", "test")[n]
         subjects.append(_subject(volumes, f"acquired-{n + 1}", split, make))
         progress(len(maps) + n + 1, total)
-    return prepare_set(out, Layout(subjects), _request())
+    return make_set(out, Layout(subjects), _set_options())
 
 
 def _split_of_map(n: int) -> str:
@@ -122,17 +122,17 @@ def _subject(
     files = {contrast: folder / f"{name}_{contrast}.nii.gz" for contrast in CONTRASTS}
     if not all(path.exists() for path in files.values()):
         for contrast, volume in make().items():
-            write_volume(averaged(volume), files[contrast], overwrite=True)
+            write_volume(average(volume), files[contrast], overwrite=True)
     return VolumeFiles(name, files, patient=name, split=split)
 
 
-def _request() -> Request:
+def _set_options() -> SetOptions:
     options: dict[str, Any] = {"factors": list(FACTORS), "seed": SEED}
     steps = Steps(
         grid=GRID, intensity=INTENSITY, rule=SliceRule(0.1, 0), reading=Reading(),
         register="none", transform="rigid", n4=False, pairs=True,
     )  # fmt: skip
-    return Request(
+    return SetOptions(
         name=NAME, contrasts=CONTRASTS, steps=steps, register="none", split="given", seed=0,
         by_site=False, limit=0, strict=True, options=options,
     )  # fmt: skip

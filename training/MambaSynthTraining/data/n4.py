@@ -11,7 +11,7 @@ COARSE_MM = 4.0  # the field is so smooth that it is estimated on voxels of this
 ITERATIONS = (50, 50, 30)  # per doubling of the spline's control points
 
 
-def without_bias(volume: Volume) -> Volume:
+def remove_bias(volume: Volume) -> Volume:
     """``volume`` divided by its bias field; Tustison et al., IEEE Trans Med Imaging 29:1310 (2010).
 
     The field is estimated where Otsu's threshold sees the head, on coarse voxels, and evaluated

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SAME_PLACE_MM = 1e-3
 
 
-def oriented(volume: Volume, codes: str) -> Volume:
+def orient(volume: Volume, codes: str) -> Volume:
     """The same voxels with array axes that grow towards ``codes``; no value is changed."""
     turn = Reorientation.between(volume.affine, codes)
     array = turn.apply(volume.array).transpose(2, 1, 0)  # (N,H,W) -> columns, rows, slices

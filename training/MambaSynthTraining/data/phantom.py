@@ -15,7 +15,7 @@ protocol, bias and noise are drawn per contrast. Each contrast has its own strea
 numbers, so asking for one more contrast does not change the others. Partial volume is simulated
 cheaply: the signal of pure voxels is blurred by a Gaussian, the same for all contrasts.
 
-    mambasynth prepare phantom --labels FOLDER --subjects 20 --seed 1 --out OUT
+    mambasynth dataset phantom --labels FOLDER --subjects 20 --seed 1 --out OUT
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How far phantom subjects may differ from each other, and how many widen a data set."""
+"""How far phantom subjects may differ from each other."""
 
 from __future__ import annotations
 
@@ -21,13 +21,3 @@ class PhantomConfig:
     blur_mm: tuple[float, float] = (0.5, 0.8)  # range of the point spread's sigma
     bias: float = 0.12  # standard deviation of the logarithm of the bias field
     noise: float = 0.04  # standard deviation relative to the mean signal of the brain
-
-
-@dataclass(frozen=True)
-class Phantoms:
-    """How many phantom subjects widen the acquired data, and how often their slices are drawn."""
-
-    subjects: int
-    seed: int
-    skull: float  # share of the subjects that keep their skull
-    share: float  # of the training slices

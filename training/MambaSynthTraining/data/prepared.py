@@ -8,17 +8,16 @@
 
 A chunk is one slice, a shard one subject (zarr v3): any slice is one read, on a disk or an object
 store. The slices of a paired subject correspond; ``attributes["paired"]`` says whether they do.
+Subjects of a named group have the share of the training slices that ``shares`` in ``dataset.json``
+states; a subject's ``group`` is left out where it has none.
 Nothing here is a pickle, and every file gets its name only when it is complete.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +26,21 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.io.atomic import telling, write_whole
-from MambaSynthLib.io.files import read_volume, write_volume
+from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
+from MambaSynthTraining.data.dataset_files import (
+    DATASET,
+    SPLITS,
+    SPLITS_FILE,
+    check_split,
+    read_json,
+    read_splits,
+)
 
 if TYPE_CHECKING:
     import zarr
 
 FORMAT = 1
-SPLITS = ("train", "validation", "test")
-DATASET, SPLITS_FILE = "dataset.json", "splits.json"
 Floats = NDArray[np.float32]
 
 
@@ -47,6 +51,7 @@ class PreparedSubject:
     folder: Path
     id: str
     sha256: str  # of the numbers in the slices, see ``hash_of``
+    group: str = ""  # whose slices have a share of their own in training
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -105,12 +110,20 @@ class PreparedData:
     intensity: IntensitySpec
     options: dict[str, Any]
     splits: dict[str, tuple[PreparedSubject, ...]]
+    shares: dict[str, float]  # of the training slices, for each group
 
     def subjects(self, split: str) -> list[PreparedSubject]:
         """The subjects of 'train', 'validation' or 'test'. Raises RequestError for others."""
-        if split not in SPLITS:
-            raise RequestError(f"{split}: is no split; choose one of {', '.join(SPLITS)}.")
+        check_split(split)
         return list(self.splits[split])
+
+    def training_groups(self) -> list[tuple[float, list[PreparedSubject]]]:
+        """Shares of the training slices, and whose they are; who is in no group has the rest."""
+        groups: dict[str, list[PreparedSubject]] = {}
+        for subject in self.subjects("train"):
+            groups.setdefault(subject.group, []).append(subject)
+        rest = 1 - sum(self.shares[name] for name in groups if name)
+        return [(self.shares[name] if name else rest, found) for name, found in groups.items()]
 
     def toward(self, source: str, target: str) -> PreparedData:
         """The same people with these two contrasts first. Raises RequestError where one lacks."""
@@ -131,7 +144,7 @@ def open_prepared(folder: str | Path) -> PreparedData:
     FileError: it is none, or not complete, or one subject (by name or by content) is in two splits.
     """
     folder = Path(folder)
-    data, splits = (read_json(folder / name) for name in (DATASET, SPLITS_FILE))
+    data, splits = read_json(folder / DATASET), read_splits(folder)
     if data.get("format") != FORMAT:
         raise FileError(
             f"{DATASET}: has the format {data.get('format')!r}, not {FORMAT}; prepare it again "
@@ -150,11 +163,14 @@ def open_prepared(folder: str | Path) -> PreparedData:
             data["options"],
             {
                 split: tuple(
-                    PreparedSubject(folder, one["subject"], one["sha256"]) for one in splits[split]
+                    PreparedSubject(folder, one["subject"], one["sha256"], one.get("group", ""))
+                    for one in splits[split]
                 )
                 for split in SPLITS
             },
+            data.get("shares", {}),
         )
+        _ = parsed.training_groups()  # every group has a share
     except (KeyError, TypeError) as error:
         raise FileError(
             f"{folder}: {DATASET} or {SPLITS_FILE} lacks {error}; prepare the data set again."
@@ -196,99 +212,3 @@ def hash_of(stacks: Mapping[str, Floats]) -> str:
         digest.update(f"{contrast} {stack.shape}".encode())
         digest.update(np.ascontiguousarray(stack, dtype="<f4").data)
     return digest.hexdigest()
-
-
-def write_subject(
-    folder: Path,
-    subject: str,
-    stacks: Mapping[str, Floats],
-    volumes: Mapping[str, Volume],
-    attributes: Mapping[str, Any],
-) -> str:
-    """Write one subject: the volumes, then the slices, which mark it as complete.
-
-    ``stacks`` hold (N,H,W) in [-1,1] per contrast. Returns ``hash_of`` them, which is also the
-    attribute ``sha256``. Raises FileError when the disk does not take it.
-    """
-    for kind in ("volumes", "subjects", "sheets"):
-        with telling(folder / kind):
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-    for contrast, volume in volumes.items():
-        write_volume(volume, volume_path(folder, subject, contrast), overwrite=True)
-    sha256 = hash_of(stacks)
-    path = slices_path(folder, subject)
-    temporary = path.with_name(f".{subject}.part.zarr")
-    with telling(path):
-        shutil.rmtree(temporary, ignore_errors=True)
-        _write_zarr(temporary, stacks, {**attributes, "contrasts": [*stacks], "sha256": sha256})
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    return sha256
-
-
-def _write_zarr(path: Path, stacks: Mapping[str, Floats], attributes: Mapping[str, Any]) -> None:
-    import zarr
-
-    group = zarr.create_group(path, zarr_format=3, attributes=dict(attributes))
-    for contrast, stack in stacks.items():
-        array = group.create_array(
-            contrast, shape=stack.shape, dtype="float32", chunks=(1, *stack.shape[1:]),
-            shards=stack.shape, dimension_names=("slice", "row", "column"),
-        )  # fmt: skip
-        array[:] = stack
-
-
-def write_dataset(
-    folder: Path,
-    name: str,
-    contrasts: Sequence[str],
-    grid: GridSpec,
-    intensity: IntensitySpec,
-    options: Mapping[str, Any],
-    splits: Mapping[str, Sequence[str]],
-) -> PreparedData:
-    """Write ``splits.json`` and ``dataset.json`` for subjects already written; returns them opened.
-
-    Raises FileError when two splits share a subject; then neither file is written.
-    """
-    subjects = {
-        split: tuple(_written(folder, subject) for subject in splits.get(split, ()))
-        for split in SPLITS
-    }
-    check_separate(subjects)
-    listed = {
-        split: [{"subject": one.id, "sha256": one.sha256} for one in found]
-        for split, found in subjects.items()
-    }
-    data = {
-        "format": FORMAT,
-        "name": name,
-        "contrasts": list(contrasts),
-        "grid": asdict(grid),
-        "intensity": asdict(intensity),
-        "options": dict(options),
-    }
-    for file, record in ((SPLITS_FILE, listed), (DATASET, data)):
-        text = json.dumps(record, indent=1) + "\n"
-        write_whole(folder / file, text.encode("utf-8"))
-    return open_prepared(folder)
-
-
-def _written(folder: Path, subject: str) -> PreparedSubject:
-    bare = PreparedSubject(folder, subject, "")
-    return PreparedSubject(folder, subject, bare.attributes["sha256"])
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of a prepared data set. Raises FileError where there is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(
-            f"{path}: is missing or no JSON, so the folder is no prepared data set; make one with "
-            "'mambasynth prepare'."
-        ) from error
-    if not isinstance(found, dict):
-        raise FileError(f"{path}: holds no JSON object; prepare the data set again.")
-    return found

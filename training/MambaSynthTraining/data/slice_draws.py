@@ -134,7 +134,7 @@ def _starts(group: SliceGroup, run: int) -> NDArray[np.intp]:
     if not len(starts):
         raise RequestError(
             f"the data hold no {run} consecutive slices of one subject ({group.name(0)} is alone, "
-            "for example; those of phantoms are); use prepared data, or a recipe with run: 1."
+            "for example); use other data, or a recipe with run: 1."
         )
     return starts
 

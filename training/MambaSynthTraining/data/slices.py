@@ -18,10 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from MambaSynthLib.image.intensity import EMPTY
-from MambaSynthLib.image.preparation import prepare
-from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.data.augmentation import augment
 
 if TYPE_CHECKING:
@@ -111,12 +107,6 @@ class SlicePairs(SliceGroup):
     def parts(self) -> tuple[Sequence[Image], ...]:  # type: ignore[override]
         return self.a, self.b
 
-    def __add__(self, other: SlicePairs) -> SlicePairs:
-        names = [self.name(n) for n in range(len(self))]
-        names += [other.name(n) for n in range(len(other))]
-        follows = [*self._follows, *other._follows]
-        return SlicePairs([*self.a, *other.a], [*self.b, *other.b], names, follows)
-
 
 class StoredSlices(Sequence[Image]):
     """Slices of several stacks (N,H,W), one after the other, read when they are asked for.
@@ -139,20 +129,6 @@ class StoredSlices(Sequence[Image]):
         places = self.kept[which]
         place = places[n - int(self.ends[which]) + len(places)]
         return np.asarray(self.stacks[which][place], dtype=np.float32)
-
-
-def slices_of(
-    source: Volume, target: Volume, grid: GridSpec, intensity: IntensitySpec
-) -> SlicePairs:
-    """The slices of one subject in which at least 3 % of the canvas is tissue.
-
-    Raises VolumeError when the two volumes do not share one grid.
-    """
-    preparation = prepare(source, grid, intensity)
-    a, b = preparation.stack(), preparation.stack_of(target)
-    usable = np.flatnonzero((a > EMPTY + 0.1).mean(axis=(1, 2)) >= SMALLEST_TISSUE_SHARE)
-    names = [f"{source.name}, slice {n}" for n in usable]
-    return SlicePairs([a[n] for n in usable], [b[n] for n in usable], names, following(usable))
 
 
 def following(indices: Sequence[int] | NDArray[np.intp]) -> list[bool]:

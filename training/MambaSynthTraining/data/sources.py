@@ -1,4 +1,4 @@
-"""Contrast data: slices of a prepared data set, or of single volumes widened by phantoms."""
+"""Contrast data: slices of a prepared data set."""
 
 from __future__ import annotations
 
@@ -12,23 +12,16 @@ import numpy as np
 import torch
 
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.data.batches import NO_VALIDATION, Shard, Validation
-from MambaSynthTraining.data.phantom_slices import phantom_slices
-from MambaSynthTraining.data.prepared import (
-    DATASET,
-    SPLITS_FILE,
-    open_prepared,
-    read_json,
-)
+from MambaSynthTraining.data.dataset_files import DATASET, SPLITS_FILE, read_json
+from MambaSynthTraining.data.prepared import open_prepared
 from MambaSynthTraining.data.slice_draws import Draws, Epochs, draw_apart, draw_pairs
 from MambaSynthTraining.data.slice_validation import validate
 from MambaSynthTraining.data.slices import (
     SIZE_MULTIPLE,
     SliceGroup,
     SlicePairs,
-    slices_of,
 )
 from MambaSynthTraining.data.stored import all_paired, pairs_of, side_of
 
@@ -47,8 +40,8 @@ class NeedsPairs(RequestError):
 class ContrastData:
     """Groups of pairs, the share of the batches that each one has, and what they were made of.
 
-    ``sides`` are there where not every slice has a partner: all slices of the source, all of the
-    target. Then nothing is drawn in pairs.
+    ``sides`` are there where not every slice has a partner: groups of all slices of the source, and
+    of the target. Then nothing is drawn in pairs.
     """
 
     kind: ClassVar[str] = "contrast"
@@ -59,10 +52,10 @@ class ContrastData:
     contrasts: tuple[str, str] = ("T1w", "T2w")
     validation: SlicePairs = field(default_factory=lambda: SlicePairs([], []))
     sha256: dict[str, str] = field(default_factory=dict)  # of files, by their names
-    sides: tuple[SliceGroup, SliceGroup] | None = None
+    sides: tuple[list[SliceGroup], list[SliceGroup]] | None = None
 
     def __post_init__(self) -> None:
-        if not any(map(len, self.groups)) if self.sides is None else not all(map(len, self.sides)):
+        if not all(any(map(len, groups)) for groups in self.sides or [self.groups]):
             raise RequestError("the data hold no slice with tissue; name other data.")
 
     def draw(self, recipe: Recipe, iteration: int, n: int, count: int) -> Shard:
@@ -77,13 +70,11 @@ class ContrastData:
             recipe.augmentation_of(stage).flip,
             Epochs(recipe.seed, used // recipe.run) if recipe.epochs else None,
         )
-        if self.sides is not None:
-            source, target = self.sides
-            batch, names = draw_apart([source], [target], [1.0], size, draws, rng)
-        elif recipe.same_slice:
+        if self.sides is None and recipe.same_slice:
             batch, names = draw_pairs(self.groups, self.shares, size, draws, rng)
         else:
-            batch, names = draw_apart(self.groups, self.groups, self.shares, size, draws, rng)
+            source, target = self.sides or (self.groups, self.groups)
+            batch, names = draw_apart(source, target, self.shares, size, draws, rng)
         return Shard(batch, names, int(rng.integers(2**62)))
 
     def validate(self, method: ContrastMethod) -> Validation | None:
@@ -99,16 +90,15 @@ class ContrastData:
             for name, value in stated.items()
             if value is not None and value != getattr(self, name)
         ]
-        if recipe.phantoms is not None and len(self.groups) == 1:
-            found.append("phantoms (they need --pair and --labels)")
         if recipe.same_slice and self.sides is not None:
             found.append("same_slice: true (the data are unpaired, each contrast is drawn alone)")
         return found if len(self.validation) else [*found, NO_VALIDATION]
 
     def about(self) -> dict[str, Any]:
-        slices = {"train": sum(map(len, self.groups))}
+        sides: dict[str, Sequence[SliceGroup]] = {"train": self.groups}
         if self.sides is not None:
-            slices = dict(zip(("train", "train_target"), map(len, self.sides), strict=True))
+            sides = dict(zip(("train", "train_target"), self.sides, strict=True))
+        slices = {side: sum(map(len, groups)) for side, groups in sides.items()}
         return {
             "source_contrast": self.contrasts[0],
             "target_contrast": self.contrasts[1],
@@ -150,8 +140,8 @@ def what_needs_pairs(recipe: Recipe) -> str:
     return ""
 
 
-def found(folder: Path) -> bool:
-    """Whether ``mambasynth prepare`` wrote the folder."""
+def holds_data(folder: Path) -> bool:
+    """Whether ``mambasynth dataset`` wrote the folder."""
     try:
         return "contrasts" in read_json(folder / DATASET)
     except FileError:
@@ -164,60 +154,39 @@ def prepared_data(folder: Path, recipe: Recipe | None = None) -> ContrastData:
     Raises
     ------
     NeedsPairs: the recipe learns from pairs, but not every training subject is paired.
+    RequestError: the recipe asks for epochs of groups that are mixed by shares.
     FileError: the folder is no prepared data set, or a subject of it is not as it says.
     """
     data = open_prepared(folder)
     source, target = data.contrasts[:2]
-    people = data.subjects("train")
-    paired = all_paired(people)
+    groups = data.training_groups()
+    paired = all(all_paired(people) for _, people in groups)
     if not paired and recipe is not None and (what := what_needs_pairs(recipe)):
         raise NeedsPairs(
             f"{folder}: {what} learns from pairs, but not every training subject there is marked "
-            "paired: true; make pairs with 'mambasynth prepare paired' or --register all, or train "
+            "paired: true; make pairs with 'mambasynth dataset paired' or --register all, or train "
             "by a recipe without pairs."
         )
-    sides = None if paired else (side_of(people, source), side_of(people, target))
+    if len(groups) > 1 and recipe is not None and recipe.epochs:
+        raise RequestError(
+            f"{folder}: epochs have no meaning where phantoms are mixed in by their share; set "
+            "epochs: false in the recipe, or make the data without --phantoms."
+        )
+
+    def sides_of(contrast: str) -> list[SliceGroup]:
+        return [side_of(people, contrast) for _, people in groups]
+
     held_out = [subject for subject in data.subjects("validation") if all_paired([subject])]
     return ContrastData(
-        [pairs_of(people if paired else [], source, target)],
-        [1.0],
+        [pairs_of(people, source, target) for _, people in groups] if paired else [],
+        [share for share, _ in groups],
         data.grid,
         data.intensity,
         (source, target),
         pairs_of(held_out, source, target),
         {name: _sha256(folder / name) for name in (DATASET, SPLITS_FILE)},
-        sides,
+        None if paired else (sides_of(source), sides_of(target)),
     )
-
-
-def volume_data(
-    recipe: Recipe, pairs: Sequence[Sequence[Path]], labels: Path | None, cache: Path
-) -> ContrastData:
-    """Registered volumes of (source, target), and the phantoms that the recipe asks for.
-
-    Raises
-    ------
-    RequestError: the recipe says neither grid nor intensity, or asks for epochs of acquired and
-    phantom slices together.
-    """
-    if recipe.grid is None or recipe.intensity is None:
-        raise RequestError("the recipe has no grid or no intensity; give prepared data instead.")
-    acquired = SlicePairs([], [])
-    for source, target in pairs:
-        acquired += slices_of(
-            read_volume(source), read_volume(target), recipe.grid, recipe.intensity
-        )
-    groups, shares = [acquired], [1.0]
-    if labels is not None and recipe.phantoms is not None and recipe.phantoms.subjects:
-        if recipe.epochs:
-            raise RequestError(
-                "epochs have no meaning where phantoms are mixed in by their share; set epochs: "
-                "false in the recipe, or leave --labels out."
-            )
-        groups.append(phantom_slices(labels, recipe.phantoms, recipe.grid, recipe.intensity, cache))
-        shares = [1 - recipe.phantoms.share, recipe.phantoms.share]
-    hashes = {path.name: _sha256(path) for pair in pairs for path in pair}
-    return ContrastData(groups, shares, recipe.grid, recipe.intensity, sha256=hashes)
 
 
 def _sha256(path: Path) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthTraining.data.prepared import SPLITS
+from MambaSynthTraining.data.dataset_files import SPLITS
 
 Split = dict[str, list[str]]  # split -> patients
 PAPER_SIZES = (25, 5, 10)  # train, validation, test of CRAViM and SynDiff

@@ -10,7 +10,7 @@ from MambaSynthTraining.data.slices import SlicePairs, Slices, StoredSlices, fol
 
 
 def all_paired(subjects: Iterable[PreparedSubject]) -> bool:
-    """Whether the slices of each subject correspond, as ``prepare`` noted."""
+    """Whether the slices of each subject correspond, as ``dataset`` noted."""
     return all(subject.attributes.get("paired") is True for subject in subjects)
 
 
@@ -36,7 +36,7 @@ def pairs_of(subjects: Sequence[PreparedSubject], source: str, target: str) -> S
         if not (known_a and known_b) and len(a) != len(b):
             raise FileError(
                 f"{subject.id}: is marked as paired, but has {len(a)} slices of {source} and "
-                f"{len(b)} of {target}; prepare the data set again."
+                f"{len(b)} of {target}; make the data set again."
             )
         shared = sorted({*a} & {*b})
         kept_a.append([a.index(place) for place in shared])

@@ -19,12 +19,12 @@ from MambaSynthTraining.data.batches import TrainingData, shard_count
 from MambaSynthTraining.engine.bookkeeping import Bookkeeping
 from MambaSynthTraining.engine.checkpoint import latest_checkpoint
 from MambaSynthTraining.engine.distributed import is_first_process, launcher_size, plugins, strategy
-from MambaSynthTraining.engine.lock import locked
+from MambaSynthTraining.engine.lock import lock
 from MambaSynthTraining.engine.module import Training
 from MambaSynthTraining.engine.precision import Precision
 from MambaSynthTraining.engine.progress import Lines
 from MambaSynthTraining.engine.state import State
-from MambaSynthTraining.recipe import Recipe
+from MambaSynthTraining.recipe import FOR_PEOPLE, Recipe
 from MambaSynthTraining.record import REASON, SPENT, new_record, read_record
 from MambaSynthTraining.run_folder import RUN
 from MambaSynthTraining.runs import TrainedRun
@@ -67,13 +67,13 @@ def fit(
     shard_count(recipe, devices * nodes)
     with telling(run):
         run.mkdir(parents=True, exist_ok=True)
-    with locked(run) if is_first_process() else nullcontext():
+    with lock(run) if is_first_process() else nullcontext():
         content = latest_checkpoint(run)
         trainer = _trainer(recipe, run, hardware, devices, nodes)
         machine = {"processes": devices * nodes, "nodes": nodes}
         record = new_record(recipe, recipe_file, data, trainer.strategy.root_device, machine)
         if content is not None:
-            record = continued(run, record)
+            record = continue_record(run, record)
             if content["iteration"] == recipe.iterations:
                 return _finished(recipe, content)
         elif start is not None:
@@ -94,14 +94,14 @@ def _finished(recipe: Recipe, content: dict[str, Any]) -> State:
     return state
 
 
-def continued(run: Path, record: dict[str, Any]) -> dict[str, Any]:
+def continue_record(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The record of a run that goes on: what it has spent is kept, and why it is in float32.
 
     Raises FileError when the folder's run has another recipe; the sentence names what differs.
     """
     former = read_record(run)
     recipes = former["recipe"], record["recipe"]
-    keys = sorted({*recipes[0], *recipes[1]} - {"expected"})
+    keys = sorted({*recipes[0], *recipes[1]}.difference(FOR_PEOPLE))
     different = [key for key in keys if recipes[0].get(key) != recipes[1].get(key)]
     if different:
         raise FileError(

@@ -15,7 +15,7 @@ LOCK = "run.lock"
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
+def lock(run: Path) -> Iterator[None]:
     """Hold the folder. The system lets go of it when the process dies, however it dies.
 
     Raises

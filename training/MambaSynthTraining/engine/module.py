@@ -16,8 +16,8 @@ from MambaSynthTraining.data.batches import Batches, Shard, TrainingData
 from MambaSynthTraining.engine.distributed import add_up, average_statistics
 from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.machine import Machine
-from MambaSynthTraining.engine.memory import recompute_activations
 from MambaSynthTraining.engine.precision import Precision
+from MambaSynthTraining.engine.recomputing import recompute_activations
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.recipe import Recipe
 from MambaSynthTraining.run_folder import LAST

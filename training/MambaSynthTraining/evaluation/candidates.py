@@ -113,7 +113,7 @@ def synthesize_volume(
 
 
 @contextmanager
-def opened(
+def open_candidate(
     path: Path,
     data: PreparedData,
     steps: int | None,
@@ -134,8 +134,8 @@ def opened(
     run = open_run(path)
     if run.kind != "contrast":
         raise RequestError(
-            f"{path}: is a run of {run.method}, which learns {run.kind} frames; score it with "
-            "'python -m MambaSynthTraining.evaluation.cine.score'."
+            f"{path}: is a run of {run.method}, which learns from {run.kind} data; name "
+            "data of its kind."
         )
     run, name = run.toward(*data.contrasts[:2]), name or run.name
     if run.exportable:

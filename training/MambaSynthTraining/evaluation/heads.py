@@ -25,7 +25,7 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_volume, write_volume
 from MambaSynthTraining.data.head_registration import onto_source
 from MambaSynthTraining.data.heads_list import HeadPair
-from MambaSynthTraining.data.orientation import oriented
+from MambaSynthTraining.data.orientation import orient
 from MambaSynthTraining.evaluation.head_measures import head_scores, share_in_air
 
 Mask = NDArray[np.bool_]
@@ -60,7 +60,7 @@ def inputs_of(
     """
     t1 = read_volume(data / pair.source)
     t2 = onto_source(t1, read_volume(data / pair.target), data, pair)
-    given, acquired = (oriented(v, CODES) for v in ((t1, t2) if source == "T1w" else (t2, t1)))
+    given, acquired = (orient(v, CODES) for v in ((t1, t2) if source == "T1w" else (t2, t1)))
     air = air_around(given)
     if not pair.source_to_common:
         yield Given(pair.id, "stripped", given, acquired, {"brain": ~air}, air)
@@ -69,7 +69,7 @@ def inputs_of(
     if brain_mask is None:
         yield Given(pair.id, "whole", given, acquired, {"head": ~air & shown}, air)
         return
-    brain = brain_mask(oriented(t1, CODES))
+    brain = brain_mask(orient(t1, CODES))
     yield Given(
         pair.id, "whole", given, acquired, {"head": ~air & shown, "brain": brain & shown}, air
     )
@@ -95,7 +95,7 @@ def score(
             made = next(iter(maker.synthesize({source: given.source}).volumes.values()))
             write_volume(made, volumes / candidate / name, overwrite=True)
         else:
-            made = oriented(read_volume(maker / name), CODES)
+            made = orient(read_volume(maker / name), CODES)
         rows.append((candidate, made.array, time.monotonic() - started))
     for candidate, array, seconds in rows:
         for region, mask in given.regions.items():

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from MambaSynthTraining.evaluation.rows import SMALL
 from MambaSynthTraining.recipe_folder import recipes_folder
 from MambaSynthTraining.yaml_file import read_yaml
 
 FILE = "papers.yaml"
 MISSING = "missing"  # printed in the paper, but not at hand
 UNKNOWN = "-"
-SMALL = "-small"  # the ending of a twin's name
 
 Numbers = Mapping[str, float | str]  # column -> number, or MISSING
 
@@ -27,8 +27,9 @@ def papers() -> dict[str, Any]:
 def printed(recipe: str, data: str, direction: str) -> Numbers | None:
     """What a paper prints for a recipe's row on a data set; None where it prints nothing.
 
-    ``recipe`` is the name of its file, ``data`` the name of a prepared data set, ``direction`` such
-    as 'T1w -> T2w'. A row that stands in two tables has the numbers of the larger one.
+    ``recipe`` is the name of its file or row, ``data`` the name of a prepared data set,
+    ``direction`` such as 'T1w -> T2w'. A row that stands in two tables has the numbers of the
+    larger one.
     """
     stem = recipe.removesuffix(".yaml").removesuffix(SMALL)
     found = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.io.atomic import write_whole
 from MambaSynthTraining.evaluation.measures import MEASURES
 
 
@@ -117,15 +115,3 @@ def _result_folders(folder: Path) -> list[Path]:
     if (folder / "scores.json").exists():
         return [folder]
     return sorted(path.parent for path in folder.glob("**/scores.json"))
-
-
-def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Numbers with 8 digits; what is missing is empty. The file appears whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(
-            {name: f"{v:.8g}" if isinstance(v, float) else v for name, v in row.items()}
-        )
-    write_whole(path, text.getvalue().encode("utf-8"))

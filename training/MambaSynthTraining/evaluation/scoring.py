@@ -27,7 +27,7 @@ from MambaSynthTraining.data.prepared import PreparedData
 from MambaSynthTraining.evaluation.candidates import Candidate, Pair
 from MambaSynthTraining.evaluation.lpips import NOT_COMPUTED, find_lpips
 from MambaSynthTraining.evaluation.measures import MEASURES, PAPER, Lpips, slice_measures
-from MambaSynthTraining.evaluation.results import write_csv
+from MambaSynthTraining.evaluation.writing import write_csv
 
 FORMAT = 1
 Progress = Callable[[int, int], None]
@@ -195,7 +195,7 @@ def write_scores(
             "name": data.name,
             "split": split,
             "contrasts": list(data.contrasts[:2]),
-            "subjects": [{"subject": s.id, "sha256": s.sha256} for s in data.subjects(split)],
+            "subjects": scored_subjects(data, split),
         },
         "seeds": sorted({row.seed for row in rows}),
         "slices": {"scored": len(usable), "constant": len(rows) - len(usable)},
@@ -207,6 +207,11 @@ def write_scores(
     }
     write_json(folder / "scores.json", record)
     return record
+
+
+def scored_subjects(data: PreparedData, split: str) -> list[dict[str, str]]:
+    """Whom scores are of, and of which slices."""
+    return [{"subject": one.id, "sha256": one.sha256} for one in data.subjects(split)]
 
 
 def subject_means(rows: Sequence[SliceRow]) -> list[dict[str, Any]]:

@@ -15,8 +15,9 @@ from MambaSynthLib.report.evaluation import markdown
 from MambaSynthTraining.evaluation.lpips import NOT_COMPUTED
 from MambaSynthTraining.evaluation.measures import BY_NAME, MEASURES, PAPER, Measure
 from MambaSynthTraining.evaluation.papers import Numbers, cell, printed
-from MambaSynthTraining.evaluation.results import Result, write_csv
+from MambaSynthTraining.evaluation.results import Result
 from MambaSynthTraining.evaluation.statistics import NO_TEST, Test, holm, paired_t_test
+from MambaSynthTraining.evaluation.writing import p_text, write_csv
 
 SHOWN = (*PAPER, "psnr")
 PRINTED = (
@@ -110,7 +111,7 @@ def _p(result: Result, main: Result, found: dict[str, Comparison]) -> str:
     comparison = found[result.name]
     if comparison.p_holm is None:
         return comparison.test.reason
-    return f"{comparison.p_holm:.3f}" if comparison.p_holm >= 0.001 else "< 0.001"
+    return p_text(comparison.p_holm)
 
 
 def _notes(results: Sequence[Result], main: Result) -> list[str]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from MambaSynthLib.image.intensity import EMPTY
 from MambaSynthLib.image.metrics import foreground
 from MambaSynthLib.image.preparation import prepare, scaling_of
 from MambaSynthLib.image.trivial import SHIFTED, Answer, trivial_answers
 from MambaSynthLib.image.volume import Volume
+from MambaSynthTraining.data.canvas import center
 from MambaSynthTraining.data.prepared import PreparedData
 from MambaSynthTraining.evaluation.candidates import NETWORK_RANGE, Candidate, Pair
 
@@ -52,7 +52,7 @@ class MeanTarget:
         for subject in subjects:
             targets = subject.slices(self.data.contrasts[1])
             for n in range(targets.shape[0]):
-                total += centered(np.asarray(targets[n]), tuple(size))
+                total += center(np.asarray(targets[n]), tuple(size), EMPTY)[0]
                 count += 1
         self.mean = total / count
 
@@ -61,22 +61,10 @@ class MeanTarget:
         array = preparation.blank(NETWORK_RANGE)
         wanted = np.flatnonzero(preparation.tissue_slices())
         size = preparation.slices(wanted[:1]).shape[1:]
-        mean = centered(self.mean, size).astype(np.float32)
+        mean = center(self.mean, size, EMPTY)[0].astype(np.float32)
         for n in wanted:
             preparation.write(array, np.array([n]), mean[None], NETWORK_RANGE)
         return pair.source.with_array(array)
-
-
-def centered(image: NDArray[np.floating[Any]], size: tuple[int, ...]) -> NDArray[np.float64]:
-    """(H,W) cropped or padded with background to ``size``, its middle kept in the middle."""
-    placed = np.full(size, EMPTY, dtype=np.float64)
-    cut = [min(n, m) for n, m in zip(image.shape, size, strict=True)]
-    into, out = (
-        tuple(slice((n - c) // 2, (n - c) // 2 + c) for n, c in zip(shape, cut, strict=True))
-        for shape in (size, image.shape)
-    )
-    placed[into] = image[out]
-    return placed
 
 
 def trivial_candidates(data: PreparedData) -> list[Candidate]:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.model.package import ModelPackage
+from MambaSynthTraining.model_readme import recipe_words
 from MambaSynthTraining.runs import TrainedRun
 
 if TYPE_CHECKING:
     from MambaSynthTraining.export import Description
     from MambaSynthTraining.method import CineMethod
 
-CARD = "card.json"  # written by MambaSynthTraining.evaluation.cine.tables
+CARD = "card.json"  # written by ``mambasynth reproduce``
 PARITY_SIZE = (32, 32, 32)  # slices x rows x columns of the random images parity is measured on
 PARITY_FRACTIONS = (0.25, 0.5, 0.75)
 INTENDED_USE = (
@@ -61,15 +62,15 @@ def parts(run: TrainedRun, description: Description) -> dict[str, Any]:
 
 
 def scores(run: TrainedRun, _: ModelPackage, folders: Sequence[Path]) -> list[Any]:
-    """The tables in the folders of ``MambaSynthTraining.evaluation.cine.tables``.
+    """The tables in the folders of ``mambasynth reproduce``.
 
     Raises RequestError: there are none with these weights. FileError: one cannot be read.
     """
     cards = [_read_card(folder / CARD) for folder in folders]
     if not any(run.checkpoint_sha256 in card["checkpoints"] for card in cards):
         raise RequestError(
-            f"{run.folder}: has no scores of its weights; let 'python -m "
-            "MambaSynthTraining.evaluation.cine.tables' score it and name its --out with --scores."
+            f"{run.folder}: has no scores of its weights; let 'mambasynth reproduce' score "
+            "it and name the folder of its table with --scores."
         )
     return [card["entry"] for card in cards]
 
@@ -120,8 +121,8 @@ def readme(card: dict[str, Any], _: dict[str, NDArray[Any]]) -> str:
 {card["trained_on"]}
 
 {iterations} iterations on {len(training["subjects"])} subjects of {size} voxels in \
-{_time(training)} ({training["machine"]}), seed {recipe["seed"]}, recipe \
-`{training["recipe_file"]}`, which `model.json` repeats; the weights in float16.
+{_time(training)} ({training["machine"]}), seed {recipe["seed"]}, \
+{recipe_words(training)}, which `model.json` repeats; the weights in float16.
 
 {attribution}
 

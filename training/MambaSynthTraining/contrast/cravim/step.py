@@ -6,7 +6,7 @@
 | D_x, D_y| ``of_a``, ``of_b``     | discriminators of the two contrasts                         |
 | x_0, y_0| ``a``, ``b``    | acquired images (B,1,H,W) in [-1,1]                                |
 | y_T     | ``start_a`` ..  | pure noise of the one-shot pass                                    |
-| x_{t+1} | ``noised(...)`` | an image at noise level t + 1, t uniform in 0..T-1 for each sample |
+| x_{t+1} | ``add_noise``   | an image at noise level t + 1, t uniform in 0..T-1 for each sample |
 
 The printed method and the published code differ in what receives gradients; ``Wiring`` holds the
 switches, ``OFFICIAL`` and ``PAPER`` their settings, ``PLAIN_CYCLE`` those of a row of Table 2.
@@ -100,7 +100,7 @@ def draw_noise(like: Tensor, schedule: Schedule, generator: torch.Generator) -> 
     return IterationNoise(normal(), normal(), draw(), draw(), draw(), draw())
 
 
-def noised(image: Tensor, draw: Draw, schedule: Schedule) -> Tensor:
+def add_noise(image: Tensor, draw: Draw, schedule: Schedule) -> Tensor:
     """x_{t+1} = a_{t+1} (sqrt(abar_t) x + sqrt(1 - abar_t) eps) + sigma_{t+1} eps'. (B,1,H,W)."""
 
     def per_sample(table: object, index: Tensor) -> Tensor:
@@ -175,13 +175,14 @@ def generator_pass(
     if wiring.cycle_starts_from_noise:
         hint_a, hint_b = noise.cycle_a.eps, noise.cycle_b.eps
     else:
-        hint_a, hint_b = (noised(a, noise.cycle_a, schedule), noised(b, noise.cycle_b, schedule))
+        hint_a = add_noise(a, noise.cycle_a, schedule)
+        hint_b = add_noise(b, noise.cycle_b, schedule)
     carried_ab, back_a = through(networks.b_to_a, cycle_ab, hint_a)
     carried_ba, back_b = through(networks.a_to_b, cycle_ba, hint_b)
 
     with nullcontext() if wiring.denoiser_is_trained else torch.no_grad():
-        denoised_ab = through(networks.a_to_b, a, noised(ab, noise.denoise_ab, schedule))[1]
-        denoised_ba = through(networks.b_to_a, b, noised(ba, noise.denoise_ba, schedule))[1]
+        denoised_ab = through(networks.a_to_b, a, add_noise(ab, noise.denoise_ab, schedule))[1]
+        denoised_ba = through(networks.b_to_a, b, add_noise(ba, noise.denoise_ba, schedule))[1]
 
     terms = Terms(
         adv_a=losses.adversarial_loss(networks.of_a(ba)),
@@ -217,7 +218,7 @@ def paired_pass(
     ``from_noise`` (B,) says which samples start from pure noise, as in one-step sampling; the
     others see the acquired target at a random noise level, as in the later steps.
     """
-    noisy_target = noised(b, noise.denoise_ab, schedule)
+    noisy_target = add_noise(b, noise.denoise_ab, schedule)
     noisy = torch.where(from_noise.view(-1, 1, 1, 1), noise.start_a, noisy_target)
     carried, target = generator(neighbors.images(a, noisy)).split(1, dim=1)
     return (

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthTraining.evaluation.cine.score import METRICS, read_scores
+from MambaSynthTraining.evaluation.statistics import holm, paired_t_test
 from MambaSynthTraining.record import read_record
 from MambaSynthTraining.run_folder import RUN
 
@@ -43,6 +44,10 @@ class RowScores:
 
     def mean(self, column: str) -> float:
         return float(self.values[column].mean())
+
+    def of_subjects(self, column: str) -> dict[str, float]:
+        """Subject -> mean over its seeds."""
+        return dict(zip(self.subjects, self.values[column].mean(axis=0).tolist(), strict=True))
 
     def over_subjects(self, column: str) -> float:
         """Sample standard deviation of the subjects' means over seeds."""
@@ -87,26 +92,10 @@ def _of(record: dict[str, Any], column: str) -> float:
 def p_values(rows: Sequence[RowScores], reference: str, column: str) -> dict[str, float]:
     """Row -> two-sided p of the paired t-test against the reference row, adjusted after Holm.
 
-    Empty where the reference is not among the rows or fewer than two subjects were scored.
+    Rows for which no test is possible are absent.
     """
-    from scipy.stats import ttest_rel
-
-    of = {one.name: one for one in rows}
-    if reference not in of or len(of[reference].subjects) < 2:
-        return {}
-    ours = of.pop(reference).values[column].mean(axis=0)
-    raw = {
-        name: float(ttest_rel(ours, one.values[column].mean(axis=0)).pvalue)
-        for name, one in of.items()
-    }
-    return dict(zip(raw, holm(list(raw.values())), strict=True))
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm 1979: the k-th smallest of m is multiplied by m - k + 1, kept monotone and below 1."""
-    order = np.argsort(p)
-    adjusted, highest = [0.0] * len(p), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[index]))
-        adjusted[index] = highest
-    return adjusted
+    means = {one.name: one.of_subjects(column) for one in rows}
+    ours = means.pop(reference)
+    raw = {name: paired_t_test(ours, theirs).p for name, theirs in means.items()}
+    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    return {name: p for name, p in adjusted.items() if p is not None}

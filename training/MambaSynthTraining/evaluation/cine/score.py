@@ -1,7 +1,5 @@
 """Score trained runs on the test subjects, one way for all methods.
 
-    python -m MambaSynthTraining.evaluation.cine.score DATA RUN [RUN ...] [--device cuda]
-
 The frames strictly between ED and ES are compared with the acquired ones by
 ``MambaSynthLib/image/cine_metrics.py``, over the whole volume and without its zero padding, in the
 data set's own scale.
@@ -14,12 +12,9 @@ Each run gets ``scores.json``, and ``example.npy``, the frames of the first subj
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from MambaSynthLib.errors import FileError, MambaSynthError
+from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.cine_metrics import dice, frame_scores
 from MambaSynthLib.io.atomic import write_json
 from MambaSynthLib.methods.mstg.warp import jacobian_determinant, warp
@@ -95,20 +90,14 @@ def folding(field: NDArray[np.float32], cine: HeartCine) -> float:
 def score_run(run: Path, data: Path, device: str = "cpu") -> bool:
     """Score a run of a cine method and write its files, unless they are up to date.
 
-    Returns whether that was necessary. Raises FileError: the run is none, not finished, or of a
-    method of contrasts.
+    Returns whether that was necessary. Raises FileError: the run is none, or not finished.
     """
-    opened = open_run(run)
-    if opened.kind != "cine":
-        raise FileError(
-            f"{run}: is a run of {opened.method}, which learns contrasts; score it with "
-            "'mambasynth evaluate-set'."
-        )
-    about = {"checkpoint_sha256": opened.checkpoint_sha256, **_about(data, device)}
+    found = open_run(run)
+    about = {"checkpoint_sha256": found.checkpoint_sha256, **_about(data, device)}
     if _is_scored(run, about):
         return False
     method: CineMethod
-    with opened.trained() as method:
+    with found.trained() as method:
         method.networks.to(device)
         score_model(method.frame_model(device), run, data, about)
     return True
@@ -162,29 +151,3 @@ def read_scores(run: Path) -> dict[str, Any]:
         raise FileError(
             f"{run / SCORES}: cannot be read ({error}); score the run again."
         ) from error
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m MambaSynthTraining.evaluation.cine.score",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("data", type=Path, help="prepared cine data set")
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="of 'mambasynth train'")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    options = parser.parse_args(arguments)
-    torch.set_flush_denormal(True)
-    try:
-        for run in options.runs:
-            began, made = time.monotonic(), score_run(run, options.data, options.device)
-            done = f"scored in {time.monotonic() - began:.0f} s" if made else "was scored before"
-            print(f"{run}: {done}", flush=True)
-    except MambaSynthError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

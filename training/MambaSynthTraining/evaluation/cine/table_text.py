@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
+from MambaSynthLib.report.evaluation import markdown
 from MambaSynthTraining.evaluation.cine.comparison import (
     FRAME_COLUMNS,
     SUBJECT_COLUMNS,
@@ -16,6 +15,7 @@ from MambaSynthTraining.evaluation.cine.comparison import (
     p_values,
 )
 from MambaSynthTraining.evaluation.papers import cell, printed
+from MambaSynthTraining.evaluation.writing import p_text
 
 PRINTED = ("nmse", "psnr", "ssim")  # the columns of MSTG's Table 1
 DIRECTION = "ED -> ES"
@@ -32,7 +32,7 @@ ON_CARD = {
 }
 
 
-def markdown(rows: Sequence[RowScores], seeds: int, n_frames: float, data: str = "") -> str:
+def to_markdown(rows: Sequence[RowScores], seeds: int, n_frames: float, data: str = "") -> str:
     """The table with its caption. +- is the standard deviation over subjects.
 
     What the paper prints stands beside it where ``data``, the name of the data set, is its own.
@@ -40,15 +40,14 @@ def markdown(rows: Sequence[RowScores], seeds: int, n_frames: float, data: str =
     p = {column: p_values(rows, rows[-1].name, column) for column in TESTED}
     paper = {one.name: printed(one.name, data, DIRECTION) for one in rows}
     shown = any(paper.values())
-    header = [*HEADER, *(["paper: NMSE / PSNR dB / SSIM"] if shown else [])]
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    lines = [[*HEADER, *(["paper: NMSE / PSNR dB / SSIM"] if shown else [])]]
     for one in rows:
         cells = [one.title, *(_cell(one, column) for column in (*FRAME_COLUMNS, "dice", "folding"))]
         cells += [_number(one.mean("passes"), 0), _number(one.cpu_minutes, 1)]
-        cells += [_p(p[column].get(one.name)) for column in TESTED]
+        cells += [p_text(p[c][one.name]) if one.name in p[c] else "-" for c in TESTED]
         cells += [cell(paper[one.name], PRINTED)] if shown else []
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*_caption(rows, seeds, n_frames), "", *lines, ""])
+        lines.append(cells)
+    return "\n".join([*_caption(rows, seeds, n_frames), "", *markdown(lines), ""])
 
 
 def _caption(rows: Sequence[RowScores], seeds: int, n_frames: float) -> list[str]:
@@ -84,25 +83,17 @@ def _number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _p(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "-"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def comma_separated(rows: Sequence[RowScores]) -> str:
-    """One line per row, seed and subject, every column."""
+def csv_rows(rows: Sequence[RowScores]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Columns, and a line for each row, seed and subject."""
     columns = (*FRAME_COLUMNS, *SUBJECT_COLUMNS)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["row", "seed", "subject", *columns])
-    for one in rows:
-        for seed in range(len(one.values[columns[0]])):
-            for index, subject in enumerate(one.subjects):
-                values = [one.values[column][seed, index] for column in columns]
-                shown = ["" if math.isnan(value) else f"{value:.6g}" for value in values]
-                writer.writerow([one.name, seed, subject, *shown])
-    return text.getvalue()
+    lines = [
+        {"row": one.name, "seed": seed, "subject": subject}
+        | {column: float(one.values[column][seed, index]) for column in columns}
+        for one in rows
+        for seed in range(len(one.values[columns[0]]))
+        for index, subject in enumerate(one.subjects)
+    ]
+    return ["row", "seed", "subject", *columns], lines
 
 
 def card_entry(rows: Sequence[RowScores], seeds: int) -> dict[str, Any]:
@@ -119,8 +110,8 @@ def card_entry(rows: Sequence[RowScores], seeds: int) -> dict[str, Any]:
 
 def _card_row(one: RowScores, p: dict[str, dict[str, float]]) -> dict[str, Any]:
     numbers = {
-        shown: round(one.mean(column), DIGITS[column.removesuffix("_unpadded")])
-        for column, shown in ON_CARD.items()
+        name: round(one.mean(column), DIGITS[column.removesuffix("_unpadded")])
+        for column, name in ON_CARD.items()
     }
     for column in TESTED:
         numbers[f"p_{column}"] = float(f"{p[column].get(one.name, math.nan):.2g}")

@@ -20,11 +20,12 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.data.contact_sheet import write_sheet
 from MambaSynthTraining.data.found import Found, Reading
-from MambaSynthTraining.data.masking import masked
-from MambaSynthTraining.data.n4 import without_bias
-from MambaSynthTraining.data.orientation import oriented, same_grid
+from MambaSynthTraining.data.masking import mask_out
+from MambaSynthTraining.data.n4 import remove_bias
+from MambaSynthTraining.data.orientation import orient, same_grid
 from MambaSynthTraining.data.pixels import Pixels, pixels_of, with_pixels
-from MambaSynthTraining.data.prepared import PreparedSubject, sheet_path, volume_path, write_subject
+from MambaSynthTraining.data.prepared import PreparedSubject, sheet_path, volume_path
+from MambaSynthTraining.data.prepared_writing import write_subject
 from MambaSynthTraining.data.registration import register
 from MambaSynthTraining.data.stacks import SliceRule, Stacks, cut
 
@@ -58,8 +59,8 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def prepare_subject(folder: Path, found: Found, hashes: Mapping[str, str], steps: Steps) -> Outcome:
-    """Prepare one subject into ``folder``; a user's problem with it becomes its ``problem``.
+def make_subject(folder: Path, found: Found, hashes: Mapping[str, str], steps: Steps) -> Outcome:
+    """Make one subject in ``folder``; a user's problem with it becomes its ``problem``.
 
     ``hashes`` are the sha256 of its source files, by name.
     """
@@ -112,9 +113,9 @@ def _volumes(found: Found, steps: Steps) -> tuple[dict[str, Volume], dict[str, A
     """The volumes of all contrasts, on one grid where possible, and what was done to them."""
     codes = steps.grid.axis_codes
     read = found.read(steps.reading)
-    volumes = {contrast: oriented(volume, codes) for contrast, volume in read.items()}
+    volumes = {contrast: orient(volume, codes) for contrast, volume in read.items()}
     if steps.n4:
-        volumes = {contrast: without_bias(volume) for contrast, volume in volumes.items()}
+        volumes = {contrast: remove_bias(volume) for contrast, volume in volumes.items()}
     volumes, transforms = _registered(volumes, steps)
     first, *others = volumes.values()
     paired = bool(others) and all(same_grid(first, other) for other in others)
@@ -128,7 +129,7 @@ def _volumes(found: Found, steps: Steps) -> tuple[dict[str, Volume], dict[str, A
         )
     mask = found.read_mask(steps.reading)
     if mask is not None:
-        volumes = masked(volumes, oriented(mask, codes))
+        volumes = mask_out(volumes, orient(mask, codes))
     return volumes, {"paired": paired, "transform": transforms, "n4": steps.n4}
 
 

@@ -1,4 +1,4 @@
-"""``mambasynth prepare``: images as they are published become a data set to train on."""
+"""``mambasynth dataset``: images as they are published become a data set to train on."""
 
 from __future__ import annotations
 
@@ -8,21 +8,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MambaSynthLib.errors import RequestError
+from MambaSynthTraining.data.layouts import CONTRASTS, GLOBS, REGISTER, SPLIT
 
 if TYPE_CHECKING:
-    from MambaSynthTraining.data.cohort import Request, Summary
-    from MambaSynthTraining.data.found import Layout
+    from MambaSynthTraining.data.set_making import Summary
 
-GLOBS = {"t1": "T1w", "t2": "T2w", "pd": "PDw", "flair": "FLAIR"}
-CONTRASTS = ("T1w", "T2w")
-REGISTER = {"ixi": "all", "paired": "needed", "unpaired": "evaluation"}  # others: none
-SPLIT = {"ixi": "first40"}  # others: random
+FORMERLY = "prepare"  # an alias for one version
 SMALLEST_SIZE, LARGEST_SIZE = 8, 4096
 
 
 def add_parser(commands: Any) -> None:
-    prepare = commands.add_parser("prepare", help="make a data set to train on")
-    layouts = prepare.add_subparsers(dest="layout", required=True, metavar="LAYOUT")
+    _add_layouts(commands.add_parser("dataset", help="make a data set to train on"))
+    _add_layouts(commands.add_parser(FORMERLY))
+    _add_acdc(commands.add_parser(f"{FORMERLY}-acdc"))
+
+
+def _add_acdc(parser: Any) -> None:
+    parser.add_argument("root", type=Path, help="folder with patient001, patient002, ...")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--no-validation", action="store_true", help="train on all 90 patients "
+        "that the papers train on (default: five of them validate, one of each group)")  # fmt: skip
+    parser.set_defaults(run=run_acdc)
+
+
+def _add_layouts(command: Any) -> None:
+    layouts = command.add_subparsers(dest="layout", required=True, metavar="LAYOUT")
     for layout, help in (
         ("ixi", "IXI's T1, T2 and PD images"),
         ("brats2018", "the training set of BraTS 2018"),
@@ -40,10 +50,13 @@ def add_parser(commands: Any) -> None:
         for name, contrast in GLOBS.items():
             parser.add_argument(f"--{name}", metavar="GLOB", required=name in ("t1", "t2"),
                                 help=f"{contrast} files; * stands for the subject")  # fmt: skip
+        if layout == "paired":
+            _add_widening(parser.add_argument)
         _add_common(parser, layout)
     phantom = layouts.add_parser("phantom", help="heads computed from label maps")
     _add_phantom(phantom.add_argument)
     _add_common(phantom, "phantom")
+    _add_acdc(layouts.add_parser("acdc", help="cines of ACDC, resampled, scaled and cropped"))
 
 
 def _add_phantom(add: Any) -> None:
@@ -53,6 +66,14 @@ def _add_phantom(add: Any) -> None:
     add("--no-lesions", action="store_true", help="healthy white matter")
     add("--no-flips", action="store_true", help="never mirror left and right")
     add("--field", type=float, metavar="TESLA", help="1.5 or 3 (default: drawn for each head)")
+
+
+def _add_widening(add: Any) -> None:
+    """Phantoms beside the people; None where they are not asked for."""
+    add("--phantoms", type=int, metavar="N", help="add N phantom heads to train on")
+    add("--labels", type=Path, metavar="FOLDER", help="whole-head label maps of the phantoms")
+    add("--share", type=float, metavar="SHARE", help="of the training slices that is theirs")
+    add("--skull", type=float, metavar="SHARE", help="of the phantoms that keep their skull")
 
 
 def _add_common(parser: argparse.ArgumentParser, layout: str) -> None:
@@ -94,18 +115,43 @@ def _add_common(parser: argparse.ArgumentParser, layout: str) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Find the subjects, prepare them, say who was skipped."""
+    """Find the subjects, make the data set, say who was skipped."""
     from MambaSynthLib.commands import console
-    from MambaSynthTraining.data.cohort import check_folder, prepare_set
+    from MambaSynthTraining.data.layouts import find_layout, set_options
+    from MambaSynthTraining.data.set_making import check_folder, make_set
 
+    _say_formerly(options)
     _check(options)
-    request = _request(options)
+    request = set_options(options)
     check_folder(options.out, request)
-    layout = _find(options)
+    layout = find_layout(options)
     with console.slice_progress("preparing", unit="subjects") as progress:
-        summary = prepare_set(options.out, layout, request, options.jobs, progress)
+        summary = make_set(options.out, layout, request, options.jobs, progress)
     console.result(_record(summary), _lines(summary), options.json)
     return 0
+
+
+def run_acdc(options: argparse.Namespace) -> int:
+    from MambaSynthLib.commands.console import note
+    from MambaSynthTraining.data.acdc import make_acdc
+    from MambaSynthTraining.data.heart_cine import HeartCine
+
+    def done(cine: HeartCine) -> None:
+        note(f"{cine.name}: {len(cine.frames)} frames, ED {cine.ed + 1}, ES {cine.es + 1}")
+
+    _say_formerly(options)
+    splits = make_acdc(options.root, options.out, done, not options.no_validation)
+    counts = ", ".join(f"{len(names)} {split}" for split, names in splits.items())
+    print(f"{options.out}: {counts}")
+    return 0
+
+
+def _say_formerly(options: argparse.Namespace) -> None:
+    from MambaSynthLib.commands.console import note
+
+    if options.command.startswith(FORMERLY):
+        note(f"'mambasynth {options.command}' is 'mambasynth dataset' now; the next version will "
+             "not know the old word")  # fmt: skip
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -121,6 +167,8 @@ def _check(options: argparse.Namespace) -> None:
         raise RequestError(f"--spacing {options.spacing:g}: choose from 0.05 to 50 mm.")
     if options.jobs < 1 or options.slices < 0 or getattr(options, "subjects", 0) < 0:
         raise RequestError("--jobs, --slices and --subjects count things; give positive numbers.")
+    if options.layout == "paired":
+        _check_widening(options)
     if getattr(options, "mask", None) and options.register in ("evaluation", "none"):
         raise RequestError(
             f"--mask with --register {options.register}: a mask fits one grid only; use --register "
@@ -130,74 +178,15 @@ def _check(options: argparse.Namespace) -> None:
         raise RequestError("--contrasts: names a contrast twice; name each once.")
 
 
-def _request(options: argparse.Namespace) -> Request:
-    from MambaSynthLib.model.card import GridSpec, IntensitySpec
-    from MambaSynthTraining.data.cohort import Request
-    from MambaSynthTraining.data.found import Reading
-    from MambaSynthTraining.data.preparing import Steps
-    from MambaSynthTraining.data.stacks import SliceRule
-
-    own = vars(options)
-    steps = Steps(
-        grid=GridSpec("LPS", options.spacing, tuple(options.size)),
-        intensity=IntensitySpec("percentile", _upper_percentile(options.layout), (0.0, 1000.0)),
-        rule=SliceRule(options.tissue, options.slices),
-        reading=Reading(own.get("prefer"), own.get("nan_as_zero", False)),
-        register=own.get("register", "none"),
-        transform=own.get("transform", "rigid"),
-        n4=own.get("n4", False),
-        pairs=options.layout in ("ixi", "brats2018", "paired", "phantom"),
-    )
-    unrecorded = {"command", "run", "debug", "out", "jobs", "json", "folder", "labels", "strict"}
-    recorded = {key: own[key] for key in sorted(own) if key not in unrecorded}
-    return Request(
-        name=options.layout,
-        contrasts=_contrasts(options),
-        steps=steps,
-        register=steps.register,
-        split=own.get("split", "given"),
-        seed=own.get("seed", 0),
-        by_site=own.get("by_site", False),
-        limit=0 if options.layout == "phantom" else own.get("subjects", 0),
-        strict=options.strict,
-        options={key: list(v) if isinstance(v, tuple) else v for key, v in recorded.items()},
-    )
-
-
-def _upper_percentile(layout: str) -> float:
-    """Slices that others have scaled to a range keep it; scanners' units are cut at 99.5 %."""
-    return 100.0 if layout in ("folders", "reggan-npy") else 99.5
-
-
-def _contrasts(options: argparse.Namespace) -> tuple[str, ...]:
-    if options.layout in ("paired", "unpaired"):
-        return tuple(c for name, c in GLOBS.items() if getattr(options, name))
-    return tuple(options.contrasts)
-
-
-def _find(options: argparse.Namespace) -> Layout:
-    from MambaSynthTraining.data import brats2018, globbed, ixi, phantom_subjects, slice_folders
-    from MambaSynthTraining.data.phantom_config import PhantomConfig
-
-    contrasts = _contrasts(options)
-    mask = globbed.Glob(options.mask) if getattr(options, "mask", None) else None
-    if options.layout == "ixi":
-        return ixi.find(options.folder, contrasts, mask)
-    if options.layout == "brats2018":
-        return brats2018.find(options.folder, contrasts)
-    if options.layout in ("paired", "unpaired"):
-        globs = {c: globbed.Glob(getattr(options, name)) for name, c in GLOBS.items()
-                 if getattr(options, name)}  # fmt: skip
-        return globbed.find(globs, paired=options.layout == "paired", masks=mask)
-    if options.layout == "phantom":
-        config = PhantomConfig(
-            lesions=not options.no_lesions, flip=not options.no_flips, field_tesla=options.field
+def _check_widening(options: argparse.Namespace) -> None:
+    named = [options.phantoms, options.labels, options.share]
+    if any(named) and not all(named) or options.skull is not None and not options.phantoms:
+        raise RequestError(
+            "--phantoms, --labels and --share belong together (and --skull to them); give all or "
+            "none."
         )
-        return phantom_subjects.find(
-            options.labels, options.subjects, options.seed, contrasts, config, options.skull
-        )
-    kind: Any = "images" if options.layout == "folders" else "arrays"
-    return slice_folders.find(options.folder, contrasts, kind)
+    if options.share is not None and not 0 < options.share < 1:
+        raise RequestError(f"--share {options.share:g}: choose between 0 and 1, both excluded.")
 
 
 def _record(summary: Summary) -> dict[str, Any]:
