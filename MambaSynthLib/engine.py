@@ -239,6 +239,7 @@ class Engine:
             device=", ".join(place.device for place in places),
             precision=", ".join(place.precision for place in places),
             slices=request.slices,
+            limits=f"Lesions that {' + '.join(card.source_contrasts)} does not show do not appear",
             warnings=(
                 *(warning for _, warning in self.warnings(sources)),
                 *taken,

@@ -43,6 +43,7 @@ BIDS_KEYS = {
     "refinement": "Refinement",
     "timing": "Timing",
     "created": "Created",
+    "limits": "Limits",
     "warnings": "Warnings",
 }  # software and source_name have places of their own in BIDS: GeneratedBy and Sources
 NUMBERS = ("seed", "steps", "samples")
@@ -85,6 +86,7 @@ class Provenance:
     refinement: how the motion of a cine was found on its own frames, and what it explains.
     timing: by which course the motion of a cine was spread over time.
     created: ISO 8601 UTC, or None (the default) to keep files reproducible.
+    limits: what no such image can show, in a sentence without its full stop.
     warnings: named warnings of reading and synthesis.
     software: name and version of the program.
     """
@@ -113,6 +115,7 @@ class Provenance:
     refinement: str | None = None
     timing: str | None = None
     created: str | None = None
+    limits: str | None = None
     warnings: tuple[str, ...] = ()
     software: str = f"MambaSynth {__version__}"
 
@@ -197,11 +200,12 @@ class Provenance:
                 "synthetic."
             )
         part = f", slices {self.slices[0]} to {self.slices[1] - 1} only" if self.slices else ""
+        limits = f" {self.limits}." if self.limits else ""
         what = f"{self.quantity}; units: {self.units}. It belongs to the " if self.quantity else ""
         return (
             f"{MARK}: {what}{self.target_contrast} synthesized from {self.source_contrast} "
             f"{self.source_name} by {self.software}, model {self.model_id} {self.model_version} "
-            f"({self.method}, seed {self.seed}, {steps}, {samples}{part})."
+            f"({self.method}, seed {self.seed}, {steps}, {samples}{part}).{limits}"
         )
 
     def computing(self) -> str:

@@ -90,7 +90,8 @@ class ContrastJob:
         mrml.fill(output, volume, source)
         mrml.markSynthetic(output, provenance, source)
         annotation.refresh()
-        placed = {"output": output, "spread": None, "warnings": provenance.warnings}
+        said = [*provenance.warnings, *filter(None, [provenance.limits])]
+        placed = {"output": output, "spread": None, "warnings": said}
         if spread is None:
             return placed
         spreadNode = mrml.newVolumeNode(source, f"{name} {UNCERTAINTY}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from MambaSynthLib.methods.mstg.velocity_fit import FitSettings
 
 SMOOTH_FAR = 0.02  # lambda_smooth between ED and ES: large motion is to be explained
-SMOOTH_NEAR = 0.2  # between neighbors of a cine, where it is small and noise misleads
+SMOOTH_NEAR = 0.05  # between neighbors of a cine, where it is small and noise misleads
 NEAR_MS, FAR_MS = 100.0, 260.0  # between them smoothness falls evenly in its logarithm
 FEWEST_STEPS, USUAL_STEPS, MOST_STEPS = 10, 160, 1000
 
@@ -37,9 +37,13 @@ class CineOptions:
             )
 
     def fit_settings(self, apart_ms: float | None = None) -> FitSettings:
-        """For ED and ES (None), or for neighbors in a coarse cine that are ``apart_ms``."""
+        """For ED and ES (None), or for neighbors in a coarse cine that are ``apart_ms``; between
+        these, where motion is small, a polish would follow noise.
+        """
         from MambaSynthLib.methods.mstg.velocity_fit import FitSettings
 
-        apart = FAR_MS if apart_ms is None else min(max(apart_ms, NEAR_MS), FAR_MS)
+        if apart_ms is None:
+            return FitSettings(self.steps, SMOOTH_FAR, polish=True)
+        apart = min(max(apart_ms, NEAR_MS), FAR_MS)
         way = (apart - NEAR_MS) / (FAR_MS - NEAR_MS)
         return FitSettings(self.steps, SMOOTH_NEAR ** (1 - way) * SMOOTH_FAR**way)

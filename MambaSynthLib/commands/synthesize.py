@@ -6,7 +6,6 @@ import argparse
 import os
 import time
 from collections.abc import Callable
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
     _check_outputs(options)
     source, others, reference = _read(options)
-    package = choose_model(options.model, options.source, options.to, _suits(options, source))
+    package = choose_model(options.model, options.source, options.to, _suits(options))
     _check_uncertainty(options, package)
     engine = Engine(package, options.device, options.backend)
     own = [name for name in package.card.source_contrasts if name not in others]
@@ -149,20 +148,12 @@ def _check_uncertainty(options: argparse.Namespace, package: ModelPackage) -> No
         )
 
 
-def _suits(options: argparse.Namespace, source: Volume) -> Callable[[ModelCard], bool]:
-    """Of several models: one with noise where draws are asked for, else one for this anatomy."""
-    from MambaSynthLib.image.suitability import anatomy_of
+def _suits(options: argparse.Namespace) -> Callable[[ModelCard], bool]:
+    """Of several models: one with noise where draws are asked for."""
     from MambaSynthLib.model.card import ContrastCard
 
     draws = options.uncertainty or max(options.samples or 1, options.steps or 1) > 1
-    shown = cache(anatomy_of)  # looked at once, and only where there is a choice
-
-    def suits(card: ModelCard) -> bool:
-        if not isinstance(card, ContrastCard):
-            return False
-        return card.noisy if draws else card.anatomy in ("", shown(source))
-
-    return suits
+    return lambda card: isinstance(card, ContrastCard) and (card.noisy or not draws)
 
 
 def _named_file(text: str) -> tuple[str, Path]:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.image.grid import Reorientation
-from MambaSynthLib.image.head import air_around
 from MambaSynthLib.image.volume import Volume
 
 SUFFIXES = ("T1w", "T2w", "PDw", "FLAIR", "T2starw", "T1map", "T2map", "angio", "bold", "dwi",
@@ -22,26 +21,15 @@ LARGEST_BRAIN_CM2 = 225.0  # largest axial section from which on there is a skul
 CT_SHARE = 0.05  # of all voxels, from which on the air around a body is seen
 
 
-def anatomy_of(source: Volume) -> str:
-    """'head' with its skull, or 'brain', by the largest axial section. Raises VolumeError."""
-    head = ~air_around(source)
-    return "head" if largest_section(source, head) > LARGEST_BRAIN_CM2 else "brain"
-
-
-def largest_section(source: Volume, head: NDArray[np.bool_]) -> float:
-    """The largest axial section of ``head`` (I,J,K), in square centimeters."""
-    turn = Reorientation.between(source.affine, "LPS")
-    pixel = float(np.prod(source.spacing[list(turn.order)][1:]))
-    return float(turn.view(head).sum(axis=(1, 2)).max() * pixel / 100)
-
-
 def taken_for(source: Volume, head: NDArray[np.bool_]) -> tuple[str, ...]:
     """What a model of whole heads and brains took ``source`` for, by the size of what it shows.
 
     ``head`` (I,J,K) is where it shows something. The largest axial section of a brain measures 145
     to 207 cm2 in the volumes that were looked at, that of a head 231 to 283.
     """
-    section = largest_section(source, head)
+    turn = Reorientation.between(source.affine, "LPS")
+    pixel = float(np.prod(source.spacing[list(turn.order)][1:]))
+    section = float(turn.view(head).sum(axis=(1, 2)).max() * pixel / 100)  # in cm2
     kind = "a whole head" if section > LARGEST_BRAIN_CM2 else "a brain without its skull"
     return (f"input: taken for {kind}, {section:.0f} cm2 at its largest axial section",)
 

@@ -70,11 +70,6 @@ class ContrastCard(ModelCard):
     task = "contrast"
 
     @property
-    def anatomy(self) -> str:
-        """'head' or 'brain', what it is best at; '' where it does not say."""
-        return str(self.extra.get("anatomy", ""))
-
-    @property
     def neighbors(self) -> int:
         """Source slices on either side of each slice that the network sees, too."""
         return self.config.neighbors

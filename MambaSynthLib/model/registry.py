@@ -4,7 +4,7 @@ No network is ever asked. Which package a plain ``synthesize`` or ``cine`` takes
 
 1. the one that ``mambasynth models default ID`` chose for its direction;
 2. the first in the folders that ``MAMBASYNTH_MODELS`` names, which somebody set on purpose;
-3. the shipped one; of several, the one whose card suits the image: whole head or brain;
+3. the shipped one; of several, the first by name, or one with noise where draws are asked for;
 4. the first in the user's folder. So importing a model never changes what a plain command does,
    only adds directions that nothing served before.
 """
@@ -175,7 +175,7 @@ def default_of(packages: list[ModelPackage], suits: Suits | None = None) -> Mode
 def model_for(source: str | None, target: str, suits: Suits | None = None) -> ModelPackage:
     """The default package that synthesizes ``target``, from ``source`` if one is named.
 
-    ``suits`` says which of several cards fits the image at hand better.
+    ``suits`` says which of several cards fits what is asked.
 
     Raises
     ------

@@ -143,6 +143,7 @@ def test_the_lines_that_use_the_library_run_as_printed(shell):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_lines_that_train_your_own_run_as_printed(shell):
     for n in range(6):
         for contrast in ("T1w", "T2w"):
@@ -153,6 +154,7 @@ def test_the_lines_that_train_your_own_run_as_printed(shell):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_lines_of_the_tables_at_full_size_run_as_printed(shell):
     layouts = {"ixi": ixi_folder, "brats2018": brats_folder, "reggan-npy": reggan_folder}
     for line in of_scene(TABLES):
@@ -165,6 +167,7 @@ def test_the_lines_of_the_tables_at_full_size_run_as_printed(shell):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_lines_of_the_cine_steps_run_as_printed(shell):
     write_stacks(shell.folder / "scd_lvsegs.npz")
     for line in of_scene(CINE):

@@ -259,6 +259,8 @@ def test_the_provenance_says_what_computed_and_in_which_precision(
     made = Engine(tiny_package, "cpu", **options).synthesize({"T1w": head}, steps=1).provenance
     assert (made.backend, made.device, made.precision) == used
     assert made.warnings == ()
+    assert made.limits == "Lesions that T1w does not show do not appear"
+    assert made.sentence().endswith(f"{made.limits}.")
 
 
 @pytest.mark.parametrize(

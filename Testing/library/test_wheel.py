@@ -98,7 +98,7 @@ def test_a_head_is_synthesized_and_verified(run, folder, head):
     done = run("synthesize", "head_T1w.nii.gz", "--to", "T2w", "-o", "out.nii.gz", "--steps", 1)
     assert done.returncode == 0, done.stderr
     said = run("verify", "out.nii.gz")
-    assert said.returncode == 0 and "cravim-t1w-t2w-compact" in said.stdout
+    assert said.returncode == 0 and "cravim-head-t1w-t2w" in said.stdout
 
 
 def test_the_demo_runs_or_says_the_one_command_that_brings_its_head(run, folder):

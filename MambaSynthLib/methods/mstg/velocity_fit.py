@@ -10,12 +10,18 @@
 | rho    | ``charbonnier``   | -            | sqrt(x^2 + eps^2) - eps, smooth at 0, else near |x| |
 
     E(v) = (mean rho(A exp(v) - B) + mean rho(B exp(-v) - A)) / 2 + lambda_smooth mean |grad v|^2
+           + lambda_fold mean max(0, J_min - det D exp(+-v))^2
 
 Both directions belong to one velocity, so that they undo each other, and tissue does not fold
 (Arsigny et al., MICCAI 2006). Gradients of v are taken in mm per mm: differences between thick
 slices weigh less. Slices thicker than ``THICK_MM`` tell nothing of motion across them; it is left
 out, and slices are coupled by smoothness alone. The result is a function of the inputs: nothing is
 drawn at random.
+
+Smoothness that finds the right motion is too stiff for its details. So in slices a last stage,
+``POLISH``, lets go of most of it; what keeps tissue from folding there is lambda_fold. With so
+little smoothness from the start, more of B is explained too, but by motion that makes the frames
+between worse: tissue that comes from beside the slice is drawn out of thin lines.
 """
 
 from __future__ import annotations
@@ -25,34 +31,65 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from MambaSynthLib.errors import Cancelled
+from MambaSynthLib.methods.mstg.velocity_grid import (
+    array_of,
+    grid_of,
+    resized,
+    shrunk,
+    tensor_of,
+    tensor_of_field,
+    window_of,
+)
 from MambaSynthLib.methods.mstg.warp import exponential, warp
 
 Array = NDArray[np.float32]
 
 THICK_MM = 5.0
-LEVELS_MM = (11.2, 5.6, 2.8, 1.4)  # pixel sizes from coarse to fine
-SHARES = (0.27, 0.27, 0.27, 0.19)  # of the steps, by level
-VELOCITY_MM = 2.8  # finest grid of the velocity in slices
+VELOCITY_MM = 1.4  # finest grid of the velocity in slices
 VOLUME_VELOCITY_MM = 5.6  # and in a volume, where one step costs ten times as much
 LEARNING_RATE = 0.2  # voxels of the velocity's grid a step
 BETAS = (0.9, 0.99)
 EPS = 0.02  # of the intensity range: smaller differences are noise
+J_MIN = 0.1  # area ratio below which lambda_fold counts
 SQUARINGS = 5
-RIM = 4  # voxels of the velocity's grid over which motion ends at the rim of the box
 PATIENCE, LEAST_GAIN = 6, 5e-4  # steps of a level without this relative gain end it
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A pixel size, its share of the steps, and what differs in E: ``softness`` is a factor of
+    lambda_smooth.
+    """
+
+    level_mm: float
+    share: float
+    eps: float = EPS
+    softness: float = 1.0
+    lambda_fold: float = 0.0
+
+
+STAGES = (Stage(11.2, 0.27), Stage(5.6, 0.27), Stage(2.8, 0.27), Stage(1.4, 0.19))
+POLISH = Stage(1.4, 0.2, eps=0.05, softness=0.5, lambda_fold=10.0)
+
+
+@dataclass(frozen=True)
 class FitSettings:
-    """``steps`` of Adam at most, over all levels, and the weight of smoothness in E."""
+    """``steps`` of Adam at most, over all stages; the weight of smoothness in E; and whether the
+    motion in slices is polished.
+    """
 
     steps: int = 160
     lambda_smooth: float = 0.02
+    polish: bool = False
+
+    def stages(self, planar: bool) -> tuple[Stage, ...]:
+        if not (self.polish and planar):
+            return STAGES
+        return (*(replace(s, share=s.share * (1 - POLISH.share)) for s in STAGES), POLISH)
 
 
 @dataclass(frozen=True)
@@ -75,16 +112,16 @@ class Fit:
         """(N,R,C) the image after a ``share`` of the motion; with a negative one, ``last`` on its
         way back.
         """
-        moved = warp(_tensor(image, self.planar), self._field(share), "border")
-        return _stack(moved[:, 0] if self.planar else moved[0, 0])
+        moved = warp(tensor_of(image, self.planar), self._field(share), "border")
+        return array_of(moved[:, 0] if self.planar else moved[0, 0])
 
     def field(self, share: float) -> Array:
         """(3,N,R,C) how the moved image looks into the one it was, in voxels."""
         field = self._field(share)
         if not self.planar:
-            return _stack(field[0])
+            return array_of(field[0])
         across = field.new_zeros(self.size)
-        return _stack(torch.stack([across, field[:, 0], field[:, 1]]))
+        return array_of(torch.stack([across, field[:, 0], field[:, 1]]))
 
     def plus(self, other: Fit, share: float) -> Fit:
         """This velocity and a ``share`` of another one on the same grid."""
@@ -97,7 +134,7 @@ class Fit:
     @torch.no_grad()
     def _field(self, share: float) -> Tensor:
         size = self.size[1:] if self.planar else self.size
-        return _resized(exponential(share * self.velocity, SQUARINGS + 1), size)
+        return resized(exponential(share * self.velocity, SQUARINGS + 1), size)
 
 
 def fit_velocity(
@@ -118,17 +155,19 @@ def fit_velocity(
     planar = spacing[0] > THICK_MM or len(first) == 1
     axes = slice(1, 3) if planar else slice(0, 3)
     lengths = tuple(float(mm) for mm in spacing[axes])
-    a, b = (_tensor(image, planar) for image in (first, last))
+    a, b = (tensor_of(image, planar) for image in (first, last))
     shape = first.shape[axes]
-    velocity = _tensor_of_field(np.zeros((3, *first.shape)) if start is None else start, planar)
+    velocity = tensor_of_field(np.zeros((3, *first.shape)) if start is None else start, planar)
     taken = 0
-    ends = [round(settings.steps * part) for part in np.cumsum((0.0, *SHARES))]
+    stages = settings.stages(planar)
+    shares = [stage.share for stage in stages]
+    ends = [round(settings.steps * part) for part in np.cumsum((0.0, *shares))]
     finest = VELOCITY_MM if planar else VOLUME_VELOCITY_MM
-    for number, level_mm in enumerate(LEVELS_MM):
-        velocity = _resized(velocity, _grid(shape, lengths, max(level_mm, finest)))
-        images = [_shrunk(x, _grid(shape, lengths, level_mm)) for x in (a, b)]
+    for number, stage in enumerate(stages):
+        velocity = resized(velocity, grid_of(shape, lengths, max(stage.level_mm, finest)))
+        images = [shrunk(x, grid_of(shape, lengths, stage.level_mm)) for x in (a, b)]
         voxel = [mm * n / g for mm, n, g in zip(lengths, shape, velocity.shape[2:], strict=True)]
-        level = _Level(images[0], images[1], voxel, float(spacing[0]), settings)
+        level = _Level(images[0], images[1], voxel, float(spacing[0]), settings, stage)
         for after_step in level.descend(velocity, ends[number + 1] - ends[number]):
             velocity, taken = after_step, taken + 1
             progress(taken, settings.steps)
@@ -136,11 +175,11 @@ def fit_velocity(
                 raise Cancelled
     progress(settings.steps, settings.steps)
     n, r, c = first.shape
-    return Fit(velocity * _window(velocity), (n, r, c), taken, settings.steps)
+    return Fit(velocity * window_of(velocity), (n, r, c), taken, settings.steps)
 
 
 class _Level:
-    """E on one level: images and velocity on the grids of a pixel size."""
+    """E in one stage: images and velocity on the grids of a pixel size."""
 
     def __init__(
         self,
@@ -149,8 +188,10 @@ class _Level:
         voxel: Sequence[float],
         slice_mm: float,
         settings: FitSettings,
+        stage: Stage,
     ) -> None:
-        self.first, self.last, self.settings = first, last, settings
+        self.first, self.last, self.stage = first, last, stage
+        self.lambda_smooth = stage.softness * settings.lambda_smooth
         self.voxel, self.slice_mm = voxel, slice_mm  # mm of the velocity's grid; between slices
 
     def descend(self, velocity: Tensor, steps: int) -> Iterator[Tensor]:
@@ -175,12 +216,14 @@ class _Level:
                 return
 
     def energy(self, velocity: Tensor) -> Tensor:
-        size = self.first.shape[2:]
-        there = _resized(exponential(velocity, SQUARINGS), size)
-        back = _resized(exponential(-velocity, SQUARINGS), size)
-        forth = charbonnier(warp(self.first, there, "border") - self.last).mean()
-        home = charbonnier(warp(self.last, back, "border") - self.first).mean()
-        return (forth + home) / 2 + self.settings.lambda_smooth * self.roughness(velocity)
+        size, eps = self.first.shape[2:], self.stage.eps
+        there, back = (exponential(sign * velocity, SQUARINGS) for sign in (1, -1))
+        forth = charbonnier(warp(self.first, resized(there, size), "border") - self.last, eps)
+        home = charbonnier(warp(self.last, resized(back, size), "border") - self.first, eps)
+        energy = (forth.mean() + home.mean()) / 2 + self.lambda_smooth * self.roughness(velocity)
+        if self.stage.lambda_fold:
+            energy = energy + self.stage.lambda_fold * (narrowness(there) + narrowness(back)) / 2
+        return energy
 
     def roughness(self, velocity: Tensor) -> Tensor:
         """mean |grad v|^2, both in mm."""
@@ -195,62 +238,13 @@ class _Level:
         return total
 
 
-def charbonnier(x: Tensor) -> Tensor:
+def charbonnier(x: Tensor, eps: float) -> Tensor:
     """A smooth absolute value."""
-    return (x * x + EPS * EPS).sqrt() - EPS
+    return (x * x + eps * eps).sqrt() - eps
 
 
-# --- grids
-
-
-def _tensor(image: Array, planar: bool) -> Tensor:
-    """(N,R,C) -> (N,1,R,C) slices side by side, or (1,1,N,R,C) a volume."""
-    whole = torch.from_numpy(np.array(image, np.float32))
-    return whole[:, None] if planar else whole[None, None]
-
-
-def _tensor_of_field(field: Array, planar: bool) -> Tensor:
-    """(3,N,R,C) -> (N,2,R,C) or (1,3,N,R,C)."""
-    whole = torch.from_numpy(np.array(field, np.float32))
-    return whole[1:].transpose(0, 1) if planar else whole[None]
-
-
-def _stack(x: Tensor) -> Array:
-    array: Array = x.numpy()
-    return array
-
-
-def _grid(shape: Sequence[int], lengths: Sequence[float], target_mm: float) -> tuple[int, ...]:
-    """How many voxels of about ``target_mm``, but no smaller ones than there are."""
-    return tuple(
-        -(-n // max(1, round(target_mm / mm))) for n, mm in zip(shape, lengths, strict=True)
-    )
-
-
-def _shrunk(image: Tensor, grid: Sequence[int]) -> Tensor:
-    if tuple(image.shape[2:]) == tuple(grid):
-        return image
-    return F.interpolate(image, size=tuple(grid), mode="area")
-
-
-def _resized(field: Tensor, size: Sequence[int]) -> Tensor:
-    """A field on another grid of the same box, counted in voxels of that grid."""
-    held = field.shape[2:]
-    if tuple(held) == tuple(size):
-        return field
-    larger = [new / old for new, old in zip(size, held, strict=True)]
-    scale = torch.tensor(larger, dtype=field.dtype).reshape(1, -1, *[1] * len(held))
-    if max(larger) <= 1:
-        return F.interpolate(field, size=tuple(size), mode="area") * scale
-    mode = "bilinear" if len(held) == 2 else "trilinear"
-    return F.interpolate(field, size=tuple(size), mode=mode, align_corners=False) * scale
-
-
-def _window(velocity: Tensor) -> Tensor:
-    """1 inside, falling to 0 at the rim of rows and columns, so that motion ends in the box."""
-    window = torch.ones(())
-    for size in velocity.shape[-2:]:
-        from_rim = torch.minimum(torch.arange(size), torch.arange(size - 1, -1, -1))
-        ramp = (from_rim / RIM).clamp(max=1.0) if size > 4 * RIM else torch.ones(size)
-        window = window[..., None] * ramp
-    return window
+def narrowness(field: Tensor) -> Tensor:
+    """mean max(0, J_min - det)^2 of a field (N,2,R,C) in its own voxels, by forward differences."""
+    down, right = field.diff(dim=2)[..., :-1], field.diff(dim=3)[:, :, :-1]
+    determinant = (1 + down[:, 0]) * (1 + right[:, 1]) - down[:, 1] * right[:, 0]
+    return (J_MIN - determinant).clamp(min=0).square().mean()

@@ -2,10 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from MambaSynthLib.errors import Cancelled
-from MambaSynthLib.methods.mstg.velocity_fit import FitSettings, fit_velocity
+from MambaSynthLib.methods.mstg.velocity_fit import (
+    J_MIN,
+    FitSettings,
+    fit_velocity,
+    narrowness,
+)
+from MambaSynthLib.methods.mstg.warp import jacobian_determinant
 
 FEW = FitSettings(steps=80)
 THICK, CUBES = (8.0, 1.4, 1.4), (1.5, 1.5, 1.5)
@@ -71,6 +78,34 @@ def test_the_same_images_give_the_same_bits_and_equal_ones_no_motion():
     once, again = (fit_velocity(first, last, THICK, settings=FEW).field(1.0) for _ in range(2))
     assert np.array_equal(once, again)
     assert not fit_velocity(first, first, THICK, settings=FEW).field(1.0).any()
+
+
+def sliding(radians=0.3):
+    """A textured disk that turns within a still ring: motion ends abruptly between them."""
+    first = texture((1, 64, 64), seed=5)
+    rows, columns = np.indices(first.shape[1:]) - 31.5
+    inside = np.hypot(rows, columns) < 16
+    turned = np.stack([np.zeros_like(rows), -np.sin(radians) * columns, np.sin(radians) * rows])
+    turned[1] += (np.cos(radians) - 1) * rows
+    turned[2] += (np.cos(radians) - 1) * columns
+    return first, pulled(first, (turned * inside)[:, None])
+
+
+def test_a_polish_explains_more_and_does_not_fold():
+    first, last = sliding()
+    plain = fit_velocity(first, last, THICK, settings=FitSettings(120))
+    polished = fit_velocity(first, last, THICK, settings=FitSettings(120, polish=True))
+    assert left(polished, first, last) < 0.9 * left(plain, first, last)
+    field = torch.from_numpy(polished.field(1.0)[None])
+    three = torch.cat([field, field], dim=2)  # a second slice, so that there is a determinant
+    assert (jacobian_determinant(three) > 0).all()
+
+
+def test_the_penalty_of_folding_is_that_of_the_determinant():
+    assert float(narrowness(torch.zeros(1, 2, 5, 5))) == 0
+    folded = torch.zeros(1, 2, 5, 5)
+    folded[:, 0] = -2 * torch.arange(5.0)[:, None]  # rows in reverse: the determinant is -1
+    assert float(narrowness(folded)) == pytest.approx((J_MIN + 1) ** 2)
 
 
 def test_a_good_start_needs_fewer_steps():

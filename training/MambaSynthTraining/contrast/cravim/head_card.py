@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthTraining.contrast.cravim.card import INTENDED_USE, network_of
-from MambaSynthTraining.evaluation.heads import read_rows
+from MambaSynthTraining.evaluation.heads import TRIVIAL, read_rows
 from MambaSynthTraining.runs import TrainedRun
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MEASURES = ("psnr", "ssim", "nmi", "r", "detail", "jitter", "air", "seconds")
 DIGITS = {"psnr": 2, "ssim": 3, "nmi": 3, "r": 3, "detail": 2, "jitter": 2, "air": 4, "seconds": 0}
+NAMES = {TRIVIAL: "best linear map of source"}  # as all cards call it
 LIMITS = (
     "Trained on very few people, most of them with multiple sclerosis, for a short time. Lesions "
     "that the source does not show do not appear. Anatomy can be missing, invented or of the wrong "
@@ -73,11 +74,15 @@ def scores(run: TrainedRun, rehearsal: ModelPackage, folders: Sequence[Path]) ->
         )
     entries: dict[str, dict[str, Any]] = {}
     for row in rows:
-        what = f"{row['head']}, given {row['input']}, scored in the {row['region']}"
+        what = (
+            f"{row['head']}, given {row['input']}, scored in the {row['region']}, by a twin that "
+            "never saw this person"
+        )
         entry = entries.setdefault(
             what, {"data": what, "command": "mambasynth score-heads", "rows": []}
         )
-        entry["rows"].append({"name": row["candidate"], **{name: row[name] for name in MEASURES}})
+        name = NAMES.get(row["candidate"], row["candidate"])
+        entry["rows"].append({"name": name, **{measure: row[measure] for measure in MEASURES}})
     return list(entries.values())
 
 
@@ -134,8 +139,8 @@ heads and brains |
 
 ## Measured on people who were left out
 
-The candidate that has this package's name is a twin of it, trained in the same way for about as
-long without the people of the tables; these weights themselves have seen them.
+What is called ours is a twin of this package, trained in the same way, for no longer, without the
+people of the tables; these weights themselves have seen them.
 
 {tables}
 
