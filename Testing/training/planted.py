@@ -44,6 +44,7 @@ class ThreeLayers:
     """A small method of one phase; ``plant`` names a layer after which something is put."""
 
     objectives, presets, exported, kind = ("all",), {}, "net", "contrast"
+    exported_back = ""
 
     def __init__(self, plant: str = "", planted=None) -> None:
         torch.manual_seed(0)
