@@ -57,7 +57,10 @@ def synthesize(run: Run) -> Event:
         contrast: save_volume(volume, folder / f"{contrast}.npz")
         for contrast, volume in synthesis.volumes.items()
     }
-    spreads = [save_volume(each, folder / "spread.npz") for each in synthesis.spreads.values()]
+    spreads = [
+        save_volume(spread, folder / f"{contrast}-spread.npz")
+        for contrast, spread in synthesis.spreads.items()
+    ]
     return {
         "event": "done",
         "targets": {contrast: str(file) for contrast, file in targets.items()},

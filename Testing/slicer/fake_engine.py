@@ -19,22 +19,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from MambaSynthLib.cine.timing import Timing  # noqa: E402
+from MambaSynthLib.engine import Synthesis  # noqa: E402
 from MambaSynthLib.errors import Cancelled, RequestError  # noqa: E402
-from MambaSynthLib.image.volume import Volume  # noqa: E402
-from MambaSynthLib.provenance import Provenance  # noqa: E402
 from MambaSynthLib.server.serve import serve  # noqa: E402
 from Testing.provenance_records import CINE_RECORD, RECORD  # noqa: E402
 
 WEIGHTS = "5" * 64
 SECONDS_PER_SLICE = {"slow": 0.05, "stubborn": 0.05}
 SECONDS_PER_FRAME = {"slow-blender": 0.05}
-
-
-@dataclass
-class Synthesis:
-    volumes: dict[str, Volume]
-    provenance: Provenance
-    spread: Volume | None
 
 
 class FakeEngine:
@@ -63,7 +55,7 @@ class FakeEngine:
         return Synthesis(
             {"T2w": source.with_array(array, "T2w")},
             self.provenance(source, steps, samples, seed, slices),
-            source.with_array(np.full_like(array, 0.5)) if samples > 1 else None,
+            {"T2w": source.with_array(np.full_like(array, 0.5))} if samples > 1 else {},
         )
 
     def misbehave(self):
@@ -91,6 +83,7 @@ class FakeEngine:
             backend="numpy",
             device=self.device,
             slices=slices,
+            limits="Lesions that T1w does not show do not appear",
             warnings=source.notes,
         )
 
