@@ -15,6 +15,7 @@ from Testing.documents.prose import ROOT
 
 USE, OWN, TABLES, CINE = "use", "train your own", "full size", "cine steps"  # scenes of this file
 SLICER = "Testing/slicer/test_documents.py::test_the_program_of_the_tutorial_runs"
+SLICES = 6  # of a made-up person; a data set wants five
 RUN_BY = {
     "README.md": {
         "make demo": "make demo",
@@ -197,9 +198,11 @@ def reggan_folder(folder):
         for side in "AB":
             (folder / split / side).mkdir(parents=True, exist_ok=True)
             for n in subjects:
-                image = np.full((256, 256), -1.0, np.float32)
-                image[60:200, 60:190] = np.random.default_rng(n).uniform(-0.8, 1, (140, 130))
-                np.save(folder / split / side / f"{n}_50.npy", image)
+                tissue = np.random.default_rng(n).uniform(-0.8, 1, (SLICES, 140, 130))
+                stack = np.full((SLICES, 256, 256), -1.0, np.float32)
+                stack[:, 60:200, 60:190] = tissue
+                for k, image in enumerate(stack, start=50):
+                    np.save(folder / split / side / f"{n}_{k}.npy", image)
 
 
 def write_stacks(path):
