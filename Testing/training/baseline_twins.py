@@ -8,6 +8,7 @@ from torch import Tensor
 
 from MambaSynthTraining.method import TrainingMethod
 from MambaSynthTraining.methods import method_class
+from MambaSynthTraining.recipe import Recipe
 from MambaSynthTraining.recipe_file import recipe_of
 
 NCSNPP = dict(width=8, multipliers=[1, 2], blocks=1, attention_levels=[1], latent=4, style=8)
@@ -44,12 +45,18 @@ RATES = {"generators": 2e-3, "discriminators": 1e-3}
 def twin(name: str, **changes: object) -> TrainingMethod:
     """The small twin of a method, with its preset's settings but for higher learning rates."""
     torch.manual_seed(3)
+    recipe = twin_recipe(name, **changes)
+    return method_class(recipe.method).build(recipe)
+
+
+def twin_recipe(name: str, **changes: object) -> Recipe:
+    """Its recipe, of one iteration."""
     method = next((kind for kind in ("cycle-denoise", "cravim") if name.startswith(kind)), name)
     if method != name or name in ABLATIONS:
         changes = {"options": {"discriminator_width": 4, "steps": 1}, **changes}
     if name in ABLATIONS:
         changes = {"network": CRAVIM, "weights": ABLATIONS[name], **changes}
-    recipe = recipe_of(
+    return recipe_of(
         {
             "method": method,
             "preset": "paper",
@@ -60,7 +67,6 @@ def twin(name: str, **changes: object) -> TrainingMethod:
             **changes,
         }
     )
-    return method_class(recipe.method).build(recipe)
 
 
 def toy_pair(count: int, seed: int, size: int = 32) -> tuple[Tensor, Tensor]:

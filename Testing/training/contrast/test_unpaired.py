@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from baseline_twins import ABLATIONS, CRAVIM, RATES, TWINS
+from baseline_twins import ABLATIONS, TWINS, twin_recipe
 from tiny_data import GRID, INTENSITY, head
 
 from MambaSynthLib.cli import main
@@ -23,7 +23,7 @@ from MambaSynthTraining.data.sources import NeedsPairs, prepared_data
 from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.machine import Machine
 from MambaSynthTraining.engine.state import State
-from MambaSynthTraining.recipe_file import read_recipe, recipe_of
+from MambaSynthTraining.recipe_file import read_recipe
 
 CONTRASTS = ("T1w", "T2w")
 SETS = {  # person -> number of T1w and T2w slices; None: the person has no such image
@@ -59,19 +59,8 @@ def people(request, tmp_path_factory):
 
 def recipe(name: str, **changes):
     """The small twin of a method, for the engine; of every row of both tables."""
-    method = next((kind for kind in ("cycle-denoise", "cravim") if name.startswith(kind)), name)
-    own = {"options": {"discriminator_width": 4}} if method != name or name in ABLATIONS else {}
-    if name in ABLATIONS:
-        own |= {"network": CRAVIM, "weights": ABLATIONS[name]}
-    values = {
-        "method": method,
-        "preset": "paper",
-        "seed": 3,
-        "stages": [{"iterations": 2, "batch": 1, "crop": [64, 64]}],
-        "network": TWINS.get(name),
-        "optimization": {"learning_rates": RATES},
-    }
-    return recipe_of({**values, **own, **changes})
+    stages = [{"iterations": 2, "batch": 1, "crop": [64, 64]}]
+    return twin_recipe(name, **{"stages": stages, **changes})
 
 
 @pytest.mark.parametrize("name", UNPAIRED_ONES)
