@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
     add("--with", dest="others", type=_named_file, action="append", default=[],
         metavar="CONTRAST=FILE", help="a further source, on the grid of INPUT")  # fmt: skip
     add("--model", metavar="ID|FOLDER",
-        help="model package (default: the one for such an image, head or brain)")  # fmt: skip
+        help="model package (default: see 'mambasynth models list')")  # fmt: skip
     add("-o", "--output", type=Path, required=True, metavar="OUT", help=".nii .nii.gz .nrrd .mha")
     add("--slices", type=slice_range, metavar="A:B", help="only these slices of the model's axis")
     add("--overwrite", action="store_true", help="replace OUT if it exists")
