@@ -1,10 +1,10 @@
 """A whole volume through the engine: time and peak memory against its number of slices.
 
     python -m Testing.benchmarks.volume [--slices 10 30 100 300] [--pixels 128] [--ngf 16]
-        [--steps 1] [--threads 1] [--device cpu]
+        [--steps 1] [--threads 1] [--device cpu] [--model ID]
 
-On the CPU each volume has a process of its own, so that no peak is another's. The weights are
-random, which changes neither time nor memory.
+On the CPU each volume has a process of its own, so that no peak is another's. Without ``--model`` the
+weights are random, which changes neither time nor memory; with it the installed model of that name works.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from MambaSynthLib.engine import Engine
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.install.importing import import_checkpoint
 from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
+from MambaSynthLib.model.registry import find_model
 from Testing.benchmarks.race import arguments, report
 
 Size = tuple[int, int]
@@ -56,7 +57,11 @@ def measure(options: argparse.Namespace, slices: int, size: Size) -> dict[str, o
     """One volume, in this process."""
     if options.device == "cpu":
         torch.set_num_threads(options.threads)
-    engine = engine_of(options.ngf, size, options.device)
+    engine = (
+        Engine(find_model(options.model), options.device)
+        if options.model
+        else engine_of(options.ngf, size, options.device)
+    )
     warm_up = 2 if options.device == "cpu" else slices  # a GPU's first call of each size is slow
     engine.synthesize({"T1w": cylinder(warm_up, size)}, steps=1)
     volume = cylinder(slices, size)
@@ -83,7 +88,8 @@ def process_peak() -> float:
 def measure_alone(options: argparse.Namespace, slices: int, size: Size) -> dict[str, object]:
     """One volume, in a process of its own."""
     shared = [
-        f"--{name}={getattr(options, name)}" for name in ("threads", "device", "ngf", "steps")
+        f"--{name}={getattr(options, name)}"
+        for name in ("threads", "device", "ngf", "steps", "model")
     ]
     command = [sys.executable, "-m", "Testing.benchmarks.volume", "--one", *shared,
                f"--slices={slices}", f"--pixels={size[0]}x{size[1]}"]  # fmt: skip
@@ -103,6 +109,7 @@ def main() -> None:
     parser.add_argument("--pixels", type=rows_and_columns, nargs="+", default=[(128, 128)])
     parser.add_argument("--ngf", type=int, default=16)
     parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--model", default="", help="an installed model instead of random weights")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     sizes = [(slices, size) for size in options.pixels for slices in options.slices]
@@ -111,7 +118,8 @@ def main() -> None:
         return
     call = measure_alone if options.device == "cpu" else measure
     rows = [call(options, *size) for size in sizes]
-    title = f"volume ngf {options.ngf} steps {options.steps} threads {options.threads}"
+    network = options.model or f"ngf {options.ngf}"
+    title = f"volume {network} steps {options.steps} threads {options.threads}"
     if len(options.pixels) > 1:
         title += " by pixels"
     if options.device != "cpu":
