@@ -69,8 +69,9 @@ class Synthesis:
     """What ``Engine.synthesize`` returns: the volumes by contrast, and how they were made.
 
     provenance: of all targets; ``record_of`` gives that of one.
-    spreads: by contrast, the standard deviation over the noise draws in the target's units, with 2
-        or more; the record of one is ``record_of(contrast).of_spread()``.
+    spreads: by contrast, in the target's units: of a model with intervals the half-width in which
+        90 % of acquired values lie; else the standard deviation over 2 or more noise draws. The
+        record of one is ``record_of(contrast).of_spread()``.
     """
 
     volumes: dict[str, Volume]
@@ -147,7 +148,7 @@ class Engine:
         wanted = _wanted_slices(tissue, request.slices, source.name)
         computed = _speaking_of(wanted, card.overlap, tissue)
         targets = card.target_contrasts, card.intensity.target_range
-        found = Targets(preparation, *targets, spread=request.samples > 1)
+        found = Targets(preparation, *targets, spread=card.intervals or request.samples > 1)
         places: dict[Place, None] = {}  # in the order of use
         overlapping = OverlapMean(card.overlap, computed)
         progress(0, len(computed))

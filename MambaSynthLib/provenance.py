@@ -18,6 +18,10 @@ from MambaSynthLib.errors import FileError
 
 MARK = "SYNTHETIC - NOT FOR DIAGNOSIS"
 UNCERTAINTY = "uncertainty map"
+HALF_WIDTH = (
+    "half-width of the interval around the image in which 90 % of the acquired values are "
+    "expected; the model's card says how many were, on people it had not seen"
+)
 TAG_PREFIX = "MambaSynth."
 BIDS_KEYS = {
     "method": "Method",
@@ -121,10 +125,13 @@ class Provenance:
 
     def of_spread(self) -> Provenance:
         """The record of the uncertainty map that was made together with this image."""
+        draws = (
+            f"standard deviation over {self.samples} noise draws of the model; it tells how far "
+            "its answers differ, not how wrong they are"
+        )
         return replace(
             self,
-            quantity=f"{UNCERTAINTY}: standard deviation over {self.samples} noise draws of the "
-            "model; it tells how far its answers differ, not how wrong they are",
+            quantity=f"{UNCERTAINTY}: {draws if self.samples > 1 else HALF_WIDTH}",
             units=f"those of the synthetic {self.target_contrast} image",
         )
 

@@ -39,7 +39,9 @@ def add_parser(commands: Any) -> None:
     add("--overwrite", action="store_true", help="replace OUT if it exists")
     add("--report", type=Path, metavar="PNG", help="picture of source and synthetic volume")
     add("--reference", type=Path, metavar="FILE", help="acquired target to show in the report")
-    add("--uncertainty", type=Path, metavar="OUT", help="map of the spread over the noise draws")
+    add("--uncertainty", type=Path, metavar="OUT",
+        help="map of how wrong the image may be: half-width of its 90 %% interval, or of models "
+        "with noise the spread over --samples")  # fmt: skip
     add("--allow-synthetic-input", action="store_true", help="accept a synthetic INPUT")
     add("--json", action="store_true", help="print the result as JSON")
     add_synthesis_options(parser)
@@ -139,12 +141,13 @@ def _check_report(path: Path, overwrite: bool) -> None:
 def _check_uncertainty(options: argparse.Namespace, package: ModelPackage) -> None:
     from MambaSynthLib.model.card import ContrastCard
 
-    samples = options.samples
-    if samples is None and isinstance(package.card, ContrastCard):
-        samples = package.card.sampling.default_samples
-    if options.uncertainty and (samples is None or samples < 2):
+    card, samples = package.card, options.samples
+    if not options.uncertainty or not isinstance(card, ContrastCard) or card.intervals:
+        return
+    if (card.sampling.default_samples if samples is None else samples) < 2:
         raise RequestError(
-            "--uncertainty needs the spread over noise draws; add --samples 4, for example."
+            f"--uncertainty of {card.id} is the spread over noise draws; add --samples 4, for "
+            "example."
         )
 
 
@@ -152,8 +155,15 @@ def _suits(options: argparse.Namespace) -> Callable[[ModelCard], bool]:
     """Of several models: one with noise where draws are asked for."""
     from MambaSynthLib.model.card import ContrastCard
 
-    draws = options.uncertainty or max(options.samples or 1, options.steps or 1) > 1
-    return lambda card: isinstance(card, ContrastCard) and (card.noisy or not draws)
+    draws = max(options.samples or 1, options.steps or 1) > 1
+
+    def suits(card: ModelCard) -> bool:
+        if not isinstance(card, ContrastCard):
+            return False
+        uncertain = card.noisy or card.intervals or not options.uncertainty
+        return uncertain and (card.noisy or not draws)
+
+    return suits
 
 
 def _named_file(text: str) -> tuple[str, Path]:

@@ -1,4 +1,11 @@
-"""What comes back from the network, put together to volumes: the mean of the draws, its spread."""
+"""What comes back from the network, put together to volumes: images and how wrong they may be.
+
+| symbol | shape         | meaning                                                                |
+|--------|---------------|------------------------------------------------------------------------|
+| y_0    | (n,D,T,H,W)   | D draws of T targets in n slices; their mean becomes the image, their  |
+|        |               | standard deviation the spread                                          |
+| y_0, h | (n,1,2T,H,W)  | of a model with intervals: the half-widths h are the spread            |
+"""
 
 from __future__ import annotations
 
@@ -8,7 +15,7 @@ from MambaSynthLib.image.volume import Volume
 
 
 class Targets:
-    """The target volumes and, of several draws, their spreads, filled a batch at a time."""
+    """The target volumes and, of several draws or intervals, their spreads, a batch at a time."""
 
     def __init__(
         self,
@@ -25,20 +32,21 @@ class Targets:
         self._spreads = [preparation.blank(self._unit) for _ in contrasts if spread]
 
     def write(self, chosen: Indices, draws: Floats) -> None:
-        """Put the D draws (n,D,T,H,W) of the n chosen slices to their places."""
+        """Put the draws of the n chosen slices to their places."""
+        many = len(self._contrasts)
         for number, mean in enumerate(self._means):
-            drawn = draws[:, :, number]
+            drawn, half_widths = draws[:, :, number], draws[:, :, many + number :]
             self._preparation.write(mean, chosen, drawn.mean(axis=1), self._scaling)
             if self._spreads:
-                deviation = drawn.std(axis=1) - 1
-                self._preparation.write(self._spreads[number], chosen, deviation, self._unit)
+                spread = half_widths[:, 0, 0] if half_widths.size else drawn.std(axis=1)
+                self._preparation.write(self._spreads[number], chosen, spread - 1, self._unit)
 
     def volumes(self) -> dict[str, Volume]:
         """By contrast, on the source's grid."""
         return self._named(self._means, "")
 
     def spreads(self) -> dict[str, Volume]:
-        """By contrast, the standard deviation over the draws; {} where none was asked for."""
+        """By contrast, standard deviation or half-width; {} where there is neither."""
         return self._named(self._spreads, " spread")
 
     def _named(self, arrays: list[Floats], suffix: str) -> dict[str, Volume]:

@@ -8,7 +8,8 @@ To add a paper: a folder with these files, and one line below. Nothing else here
 | `config.py`    | `NETWORK` and `SAMPLING`, dataclasses that check these entries of a card, and  |
 |                | `REQUIRED`, the network entries that a card must state; free of torch          |
 | `network.py`   | `build`: the card's network entry -> a torch module                            |
-| `synthesis.py` | `synthesize`: networks, sources (B,S,H,W), noise -> targets (B,T,1+2o,H,W)     |
+| `synthesis.py` | `synthesize`: networks, sources (B,S,H,W), noise -> targets (B,T,1+2o,H,W),    |
+|                | behind them, with `intervals`, T half-widths                                   |
 | `inference.py` | none, or `prepare`: a trained module -> a cheaper function; or `TorchNetwork`: |
 |                | a network that is more than images to images                                   |
 | `graph.py`     | none, or `build`: the card's network entry -> an ONNX graph                    |
@@ -55,6 +56,10 @@ class ContrastNetwork(Protocol):
     @property
     def overlap(self) -> int:
         """Slices on either side of each slice that the network estimates, too."""
+
+    @property
+    def intervals(self) -> bool:
+        """Whether each estimate comes with the half-width in which 90 % of acquired values lie."""
 
     @property
     def multiple(self) -> int:

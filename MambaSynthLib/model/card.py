@@ -80,6 +80,11 @@ class ContrastCard(ModelCard):
         return self.config.overlap
 
     @property
+    def intervals(self) -> bool:
+        """Whether each estimate comes with the half-width in which 90 % of acquired values lie."""
+        return self.config.intervals
+
+    @property
     def noisy(self) -> bool:
         """Whether the network has a noise channel, so that draws differ and steps refine."""
         return self.config.noisy

@@ -17,6 +17,7 @@ class ToyConfig:
     overlap: ClassVar[int] = 0
     multiple: ClassVar[int] = 4
     noisy: ClassVar[bool] = False
+    intervals: ClassVar[bool] = False
     contrasts: ClassVar[tuple[int, int]] = (2, 2)
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
 def generator(g: Graph, images: Value, sizes: Mapping[str, int]) -> Value:
-    """Images (B,1+2r,H,W) -> (B,1+2o,H,W)."""
+    """Images (B,1+2r,H,W) -> (B,1+interval,1+2o,H,W)."""
     ngf, maps, folded = sizes["ngf"], 2 * sizes["n_attentions"] - 1, FOLD * FOLD
     seen = sizes["input_channels"] + 2 * sizes.get("neighbors", 0) + 1
     own = own_and_neighbors(sizes.get("neighbors", 0), sizes.get("overlap", 0))
@@ -38,7 +38,8 @@ def generator(g: Graph, images: Value, sizes: Mapping[str, int]) -> Value:
     x = conv_norm(g, "join2", g.concat([doubled(g, x), second], axis=1), 4 * ngf, 2 * ngf)
     x = conv_norm(g, "up1", x, 2 * ngf, ngf, kernel=1)
     x = conv_norm(g, "join1", g.concat([doubled(g, x), first], axis=1), 2 * ngf, ngf)
-    x = conv(g, "heads", x, ngf, out) + g.weight("heads.bias", out).reshape(1, out, 1, 1)
+    features = x
+    x = biased_conv(g, "heads", features, ngf, out)
     unfolded = g.op("DepthToSpace", x, blocksize=FOLD, mode="CRD")
     blended = [
         blend(
@@ -47,7 +48,18 @@ def generator(g: Graph, images: Value, sizes: Mapping[str, int]) -> Value:
         )
         for m, place in enumerate(own)
     ]  # fmt: skip
-    return g.concat(blended, axis=1) if len(blended) > 1 else blended[0]
+    stacked = blended
+    if sizes.get("interval"):
+        stacked = [*blended, half_widths(g, features, ngf, len(own) * folded)]
+    found = g.concat(stacked, axis=1) if len(stacked) > 1 else stacked[0]
+    return found.reshape(0, -1, len(own), found.size(2), found.size(3))
+
+
+def half_widths(g: Graph, features: Value, ngf: int, out: int) -> Value:
+    """exp(conv(relu(conv(x)))), unfolded."""
+    inner = g.op("Relu", biased_conv(g, "interval.inner", features, ngf, ngf))
+    widths = g.op("Exp", biased_conv(g, "interval.log_width", inner, ngf, out))
+    return g.op("DepthToSpace", widths, blocksize=FOLD, mode="CRD")
 
 
 def blend(g: Graph, source: Value, maps: Value, n_att: int) -> Value:
@@ -88,6 +100,10 @@ def conv(
     """Without bias."""
     weight = g.weight(f"{key}.weight", out, channels, kernel, kernel)
     return g.op("Conv", x, weight, strides=[stride] * 2, pads=[kernel // 2] * 4)
+
+
+def biased_conv(g: Graph, key: str, x: Value, channels: int, out: int) -> Value:
+    return conv(g, key, x, channels, out) + g.weight(f"{key}.bias", out).reshape(1, out, 1, 1)
 
 
 def norm(g: Graph, key: str, x: Value, channels: int) -> Value:

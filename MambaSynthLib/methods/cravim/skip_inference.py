@@ -18,7 +18,7 @@ from MambaSynthLib.methods.cravim.skip_network import ConvNorm, Residual, SkipCR
 
 
 def prepare_skips(network: SkipCRAViM) -> Callable[[Tensor], Tensor]:
-    """``network``, trained and in evaluation mode; images (B,1+2r,H,W) -> (B,1+2o,H,W)."""
+    """``network``, trained and in evaluation mode; images (B,1+2r,H,W) -> (B,1+i,1+2o,H,W)."""
     fused = copy.deepcopy(network)
     for module in list(fused.modules()):
         if isinstance(module, ConvNorm | Residual):

@@ -27,6 +27,9 @@ def synthesize(
 ) -> Images:
     """The target slices y_0 (B,1,1+2o,H,W) of source slices x_0 (B,1,H,W), in [-1,1].
 
+    A network with intervals gives (B,2,1+2o,H,W): behind the slices the half-widths of the
+    intervals in which 90 % of the acquired values are expected, in the same unit.
+
     ``neighbors`` (B,2r,H,W) are the source slices before and after each, for a network with some.
     ``noise`` (S,B,H,W) holds the standard normal draws: the first is y_T, the others enter the
     posterior of the S - 1 steps that have one. S is therefore the number of network calls. None is
@@ -35,7 +38,9 @@ def synthesize(
     """
     around = source[:, :0] if neighbors is None else neighbors  # (B,2r,H,W)
     if noise is None:
-        return network(np.concatenate([source, around], axis=1))[:, None]
+        found = network(np.concatenate([source, around], axis=1))  # (B,1 or 2,1+2o,H,W)
+        found[:, 1:] *= np.float32(sampling.interval)
+        return found
     schedule = sampling.schedule
     visited = levels(schedule, len(noise))
     noise = noise[:, :, None]  # (S,B,1,H,W)

@@ -16,6 +16,8 @@ SIZES = {
     "neighbors": 1, "skips": 1,
 }  # fmt: skip
 OVERLAP = SIZES | {"neighbors": 2, "overlap": 1}
+INTERVAL = OVERLAP | {"interval": 1}
+FORMS = [(SIZES, 3), (OVERLAP, 5), (INTERVAL, 5)]
 
 
 def trained(sizes=SIZES):
@@ -36,11 +38,11 @@ def images(height=24, width=40, channels=3):
 
 
 def test_the_result_has_one_channel_of_the_images_size():
-    assert trained()(images()).shape == (2, 1, 24, 40)
+    assert trained()(images()).shape == (2, 1, 1, 24, 40)
 
 
 def test_with_an_overlap_the_neighbors_are_estimated_too():
-    assert trained(OVERLAP)(images(channels=5)).shape == (2, 3, 24, 40)
+    assert trained(OVERLAP)(images(channels=5)).shape == (2, 1, 3, 24, 40)
 
 
 def test_each_estimate_blends_the_source_of_its_own_place():
@@ -49,7 +51,7 @@ def test_each_estimate_blends_the_source_of_its_own_place():
     source_alone = torch.full((3, 5), -40.0)  # content 0 and 1, attention 0 to 2
     source_alone[:, -1] = 40.0
     network.heads.bias.copy_(source_alone.flatten().repeat_interleave(4))
-    torch.testing.assert_close(network(batch), batch[:, [0, 2, 3]])  # of 0 -2 -1 1 2: 0 -1 1
+    torch.testing.assert_close(network(batch)[:, 0], batch[:, [0, 2, 3]])  # of 0 -2 -1 1 2: 0 -1 1
 
 
 def test_a_slice_does_not_depend_on_what_else_is_computed_with_it():
@@ -65,7 +67,7 @@ def test_far_from_a_bright_spot_only_the_scan_and_its_gate_carry_its_light():
         block.op.out_proj.weight.zero_()
     bright = dark.clone()
     bright[:, :, :2, :2] = 1.0
-    difference = (network(bright) - network(dark)).abs()[0, 0]
+    difference = (network(bright) - network(dark)).abs()[0, 0, 0]
     assert difference[:8, :8].max() > 1e-3
     assert network.config.n_blocks == 2 and difference[-1, -1] == 0 or difference[-1, -1] < 1e-6
 
@@ -77,13 +79,13 @@ def test_neighbors_change_the_result():
     assert (network(batch) - network(other)).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("sizes", "seen"), [(SIZES, 3), (OVERLAP, 5)])
+@pytest.mark.parametrize(("sizes", "seen"), FORMS)
 def test_the_prepared_network_is_the_trained_one(sizes, seen):
     network, batch = trained(sizes), images(channels=seen)
     torch.testing.assert_close(prepare_skips(network)(batch), network(batch), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("sizes", "seen"), [(SIZES, 3), (OVERLAP, 5)])
+@pytest.mark.parametrize(("sizes", "seen"), FORMS)
 def test_the_graph_is_the_network(sizes, seen):
     onnxruntime = pytest.importorskip("onnxruntime")
     from MambaSynthLib.backends.onnx_backend import declared_weights
@@ -103,6 +105,28 @@ def test_the_graph_is_the_network(sizes, seen):
     )
     found = session.run(None, {"images": batch.numpy()})[0]
     np.testing.assert_allclose(found, network(batch).numpy(), atol=1e-5)
+
+
+def test_half_widths_are_positive_and_change_no_bit_of_the_estimates():
+    with_interval, batch = trained(INTERVAL), images(channels=5)
+    without = build(OVERLAP).eval().requires_grad_(False)
+    state = with_interval.state_dict()
+    without.load_state_dict({name: state[name] for name in without.state_dict()})
+    found = with_interval(batch)
+    assert found.shape == (2, 2, 3, 24, 40) and found[:, 1].min() > 0
+    assert torch.equal(found[:, :1], without(batch))
+
+
+def test_half_widths_teach_the_features_nothing():
+    network = trained(INTERVAL).requires_grad_(True)
+    network(images(channels=5))[:, 1].sum().backward()
+    taught = [n for n, value in network.named_parameters() if value.grad.abs().max() > 0]
+    assert taught and all(name.startswith("interval.") for name in taught)
+
+
+def test_an_interval_without_skips_is_refused():
+    with pytest.raises(ValueError, match="network.interval is 1, but only"):
+        CRAViMConfig(interval=1)
 
 
 def test_other_channels_with_skips_are_refused():
