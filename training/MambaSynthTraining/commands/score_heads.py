@@ -10,6 +10,7 @@ from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
     from MambaSynthLib.engine import Engine
+    from MambaSynthTraining.evaluation.heads import Given
 
 
 def add_parser(commands: Any) -> None:
@@ -27,6 +28,8 @@ def add_parser(commands: Any) -> None:
         help="a run of 'train', a model package, or volumes ID-INPUT.nii.gz")  # fmt: skip
     add("--brain-teacher", type=Path, metavar="ONNX", help="brainchop's mindgrab.onnx, to score "
         "the brains of whole heads, too")  # fmt: skip
+    add("--lesions", action="append", default=[], metavar="ID=FILE",
+        help="an expert's mask of lesions, on the grid of the pair's source")  # fmt: skip
     add("--source", choices=("T1w", "T2w"), default="T1w")
     add("--out", type=Path, required=True, metavar="FOLDER")
     parser.set_defaults(run=run)
@@ -36,19 +39,25 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthTraining.data.brain_teacher import brain_teacher
     from MambaSynthTraining.data.heads_list import read_list
     from MambaSynthTraining.evaluation.heads import CSV, inputs_of, score, write_rows
+    from MambaSynthTraining.evaluation.lesions import write_lesions
 
     pairs = [pair for pair in read_list(options.list) if pair.person in options.persons]
     if missing := set(options.persons) - {pair.person for pair in pairs}:
         raise RequestError(f"{', '.join(sorted(missing))}: not in {options.list}; name others.")
     teacher = brain_teacher(options.brain_teacher) if options.brain_teacher else None
     candidates = dict(_candidate(text, options.out) for text in options.candidate)
+    masks = dict(_mask(text, {pair.id for pair in pairs}) for text in options.lesions)
     rows: list[dict[str, Any]] = []
+    lesions: list[dict[str, Any]] = []
     for pair in pairs:
         for given in inputs_of(pair, options.data, options.source, teacher):
             rows += score(given, candidates, options.source, options.out / "volumes")
             write_rows(options.out / CSV, rows)
             _picture(options.out, given, list(candidates))
-    for row in rows:
+            if pair.id in masks and given.input == "stripped":
+                lesions += _lesions(options, given, masks[pair.id], list(candidates))
+                write_lesions(options.out, lesions)
+    for row in [*rows, *lesions]:
         print("  ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
     return 0
 
@@ -73,6 +82,40 @@ def _candidate(text: str, out: Path) -> tuple[str, Engine | Path]:
         shutil.rmtree(out / "drafts" / name, ignore_errors=True)
         return name, Engine(draft(open_run(folder), out / "drafts" / name))
     return name, folder
+
+
+def _mask(text: str, ids: set[str]) -> tuple[str, Path]:
+    """ID=FILE -> both. Raises RequestError for an id that is not scored."""
+    name, _, file = text.partition("=")
+    if not file or name not in ids:
+        raise RequestError(
+            f"--lesions {text}: give ID=FILE with an ID of {', '.join(sorted(ids))}."
+        )
+    return name, Path(file)
+
+
+def _lesions(
+    options: argparse.Namespace, given: Given, file: Path, names: list[str]
+) -> list[dict[str, Any]]:
+    from MambaSynthLib.image.volume import check_same_grid
+    from MambaSynthLib.io.files import read_volume
+    from MambaSynthTraining.data.orientation import orient
+    from MambaSynthTraining.evaluation.heads import CODES
+    from MambaSynthTraining.evaluation.lesions import lesion_rows
+
+    mask = orient(read_volume(file), CODES)
+    check_same_grid(mask, given.source)
+    made = {
+        n: read_volume(options.out / "volumes" / n / f"{given.id}-{given.input}.nii.gz",
+                       allow_synthetic=True).array
+        for n in names
+    }  # fmt: skip
+    acquired, source = given.acquired.array, given.source.array
+    t1 = source if options.source == "T1w" else acquired
+    images = {"acquired": acquired, "source": source, **made}
+    about = {"head": given.id, "person": given.person}
+    brain = given.regions["brain"]
+    return [about | row for row in lesion_rows(images, t1, brain, mask.array > 0)]
 
 
 def _picture(out: Path, given: Any, names: list[str]) -> None:
