@@ -72,13 +72,13 @@ def export(
             f"{run_folder}: float16 weights change its output by {found['largest_difference']:.3f} "
             f"of the images' range, more than {LARGEST_DIFFERENCE}; train it further."
         )
-    return _write(run, folder, description, scored, found)
+    return _write(run, folder, description, scores, scored, found)
 
 
 def draft(run: TrainedRun, folder: Path) -> ModelPackage:
     """The package of a run before it was scored, for ``evaluate-set`` alone."""
     description = Description("draft", "0.0.0", "draft", "draft", "NOASSERTION")
-    return _write(run, folder, description, [], {})
+    return _write(run, folder, description, [], [], {})
 
 
 def _card_module(run: TrainedRun) -> ModuleType:
@@ -114,7 +114,8 @@ def _write(
     run: TrainedRun,
     folder: Path,
     description: Description,
-    scores: list[dict[str, Any]],
+    scores: Sequence[Path],
+    scored: list[dict[str, Any]],
     found: dict[str, float],
 ) -> ModelPackage:
     method, weights = _card_module(run), half_weights(run)
@@ -125,10 +126,10 @@ def _write(
         "title": description.title,
         "method": run.method,
         "license": description.license,
-        **method.parts(run, description),
+        **method.parts(run, description, scores),
         "attribution": list(description.attribution),
         "trained_on": description.trained_on,
         "training": {**run.record, "parity": found},
-        "scores": scores,
+        "scores": scored,
     }
     return write_package(folder, card, weights, method.readme(card, weights))

@@ -19,8 +19,14 @@ from MambaSynthTraining.data.heads import prepared_data
 from MambaSynthTraining.data.heads_list import HeadPair, read_list
 from MambaSynthTraining.data.heads_set import make_pair, write_list
 from MambaSynthTraining.engine.fit import Hardware, fit
-from MambaSynthTraining.evaluation.head_measures import head_scores, share_in_air
+from MambaSynthTraining.evaluation.head_measures import (
+    LEVELS,
+    head_scores,
+    interval_factors,
+    share_in_air,
+)
 from MambaSynthTraining.evaluation.heads import TRIVIAL, inputs_of, read_rows, score, write_rows
+from MambaSynthTraining.evaluation.interval import coverage, interval_of_scores
 from MambaSynthTraining.export import Description, draft, export
 from MambaSynthTraining.recipe_file import recipe_of
 from MambaSynthTraining.runs import open_run
@@ -39,6 +45,19 @@ RECIPE = {
         {"iterations": 2, "batch": 2, "crop": [64, 64], "objective": "frozen"},
     ],
 }  # fmt: skip
+INTERVAL = RECIPE | {
+    "network": RECIPE["network"] | {"interval": 1},
+    "options": {"discriminator_width": 4},
+    "optimization": {
+        "learning_rates": {"generator": 3.0e-3, "discriminator": 1.0e-3, "interval": 3.0e-3}
+    },
+    "stages": [
+        *RECIPE["stages"],
+        {"iterations": 2, "batch": 2, "crop": [64, 64], "objective": "sharp"},
+        {"iterations": 4, "batch": 2, "crop": [64, 64], "objective": "interval"},
+    ],
+}
+STILL = {"learning_rates": {"generator": 0.0, "discriminator": 0.0, "interval": 0.0}}
 COLUMNS = ("id", "person", "share", "source", "target", "source_to_common", "target_to_common",
            "lesions", "license", "citation")  # fmt: skip
 
@@ -169,6 +188,53 @@ def test_each_loss_is_zero_for_the_acquired_image_and_without_weight(name):
         assert loss(other, image, ones) > 0.1
 
 
+def test_the_interval_loss_is_least_for_the_width_that_holds_nine_of_ten_errors():
+    error = torch.rand((1, 1, 64, 64), generator=torch.Generator().manual_seed(0))
+    none, ones = torch.zeros_like(error), torch.ones_like(error)
+    widths = torch.arange(0.5, 1.2, 0.01)
+    losses = [head_losses.interval_loss(w * ones, none, error, ones) for w in widths]
+    assert widths[int(torch.stack(losses).argmin())] == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_stage_of_the_interval_changes_no_estimate(heads):
+    from MambaSynthTraining.engine.iteration import run_iteration
+    from MambaSynthTraining.engine.machine import Machine
+    from MambaSynthTraining.engine.state import State
+
+    recipe = recipe_of(INTERVAL)
+    data, state = prepared_data(heads[2], recipe), State(recipe)
+    before = {name: value.clone() for name, value in state.exported.state_dict().items()}
+    shard = data.draw(recipe, 11, 0, 1)
+    run_iteration(state.method, state.optimizers, [shard], recipe, 11, Machine())
+    changed = {n for n, value in state.exported.state_dict().items() if not value.equal(before[n])}
+    assert changed and all(name.startswith("interval.") for name in changed)
+
+
+def test_a_sharp_stage_trains_generator_and_discriminator_in_turn(heads):
+    recipe = recipe_of(INTERVAL)
+    method = CRAViMHeads.build(recipe)
+    method.begin(recipe.stages[2])
+    batch = prepared_data(heads[2], recipe).draw(recipe, 8, 0, 1).batch
+    judging, making = method.iteration(batch, torch.Generator())
+    judging.loss.backward()
+    assert all(p.grad is None for p in method.networks["generator"].parameters())
+    judge = method.networks["discriminator"]
+    judge.zero_grad(set_to_none=True)
+    making.loss.backward()
+    assert all(p.grad is None for p in judge.parameters())
+    assert method.networks["generator"].heads.weight.grad.abs().max() > 0
+    assert (judging.optimizer, making.optimizer) == ("discriminator", "generator")
+    assert making.terms["adv"] > 0
+    assert not method.networks["generator"].conv1.norm.training
+
+
+def test_a_stage_needs_the_network_that_it_trains():
+    with pytest.raises(ValueError, match="a stage learns the interval"):
+        CRAViMHeads.build(recipe_of(INTERVAL | {"network": RECIPE["network"]}))
+    with pytest.raises(ValueError, match="a stage is sharp"):
+        CRAViMHeads.build(recipe_of(INTERVAL | {"options": {}}))
+
+
 def test_light_in_air_costs_and_darkness_does_not():
     air, ones = torch.full((1, 1, 8, 8), -1.0), torch.ones((1, 1, 8, 8))
     assert head_losses.air_loss(air + 0.5, air, ones) == pytest.approx(0.5)
@@ -223,6 +289,66 @@ def test_a_run_can_begin_with_the_weights_of_another(run, heads, tmp_path):
     ours, theirs = open_run(tmp_path / "on"), start.weights()
     torch.testing.assert_close(ours.weights()["heads.weight"], theirs["heads.weight"])
     assert ours.record["start"]["iterations"] == 8
+
+
+def test_a_network_with_an_interval_can_begin_with_one_without(run, heads, tmp_path):
+    recipe = recipe_of(INTERVAL | {"optimization": STILL})
+    start = open_run(run)
+    fit(recipe, run / "x.yaml", prepared_data(heads[2], recipe), tmp_path / "on", Hardware("cpu"),
+        start)  # fmt: skip
+    found = open_run(tmp_path / "on").weights()
+    assert found["heads.weight"].equal(start.weights()["heads.weight"])
+    assert "interval.inner.weight" in found
+
+
+def test_the_factor_of_the_interval_is_found_on_people_who_were_left_out(heads, tmp_path):
+    recipe = recipe_of(INTERVAL)
+    fit(recipe, tmp_path / "x.yaml", prepared_data(heads[2], recipe), tmp_path / "run",
+        Hardware("cpu"))  # fmt: skip
+    engine = Engine(draft(open_run(tmp_path / "run"), tmp_path / "draft"), device="cpu")
+    rows = [
+        row
+        for pair in read_list(heads[1])
+        for given in inputs_of(pair, heads[0], "T1w", None)
+        for row in score(given, {"twin": engine}, "T1w", tmp_path / "volumes")
+    ]
+    write_rows(tmp_path / "heads.csv", rows)
+    factor = interval_of_scores(read_rows(tmp_path))
+    description = Description("head", "1.0.0", "Heads", "computed", "CC0-1.0")
+    package = export(tmp_path / "run", tmp_path / "head", description, [tmp_path])
+    assert package.card.sampling.interval == pytest.approx(factor, abs=1e-3)
+    narrow, wide = (
+        e.synthesize({"T1w": head("T1w", 1)}) for e in (engine, Engine(package, device="cpu"))
+    )
+    assert np.array_equal(narrow.volumes["T2w"].array, wide.volumes["T2w"].array)
+    np.testing.assert_allclose(
+        wide.spreads["T2w"].array, package.card.sampling.interval * narrow.spreads["T2w"].array,
+        rtol=1e-3, atol=1e-2,
+    )  # fmt: skip
+    assert "half-width" in wide.provenance.of_spread().sentence()
+    within = [row.get("coverage") for entry in package.card.scores for row in entry["rows"]]
+    assert within[0] is None and 0 <= within[1] <= 1  # the source itself has no interval
+
+
+def test_a_person_is_tested_with_the_factor_of_the_others():
+    levels = {f"factor of {level:g}": 2.0 * level for level in LEVELS}
+    anna = {"person": "anna", "input": "whole", "region": "head", **levels}
+    bert = {**anna, "person": "bert", "factor of 0.9": 1.0}
+    assert interval_of_scores([anna, bert]) == pytest.approx((1.8 * 1.0) ** 0.5)
+    assert coverage(anna, [anna, bert]) == pytest.approx(0.5)  # bert's factor 1 is anna's of 50 %
+    assert coverage(anna, [anna]) is None
+    assert interval_of_scores([{"person": "carl", "input": "whole", "region": "head"}]) == 1
+
+
+def test_factors_bring_the_widths_to_the_errors_in_any_unit():
+    rng = np.random.default_rng(0)
+    acquired = rng.random((20, 20, 20)).astype(np.float32)
+    error = rng.uniform(-0.1, 0.1, acquired.shape).astype(np.float32)
+    region = np.ones(acquired.shape, bool)
+    made = (acquired + error) * 500 - 70
+    found = interval_factors(made, np.full(made.shape, 50, np.float32), acquired, region)
+    assert found[LEVELS.index(0.9)] == pytest.approx(0.9, abs=0.06)
+    assert found == sorted(found)
 
 
 def test_a_run_becomes_a_package_by_its_scores_alone(run, heads, tmp_path):

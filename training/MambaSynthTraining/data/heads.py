@@ -160,7 +160,7 @@ class HeadData:
         for head in self.left_out:
             for n in head.drawn[:: max(1, len(head.drawn) // (SHOWN // len(self.left_out) or 1))]:
                 images = _whole(head, int(n), self.neighbors)
-                made, target = network(images[:, :-1])[0, 0], images[0, -1]
+                made, target = network(images[:, :-1])[0, 0, 0], images[0, -1]
                 shown = images[0, 0] > EMPTY
                 errors.append(float((made - target).abs()[shown].mean()))
                 if n == head.drawn[len(head.drawn) // 2] or picture.shape[1] == CROP_MULTIPLE:

@@ -87,9 +87,14 @@ class State:
         self.iteration, self.best = content["iteration"], content["best"]
 
     def begin_with(self, weights: Mapping[str, Tensor]) -> None:
-        """The exported network's first weights. Raises RuntimeError for those of another one."""
-        self.exported.load_state_dict(weights)
-        self.averaged.module.load_state_dict(weights)
+        """The exported network's first weights. Parts of it that the other one has not at all keep
+        their own beginning. Raises RuntimeError for weights of another network.
+        """
+        parts = {name.partition(".")[0] for name in weights}
+        for network in (self.exported, self.averaged.module):
+            own = network.state_dict()
+            new = {name: own[name] for name in own if name.partition(".")[0] not in parts}
+            network.load_state_dict({**new, **weights})
 
     @contextmanager
     def as_exported(self, back: bool = False) -> Iterator[TrainingMethod]:

@@ -26,6 +26,8 @@ RANGE_PERCENTILE = 99.9
 SMALLEST = 300  # voxels of a slice in the region, from which on it is scored, unless it is flat
 NMI_BINS = 64
 BRIGHT = 0.1  # of the range: what counts as signal in air
+TINY = 1e-6  # narrower than any number that a file keeps
+LEVELS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.925, 0.95, 0.975, 0.99)
 
 
 def head_scores(
@@ -65,6 +67,21 @@ def fitted(made: NDArray[np.float32], acquired: NDArray[np.float32], region: Mas
     result = np.zeros(made.shape)
     result[region] = slope * values + offset
     return result
+
+
+def interval_factors(
+    made: NDArray[np.float32],
+    half_width: NDArray[np.float32],
+    acquired: NDArray[np.float32],
+    region: Mask,
+) -> list[float]:
+    """By what the half-widths of ``made`` are to be multiplied so that the share of acquired values
+    within is that of ``LEVELS``, one by one; both under the linear map of ``fitted``.
+    """
+    slope = np.polyfit(made[region].astype(np.float64), acquired[region], 1)[0]
+    error = np.abs(fitted(made, acquired, region) - acquired)[region]
+    width = np.maximum(np.abs(slope) * half_width[region].astype(np.float64), TINY)
+    return [float(factor) for factor in np.quantile(error / width, LEVELS)]
 
 
 def share_in_air(made: NDArray[np.float32], air: Mask) -> float:

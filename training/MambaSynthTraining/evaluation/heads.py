@@ -26,13 +26,21 @@ from MambaSynthLib.io.files import read_volume, write_volume
 from MambaSynthTraining.data.head_registration import onto_source
 from MambaSynthTraining.data.heads_list import HeadPair
 from MambaSynthTraining.data.orientation import orient
-from MambaSynthTraining.evaluation.head_measures import head_scores, share_in_air
+from MambaSynthTraining.evaluation.head_measures import (
+    LEVELS,
+    head_scores,
+    interval_factors,
+    share_in_air,
+)
 
 Mask = NDArray[np.bool_]
+Floats = NDArray[np.float32]
 CSV = "heads.csv"
+TEXTS = ("head", "person", "input", "region", "candidate")
+FACTORS = tuple(f"factor of {level:g}" for level in LEVELS)  # of the interval; without one empty
 COLUMNS = (
-    "head", "input", "region", "candidate", "psnr", "ssim", "nmi", "r", "detail", "jitter", "air",
-    "seconds",
+    *TEXTS, "psnr", "ssim", "nmi", "r", "detail", "jitter", "air",
+    "seconds", *FACTORS,
 )  # fmt: skip
 TRIVIAL = "source, best linear map"
 CODES = "RAS"  # slices along the last axis
@@ -43,6 +51,7 @@ class Given:
     """One input: what is synthesized from, what it is compared with, and where."""
 
     id: str
+    person: str
     input: str  # whole or stripped
     source: Volume
     acquired: Volume
@@ -63,18 +72,20 @@ def inputs_of(
     given, acquired = (orient(v, CODES) for v in ((t1, t2) if source == "T1w" else (t2, t1)))
     air = air_around(given)
     if not pair.source_to_common:
-        yield Given(pair.id, "stripped", given, acquired, {"brain": ~air}, air)
+        regions = {"brain": ~air}
+        yield Given(pair.id, pair.person, "stripped", given, acquired, regions, air)
         return
     shown = acquired.array > 0  # where the acquired volume's own field of view ends
     if brain_mask is None:
-        yield Given(pair.id, "whole", given, acquired, {"head": ~air & shown}, air)
+        regions = {"head": ~air & shown}
+        yield Given(pair.id, pair.person, "whole", given, acquired, regions, air)
         return
     brain = brain_mask(orient(t1, CODES))
-    yield Given(
-        pair.id, "whole", given, acquired, {"head": ~air & shown, "brain": brain & shown}, air
-    )
+    regions = {"head": ~air & shown, "brain": brain & shown}
+    yield Given(pair.id, pair.person, "whole", given, acquired, regions, air)
     bare = given.with_array(np.where(brain, given.array, given.array.min()), given.name)
-    yield Given(pair.id, "stripped", bare, acquired, {"brain": brain & shown}, ~brain)
+    regions = {"brain": brain & shown}
+    yield Given(pair.id, pair.person, "stripped", bare, acquired, regions, ~brain)
 
 
 def score(
@@ -88,22 +99,31 @@ def score(
         (volumes / folder).mkdir(parents=True, exist_ok=True)
     write_volume(given.source, volumes / "source" / name, overwrite=True)
     write_volume(given.acquired, volumes / "acquired" / name, overwrite=True)
-    rows: list[tuple[str, NDArray[np.float32], float]] = [(TRIVIAL, given.source.array, 0.0)]
+    rows: list[tuple[str, Floats, Floats | None, float]] = [(TRIVIAL, given.source.array, None, 0)]
     for candidate, maker in candidates.items():
-        started = time.monotonic()
+        started, half_width = time.monotonic(), None
         if isinstance(maker, Engine):
-            made = next(iter(maker.synthesize({source: given.source}).volumes.values()))
+            synthesis = maker.synthesize({source: given.source})
+            made = next(iter(synthesis.volumes.values()))
+            if maker.card.intervals:
+                half_width = next(iter(synthesis.spreads.values())).array
             write_volume(made, volumes / candidate / name, overwrite=True)
         else:
             made = orient(read_volume(maker / name), CODES)
-        rows.append((candidate, made.array, time.monotonic() - started))
-    for candidate, array, seconds in rows:
+        rows.append((candidate, made.array, half_width, time.monotonic() - started))
+    for candidate, array, width, seconds in rows:
         for region, mask in given.regions.items():
             yield {
-                "head": given.id, "input": given.input, "region": region, "candidate": candidate,
+                "head": given.id, "person": given.person, "input": given.input,
+                "region": region, "candidate": candidate,
                 **head_scores(array, given.acquired.array, mask),
-                "air": share_in_air(array, given.air), "seconds": seconds,
+                "air": share_in_air(array, given.air), "seconds": float(seconds),
+                **(_factors(array, width, given.acquired.array, mask) if width is not None else {}),
             }  # fmt: skip
+
+
+def _factors(made: Floats, width: Floats, acquired: Floats, mask: Mask) -> dict[str, float]:
+    return dict(zip(FACTORS, interval_factors(made, width, acquired, mask), strict=True))
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -116,10 +136,14 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a folder of ``score-heads``. Raises FileError where there are none."""
+    """The rows of a folder of ``score-heads``, without what is empty. Raises FileError where there
+    are none.
+    """
     try:
         with open(folder / CSV, newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
-        return [{k: v if k in COLUMNS[:4] else float(v) for k, v in row.items()} for row in rows]
+        return [
+            {k: v if k in TEXTS else float(v) for k, v in row.items() if v != ""} for row in rows
+        ]
     except (OSError, ValueError, TypeError) as error:
         raise FileError(f"{folder / CSV}: is no table of 'mambasynth score-heads'.") from error

@@ -33,8 +33,8 @@ LIMITS = (
 )
 
 
-def parts(run: TrainedRun, description: Description) -> dict[str, Any]:
-    """The card's entries of this method."""
+def parts(run: TrainedRun, description: Description, scores: Sequence[Path]) -> dict[str, Any]:
+    """The card's entries of this method; none of them depends on the scores."""
     from MambaSynthLib.methods.mstg.config import MSTGConfig
     from MambaSynthLib.methods.mstg.network import MSTG
     from MambaSynthLib.model.settings import settings

@@ -33,8 +33,8 @@ INTENDED_USE = (
 )
 
 
-def parts(run: TrainedRun, description: Description) -> dict[str, Any]:
-    """The card's entries of this method."""
+def parts(run: TrainedRun, description: Description, scores: Sequence[Path]) -> dict[str, Any]:
+    """The card's entries of this method; none of them depends on the scores."""
     recipe, (source, target) = run.record["recipe"], run.contrasts
     schedule = {**asdict(Schedule()), **recipe.get("schedule", {})}
     steps = description.default_steps or recipe.get("options", {}).get("steps", DEFAULT_STEPS)

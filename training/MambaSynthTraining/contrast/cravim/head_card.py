@@ -17,6 +17,9 @@ from MambaSynthLib.errors import RequestError
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthTraining.contrast.cravim.card import INTENDED_USE, network_of
 from MambaSynthTraining.evaluation.heads import TRIVIAL, read_rows
+from MambaSynthTraining.evaluation.interval import coverage, interval_of_scores
+from MambaSynthTraining.evaluation.lesions import MEASURES as OF_LESIONS
+from MambaSynthTraining.evaluation.lesions import read_lesions
 from MambaSynthTraining.runs import TrainedRun
 
 if TYPE_CHECKING:
@@ -35,23 +38,27 @@ Each volume is fitted to the acquired one by one linear map before it is scored,
 the table names; PSNR against the 99.9 percentile there, SSIM of axial slices averaged inside, NMI
 (1 to 2), Pearson's r. *detail*: energy finer than a Gaussian of one pixel, over the acquired
 volume's. *jitter*: the same for the brightness jumps between slices. *air*: share of voxels outside
-the head above a tenth of the range. *seconds* on two shared cores."""
+the head above a tenth of the range. *seconds* on two shared cores. *within*: share of the acquired
+values within the 90 % interval, whose factor was found on the other people of these tables."""
 
 
-def parts(run: TrainedRun, description: Description) -> dict[str, Any]:
-    """The card's entries of this method."""
+def parts(run: TrainedRun, description: Description, scores: Sequence[Path]) -> dict[str, Any]:
+    """The card's entries of this method; the intervals' factor is that of the scores."""
     recipe, (source, target) = run.record["recipe"], run.contrasts
+    network = network_of(run)
+    factor = interval_of_scores(row for folder in scores for row in read_rows(folder))
+    calibrated = {"interval": round(factor, 3)} if network.get("interval") else {}
     return {
         "method": "cravim",
         "source_contrasts": [source],
         "target_contrasts": [target],
-        "network": network_of(run),
+        "network": network,
         "grid": recipe["grid"],
         "intensity": recipe["intensity"],
         # one call without noise: the schedule has a single step
         "sampling": {
             "timesteps": 1, "beta_min": 0.1, "beta_max": 20.0, "default_steps": 1,
-            "default_samples": 1,
+            "default_samples": 1, **calibrated,
         },
         "intended_use": INTENDED_USE,
         "limits": description.limits or LIMITS,
@@ -82,7 +89,17 @@ def scores(run: TrainedRun, rehearsal: ModelPackage, folders: Sequence[Path]) ->
             what, {"data": what, "command": "mambasynth score-heads", "rows": []}
         )
         name = NAMES.get(row["candidate"], row["candidate"])
-        entry["rows"].append({"name": name, **{measure: row[measure] for measure in MEASURES}})
+        held = coverage(row, rows)
+        entry["rows"].append(
+            {"name": name, **{measure: row[measure] for measure in MEASURES}}
+            | ({"coverage": round(held, 4)} if held is not None else {})
+        )
+    for row in (row for folder in folders for row in read_lesions(folder)):
+        what = f"lesions of {row['head']}, by a twin that never saw this person"
+        entry = entries.setdefault(
+            what, {"data": what, "command": "mambasynth score-heads --lesions", "rows": []}
+        )
+        entry["rows"].append({"name": row["image"], **{m: row[m] for m in OF_LESIONS}})
     return list(entries.values())
 
 
@@ -177,12 +194,27 @@ def _training(training: dict[str, Any]) -> str:
 
 
 def _table(entry: dict[str, Any]) -> str:
+    if "auc" in entry["rows"][0]:
+        return _lesion_table(entry)
     lines = [
         f"**{entry['data']}** (`{entry['command']}`)", "",
-        "| | PSNR [dB] | SSIM | NMI | r | detail | jitter | air | seconds |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| | PSNR [dB] | SSIM | NMI | r | detail | jitter | air | seconds | within |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in entry["rows"]:
         cells = " | ".join(f"{row[name]:.{DIGITS[name]}f}" for name in MEASURES)
+        within = f"{row['coverage']:.1%}" if "coverage" in row else "-"
+        lines.append(f"| {row['name']} | {cells} | {within} |")
+    return "\n".join(lines)
+
+
+def _lesion_table(entry: dict[str, Any]) -> str:
+    lines = [
+        f"**{entry['data']}** (`{entry['command']}`)", "",
+        "| brightness of lesions | over white matter | over gray matter | AUC against white |",
+        "|---|---|---|---|",
+    ]  # fmt: skip
+    for row in entry["rows"]:
+        cells = " | ".join(f"{row[name]:.3f}" for name in OF_LESIONS)
         lines.append(f"| {row['name']} | {cells} |")
     return "\n".join(lines)

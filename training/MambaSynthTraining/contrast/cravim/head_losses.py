@@ -20,6 +20,7 @@ COARSE, PATCH = 4, 5  # one shift is looked for over patches of COARSE x PATCH p
 PREFER_NONE = 0.97  # a shift has to be better by this factor
 WINDOW = 7  # pixels a side, of the structural similarity
 K1_L, K2_L = 0.01, 0.03  # its constants for a range L of 1, about that of a brain in [-1,1]
+COVERED = 0.9  # share of the acquired values that an interval holds
 DARK = -0.9  # below which the target is air or bone
 
 
@@ -31,6 +32,7 @@ class HeadWeights:
     lambda_gradient: float = 0.5
     lambda_structure: float = 0.15
     lambda_air: float = 0.5
+    lambda_adv: float = 0.02
 
 
 def nearest_target(synthetic: Tensor, acquired: Tensor) -> Tensor:
@@ -83,3 +85,14 @@ def air_loss(synthetic: Tensor, acquired: Tensor, weight: Tensor) -> Tensor:
     """How much is too bright where the acquired target is air or bone."""
     excess = F.relu(synthetic - acquired) * (acquired < DARK)
     return (weight * excess).mean()
+
+
+def interval_loss(
+    half_width: Tensor, synthetic: Tensor, acquired: Tensor, weight: Tensor
+) -> Tensor:
+    """The pinball loss whose minimum is the half-width that holds ``COVERED`` of the errors.
+
+    Koenker & Bassett 1978, of the absolute error; ``synthetic`` learns nothing from it.
+    """
+    beyond = (synthetic.detach() - acquired).abs() - half_width
+    return (weight * torch.maximum(COVERED * beyond, (COVERED - 1) * beyond)).mean()

@@ -1,7 +1,12 @@
 """CRAViM's generator with skip connections, trained on registered pairs of whole heads and brains.
 
-Two objectives: ``pairs`` learns everything; ``frozen`` keeps the statistics of the batch
-normalization as they are, for the end of a training: they are what the exported network uses.
+| objective  | learns                                                                         |
+|------------|--------------------------------------------------------------------------------|
+| `pairs`    | everything but the interval, from the acquired target                          |
+| `frozen`   | the same, with the statistics of the batch normalization as they are: what the |
+|            | exported network uses                                                          |
+| `sharp`    | as `frozen`, against CRAViM's discriminator besides: detail that no pair says  |
+| `interval` | how wrong each estimate may be; no estimate changes any more                   |
 """
 
 from __future__ import annotations
@@ -11,14 +16,16 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from MambaSynthLib.methods.cravim.config import CRAViMConfig
 from MambaSynthLib.methods.cravim.skip_network import SkipCRAViM
 from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.cravim import head_losses
+from MambaSynthTraining.contrast.cravim.discriminator import MultiScaleDiscriminator
 from MambaSynthTraining.contrast.cravim.head_losses import HeadWeights
+from MambaSynthTraining.contrast.cravim.losses import adversarial_loss, discriminator_loss
 from MambaSynthTraining.data.heads import HeadBatch
 from MambaSynthTraining.method import Phase, TrainingMethod
 from MambaSynthTraining.recipe import Optimization, Recipe, Stage
@@ -28,9 +35,12 @@ SOURCES = ("T1w", "T2w")
 
 @dataclass(frozen=True)
 class Options:
-    """Which contrast is given; the other one is synthesized."""
+    """Which contrast is given; the other one is synthesized. Width of the discriminator's first
+    layer; 0: there is none, and no stage is `sharp`.
+    """
 
     source: str = "T1w"
+    discriminator_width: int = 0
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
@@ -38,45 +48,77 @@ class Options:
 
 
 class CRAViMHeads(TrainingMethod):
-    """One network, ``generator``."""
+    """The network ``generator`` and, where asked for, ``discriminator``."""
 
     kind = "heads"
     exported = "generator"
-    objectives: ClassVar[tuple[str, ...]] = ("pairs", "frozen")
+    objectives: ClassVar[tuple[str, ...]] = ("pairs", "frozen", "sharp", "interval")
     objective = "pairs"
 
     def __init__(
-        self, config: CRAViMConfig, weights: HeadWeights, optimization: Optimization
+        self, config: CRAViMConfig, width: int, weights: HeadWeights, optimization: Optimization
     ) -> None:
         self.weights, self.optimization = weights, optimization
         self.networks = nn.ModuleDict({"generator": SkipCRAViM(config)})
+        if width:
+            self.networks["discriminator"] = MultiScaleDiscriminator(width)
 
     @classmethod
     def build(cls, recipe: Recipe) -> Self:
         config = settings(CRAViMConfig, recipe.network, "network")
+        options = settings(Options, recipe.options, "options")
         if not config.skips:
             raise ValueError("network.skips is 0; cravim-heads trains the network with skips: 1")
-        settings(Options, recipe.options, "options")
-        return cls(config, settings(HeadWeights, recipe.weights, "weights"), recipe.optimization)
+        asked = {stage.objective for stage in recipe.stages}
+        if "interval" in asked and not config.interval:
+            raise ValueError("a stage learns the interval, but network.interval is 0; give 1")
+        if "sharp" in asked and not options.discriminator_width:
+            raise ValueError("a stage is sharp, but options.discriminator_width is 0; give 32")
+        weights = settings(HeadWeights, recipe.weights, "weights")
+        return cls(config, options.discriminator_width, weights, recipe.optimization)
 
     def begin(self, stage: Stage) -> None:
         super().begin(replace(stage, weights={}))
         for module in self.networks.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.train(self.objective == "pairs")
+        for name, value in self.networks["generator"].named_parameters():
+            value.requires_grad_(name.startswith("interval.") == (self.objective == "interval"))
 
     def optimizers(self) -> dict[str, Optimizer]:
-        return {"generator": self.optimization.adam("generator", self.networks.parameters())}
+        parts: dict[str, list[nn.Parameter]] = {}
+        for name, value in self.networks.named_parameters():
+            network, part, *_ = name.split(".")
+            parts.setdefault("interval" if part == "interval" else network, []).append(value)
+        return {name: self.optimization.adam(name, part) for name, part in parts.items()}
 
     def iteration(self, batch: HeadBatch, generator: Generator) -> Iterator[Phase]:
-        made = self.networks["generator"](batch.source).flatten(0, 1)[:, None]  # (B(1+2o),1,h,w)
-        target, weight = (image.flatten(0, 1)[:, None] for image in batch[1:])
+        target, weight = (image.flatten(0, 1)[:, None] for image in batch[1:])  # (B(1+2o),1,h,w)
+        found = self.networks["generator"](batch.source)  # (B,1 or 2,1+2o,h,w)
+        made = found[:, 0].flatten(0, 1)[:, None]
+        if self.objective == "interval":
+            half_width = found[:, 1].flatten(0, 1)[:, None]
+            loss = head_losses.interval_loss(half_width, made, target, weight)
+            yield Phase("interval", loss, {"interval": loss.detach()})
+            return
+        if self.objective == "sharp":
+            yield self._judging(made.detach(), target)
         acquired = head_losses.nearest_target(made, target)
         terms = {
             name: getattr(head_losses, f"{name}_loss")(made, acquired, weight)
             for name in ("value", "gradient", "structure", "air")
         }
+        if self.objective == "sharp":
+            discriminator = self.networks["discriminator"].requires_grad_(False)
+            terms["adv"] = adversarial_loss(discriminator(made))
+            discriminator.requires_grad_(True)
         loss = torch.stack(
             [getattr(self.weights, f"lambda_{name}") * value for name, value in terms.items()]
         ).sum()
         yield Phase("generator", loss, {name: value.detach() for name, value in terms.items()})
+
+    def _judging(self, made: Tensor, acquired: Tensor) -> Phase:
+        """The discriminator's turn."""
+        judge = self.networks["discriminator"]
+        loss = discriminator_loss(judge(made), judge(acquired))
+        return Phase("discriminator", loss, {"discriminator": loss.detach()})
