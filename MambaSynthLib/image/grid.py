@@ -63,6 +63,9 @@ class Reorientation:
         return tuple(axis for axis in range(3) if self.flipped[axis])
 
 
+SQUARE = 0.02  # logarithm of the sides' ratio up to which a pixel is square
+
+
 @dataclass(frozen=True)
 class InPlaneResampling:
     """Rows and columns <-> another pixel size, with the same field of view.
@@ -76,10 +79,21 @@ class InPlaneResampling:
 
     @classmethod
     def between(
-        cls, size: tuple[int, int], spacing: NDArray[np.float64], wanted: float | None
+        cls,
+        size: tuple[int, int],
+        spacing: NDArray[np.float64],
+        wanted: float | None,
+        tolerance: float = 0.0,
     ) -> InPlaneResampling:
-        """From (H,W) pixels of ``spacing`` mm to about ``wanted`` mm; None keeps the pixels."""
+        """From (H,W) pixels of ``spacing`` mm to about ``wanted`` mm; None keeps the pixels.
+
+        Square pixels within that share of ``wanted`` are kept, too: resampled there and back, an
+        image of 0.91 mm has two fifths of its finest detail left.
+        """
         if wanted is None:
+            return cls(size, size)
+        square = abs(np.log(spacing[0] / spacing[1])) <= SQUARE
+        if square and np.all(np.abs(np.log(spacing / wanted)) <= np.log1p(tolerance)):
             return cls(size, size)
         rows, columns = (max(1, round(n * s / wanted)) for n, s in zip(size, spacing, strict=True))
         return cls(size, (rows, columns))

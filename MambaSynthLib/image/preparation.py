@@ -42,6 +42,7 @@ class GridSpec:
     in_plane_spacing_mm: float | None  # None: the volume's own pixels
     size: tuple[int, int]  # smallest canvas, rows x columns
     multiple: int = 4  # of which the canvas's rows and columns are made
+    in_plane_tolerance: float = 0.0  # pixels that differ by up to this share are taken as they are
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,9 @@ def prepare(
     reorientation = Reorientation.between(volume.affine, grid.axis_codes)
     spacing = volume.spacing[list(reorientation.order)]
     rows, columns = (volume.shape[axis] for axis in reorientation.order[1:])
-    resampling = InPlaneResampling.between((rows, columns), spacing[1:], grid.in_plane_spacing_mm)
+    resampling = InPlaneResampling.between(
+        (rows, columns), spacing[1:], grid.in_plane_spacing_mm, grid.in_plane_tolerance
+    )
     _check_sizes(resampling, volume.name)
     scaling, *more = (scaling_of(each, intensity) for each in volumes)
     empty = np.logical_and.reduce([_empty(each, intensity) for each in volumes])

@@ -154,3 +154,16 @@ def test_the_canvas_is_a_copy():
     placed = Canvas.around(np.ones((16, 16), bool), (16, 16), 4).apply(stack, 0)
     placed += 1
     assert not stack.any()
+
+
+@pytest.mark.parametrize("spacing", [(0.91, 0.91), (1.14, 1.14), (0.88, 0.89)])
+def test_square_pixels_near_the_wanted_ones_are_kept_to_the_bit(spacing):
+    step = InPlaneResampling.between((60, 70), np.array(spacing), 1.0, tolerance=0.15)
+    stack = np.random.default_rng(0).random((2, 60, 70), dtype=np.float32)
+    assert step.undo(step.apply(stack)) is stack
+
+
+@pytest.mark.parametrize("spacing", [(0.8, 0.8), (1.2, 1.2), (0.94, 1.1)])
+def test_others_are_resampled_in_both_directions(spacing):
+    step = InPlaneResampling.between((60, 70), np.array(spacing), 1.0, tolerance=0.15)
+    assert step.target_size == (round(60 * spacing[0]), round(70 * spacing[1]))

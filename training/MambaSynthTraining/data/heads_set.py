@@ -34,7 +34,7 @@ from MambaSynthTraining.data.heads_picture import write_picture
 
 LIST = "heads.json"
 FORMAT = 1
-GRID = GridSpec("LPS", 1.0, (192, 160), 8)
+GRID = GridSpec("LPS", 1.0, (192, 160), 8, in_plane_tolerance=0.15)
 INTENSITY = IntensitySpec("median", 99.5, (0.0, 1000.0))
 LESION_WEIGHT = 25  # percent: what T1w does not show cannot be learned from it
 Floats = NDArray[np.float32]

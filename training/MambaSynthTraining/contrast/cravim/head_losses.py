@@ -20,6 +20,7 @@ COARSE, PATCH = 4, 5  # one shift is looked for over patches of COARSE x PATCH p
 PREFER_NONE = 0.97  # a shift has to be better by this factor
 WINDOW = 7  # pixels a side, of the structural similarity
 K1_L, K2_L = 0.01, 0.03  # its constants for a range L of 1, about that of a brain in [-1,1]
+FINEST = 1e-4  # squared: what is finer than a pixel and counts as none
 COVERED = 0.9  # share of the acquired values that an interval holds
 DARK = -0.9  # below which the target is air or bone
 
@@ -32,7 +33,7 @@ class HeadWeights:
     lambda_gradient: float = 0.5
     lambda_structure: float = 0.15
     lambda_air: float = 0.5
-    lambda_adv: float = 0.02
+    lambda_detail: float = 0.0
 
 
 def nearest_target(synthetic: Tensor, acquired: Tensor) -> Tensor:
@@ -79,6 +80,24 @@ def structure_loss(synthetic: Tensor, acquired: Tensor, weight: Tensor) -> Tenso
     m_f, m_r = m_f + 1, m_r + 1  # brightness from 0, as the luminance term wants it
     luminance = (2 * m_f * m_r + c1) / (m_f.square() + m_r.square() + c1)
     return (weight * (1 - luminance * (2 * covariance + c2) / (var_f + var_r + c2))).mean()
+
+
+def detail_loss(synthetic: Tensor, acquired: Tensor, weight: Tensor) -> Tensor:
+    """How much the strength of what is finer than a pixel differs, window by window.
+
+    The other losses are least for the mean of all targets that fit a source, which is smooth; this
+    one asks for as much detail as the acquired image has there, and leaves to them which.
+    """
+    return (weight * (_strength(synthetic) - _strength(acquired)).abs()).mean()
+
+
+def _strength(image: Tensor) -> Tensor:
+    """(B,1,h,w): root of the windowed mean square of the image less its binomial smoothing."""
+    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=image.device, dtype=image.dtype) / 16
+    padded = F.pad(image, (2, 2, 2, 2), mode="replicate")
+    smooth = F.conv2d(F.conv2d(padded, line.view(1, 1, 5, 1)), line.view(1, 1, 1, 5))
+    fine = (image - smooth).square()
+    return (F.avg_pool2d(fine, WINDOW, 1, WINDOW // 2, count_include_pad=False) + FINEST).sqrt()
 
 
 def air_loss(synthetic: Tensor, acquired: Tensor, weight: Tensor) -> Tensor:

@@ -5,7 +5,6 @@
 | `pairs`    | everything but the interval, from the acquired target                          |
 | `frozen`   | the same, with the statistics of the batch normalization as they are: what the |
 |            | exported network uses                                                          |
-| `sharp`    | as `frozen`, against CRAViM's discriminator besides: detail that no pair says  |
 | `interval` | how wrong each estimate may be; no estimate changes any more                   |
 """
 
@@ -16,16 +15,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 from torch.optim import Optimizer
 
 from MambaSynthLib.methods.cravim.config import CRAViMConfig
 from MambaSynthLib.methods.cravim.skip_network import SkipCRAViM
 from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.cravim import head_losses
-from MambaSynthTraining.contrast.cravim.discriminator import MultiScaleDiscriminator
 from MambaSynthTraining.contrast.cravim.head_losses import HeadWeights
-from MambaSynthTraining.contrast.cravim.losses import adversarial_loss, discriminator_loss
 from MambaSynthTraining.data.heads import HeadBatch
 from MambaSynthTraining.method import Phase, TrainingMethod
 from MambaSynthTraining.recipe import Optimization, Recipe, Stage
@@ -35,12 +32,9 @@ SOURCES = ("T1w", "T2w")
 
 @dataclass(frozen=True)
 class Options:
-    """Which contrast is given; the other one is synthesized. Width of the discriminator's first
-    layer; 0: there is none, and no stage is `sharp`.
-    """
+    """Which contrast is given; the other one is synthesized."""
 
     source: str = "T1w"
-    discriminator_width: int = 0
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
@@ -48,34 +42,28 @@ class Options:
 
 
 class CRAViMHeads(TrainingMethod):
-    """The network ``generator`` and, where asked for, ``discriminator``."""
+    """One network, ``generator``."""
 
     kind = "heads"
     exported = "generator"
-    objectives: ClassVar[tuple[str, ...]] = ("pairs", "frozen", "sharp", "interval")
+    objectives: ClassVar[tuple[str, ...]] = ("pairs", "frozen", "interval")
     objective = "pairs"
 
     def __init__(
-        self, config: CRAViMConfig, width: int, weights: HeadWeights, optimization: Optimization
+        self, config: CRAViMConfig, weights: HeadWeights, optimization: Optimization
     ) -> None:
         self.weights, self.optimization = weights, optimization
         self.networks = nn.ModuleDict({"generator": SkipCRAViM(config)})
-        if width:
-            self.networks["discriminator"] = MultiScaleDiscriminator(width)
 
     @classmethod
     def build(cls, recipe: Recipe) -> Self:
         config = settings(CRAViMConfig, recipe.network, "network")
-        options = settings(Options, recipe.options, "options")
         if not config.skips:
             raise ValueError("network.skips is 0; cravim-heads trains the network with skips: 1")
-        asked = {stage.objective for stage in recipe.stages}
-        if "interval" in asked and not config.interval:
+        if not config.interval and any(s.objective == "interval" for s in recipe.stages):
             raise ValueError("a stage learns the interval, but network.interval is 0; give 1")
-        if "sharp" in asked and not options.discriminator_width:
-            raise ValueError("a stage is sharp, but options.discriminator_width is 0; give 32")
-        weights = settings(HeadWeights, recipe.weights, "weights")
-        return cls(config, options.discriminator_width, weights, recipe.optimization)
+        settings(Options, recipe.options, "options")
+        return cls(config, settings(HeadWeights, recipe.weights, "weights"), recipe.optimization)
 
     def begin(self, stage: Stage) -> None:
         super().begin(replace(stage, weights={}))
@@ -86,10 +74,10 @@ class CRAViMHeads(TrainingMethod):
             value.requires_grad_(name.startswith("interval.") == (self.objective == "interval"))
 
     def optimizers(self) -> dict[str, Optimizer]:
-        parts: dict[str, list[nn.Parameter]] = {}
-        for name, value in self.networks.named_parameters():
-            network, part, *_ = name.split(".")
-            parts.setdefault("interval" if part == "interval" else network, []).append(value)
+        parts: dict[str, list[nn.Parameter]] = {"generator": []}
+        for name, value in self.networks["generator"].named_parameters():
+            part = "interval" if name.startswith("interval.") else "generator"
+            parts.setdefault(part, []).append(value)
         return {name: self.optimization.adam(name, part) for name, part in parts.items()}
 
     def iteration(self, batch: HeadBatch, generator: Generator) -> Iterator[Phase]:
@@ -101,24 +89,12 @@ class CRAViMHeads(TrainingMethod):
             loss = head_losses.interval_loss(half_width, made, target, weight)
             yield Phase("interval", loss, {"interval": loss.detach()})
             return
-        if self.objective == "sharp":
-            yield self._judging(made.detach(), target)
         acquired = head_losses.nearest_target(made, target)
         terms = {
             name: getattr(head_losses, f"{name}_loss")(made, acquired, weight)
-            for name in ("value", "gradient", "structure", "air")
+            for name in ("value", "gradient", "structure", "air", "detail")
         }
-        if self.objective == "sharp":
-            discriminator = self.networks["discriminator"].requires_grad_(False)
-            terms["adv"] = adversarial_loss(discriminator(made))
-            discriminator.requires_grad_(True)
         loss = torch.stack(
             [getattr(self.weights, f"lambda_{name}") * value for name, value in terms.items()]
         ).sum()
         yield Phase("generator", loss, {name: value.detach() for name, value in terms.items()})
-
-    def _judging(self, made: Tensor, acquired: Tensor) -> Phase:
-        """The discriminator's turn."""
-        judge = self.networks["discriminator"]
-        loss = discriminator_loss(judge(made), judge(acquired))
-        return Phase("discriminator", loss, {"discriminator": loss.detach()})
