@@ -14,7 +14,7 @@ from MambaSynthLib.errors import Cancelled, MambaSynthError, ModelError
 from MambaSynthLib.io.atomic import ABANDONED_S
 from MambaSynthLib.model.registry import find_model, user_models
 from MambaSynthLib.server.answers import Run, import_model
-from MambaSynthLib.server.serve import checked
+from MambaSynthLib.server.requests import checked
 
 ROOT = Path(__file__).resolve().parents[3]
 
