@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Affine, Volume
-from MambaSynthLib.io.atomic import Check, Write, write_pair, write_whole
+from MambaSynthLib.io.atomic import Check, Outputs, Write, within
 from MambaSynthLib.io.decoded import Asked, Decoded, Prefer
 from MambaSynthLib.io.dicom_marks import holds_dicom, is_dicom, read_dicom_mark
 from MambaSynthLib.io.dicom_series import read_dicom_volume
@@ -177,12 +177,13 @@ def write_volume(
     *,
     provenance: Provenance | None = None,
     overwrite: bool = False,
+    into: Outputs | None = None,
 ) -> list[Path]:
     """Write float32 on the exact grid; all files or, with a FileError, none.
 
     Returns the files written: the image and, with a ``provenance``, its BIDS sidecar. The same
     volume and provenance give the same bytes. Both files are read back before they get their
-    names.
+    names, together with others where they go ``into`` a set of outputs.
     """
     path = Path(path)
     check_output(path, overwrite=overwrite, marked=provenance is not None)
@@ -194,19 +195,27 @@ def write_volume(
     def check(written: Path) -> None:
         _check_written(written, row, volume, shown(path))
 
-    if provenance is None:
-        write_whole(path, image, check)
+    with within(into) as files:
+        if provenance is not None:
+            return write_marked(files, path, image, check, provenance, overwrite=overwrite)
+        files.add(path, image, check, replaces=overwrite)
         return [path]
-    return write_marked(path, image, check, provenance)
 
 
 def write_marked(
-    path: Path, image: bytes | Write, check: Check, provenance: Provenance
+    files: Outputs,
+    path: Path,
+    image: bytes | Write,
+    check: Check,
+    provenance: Provenance,
+    *,
+    overwrite: bool,
 ) -> list[Path]:
-    """A synthetic image and its BIDS sidecar, both or neither; returns their names."""
-    record = json.dumps(provenance.to_bids(), indent=2) + "\n"
+    """A synthetic image and its BIDS sidecar; returns their names."""
     sidecar = sidecar_of(path)
-    write_pair(path, image, check, sidecar, record.encode("ascii"))
+    files.add(path, image, check, replaces=overwrite)
+    record = json.dumps(provenance.to_bids(), indent=2) + "\n"
+    files.add(sidecar, record.encode("ascii"), replaces=overwrite, describes=True)
     return [path, sidecar]
 
 

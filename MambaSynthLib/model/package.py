@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.errors import ModelError
-from MambaSynthLib.io.atomic import new_folder
+from MambaSynthLib.errors import FileError, ModelError
+from MambaSynthLib.io.atomic import new_folder, telling
 from MambaSynthLib.model.card import WEIGHTS, ModelCard
 from MambaSynthLib.model.card_file import parse_card
 
@@ -134,14 +134,12 @@ def write_package(
     text = json.dumps({**card, "files": {WEIGHTS: entry}}, indent=2, ensure_ascii=False) + "\n"
     parse_card(text, schema(), str(folder / CARD))
     try:
-        with new_folder(folder) as staging:
+        with telling(folder), new_folder(folder) as staging:
             (staging / WEIGHTS).write_bytes(data)
             (staging / CARD).write_text(text, encoding="utf-8")
             (staging / README).write_text(readme, encoding="utf-8")
-    except OSError as error:
-        raise ModelError(
-            f"{folder}: cannot be written ({error.strerror}); choose another folder."
-        ) from error
+    except FileError as error:
+        raise ModelError(str(error)) from error
     return read_package(folder)
 
 

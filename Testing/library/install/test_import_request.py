@@ -11,7 +11,7 @@ import pytest
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import Cancelled, MambaSynthError, ModelError
-from MambaSynthLib.io.atomic import ABANDONED_S
+from MambaSynthLib.io.parts import ABANDONED_S
 from MambaSynthLib.model.registry import find_model, user_models
 from MambaSynthLib.server.answers import Run, import_model
 from MambaSynthLib.server.requests import checked
@@ -90,7 +90,9 @@ def test_a_taken_place_is_told_before_the_weights_are_looked_at(tiny_package, sc
 
 
 def test_what_a_killed_process_left_is_cleared_away_by_the_next_import(tiny_package, scratch):
-    abandoned, young = (user_models() / f".tiny-t1w-t2w-{name}" for name in ("old", "young"))
+    abandoned, young = (
+        user_models() / f".mambasynth-elsewhere-{n}-0123abcd.part" for n in range(2)
+    )
     for folder in (abandoned, young):
         folder.mkdir(parents=True)
     long_ago = abandoned.stat().st_mtime - ABANDONED_S - 1
