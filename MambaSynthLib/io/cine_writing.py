@@ -25,7 +25,7 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io import nifti_writing, nrrd_header
 from MambaSynthLib.io.atomic import Outputs, telling, within
 from MambaSynthLib.io.cine_files import TABLE
-from MambaSynthLib.io.files import write_marked, write_volume
+from MambaSynthLib.io.files import hash_of_frames, sha256_of, write_marked, write_volume
 from MambaSynthLib.io.formats import CINES, suffix_of
 from MambaSynthLib.io.geometry import flipped
 from MambaSynthLib.io.output import check_output
@@ -84,9 +84,8 @@ def write_cine(
         if is_folder_name(path):
             return _write_folder(frames, path, provenance, files)
         writer = _Writer(iter(frames), path, provenance)
-        return write_marked(
-            files, path, writer.write, writer.check, provenance, overwrite=overwrite
-        )
+        image = (writer.write, writer.check, writer.voxels)
+        return write_marked(files, path, image, provenance, overwrite)
 
 
 class _Writer:
@@ -96,6 +95,11 @@ class _Writer:
         self._frames, self._path, self._provenance = frames, path, provenance
         self._suffix, self._count = suffix_of(path), len(provenance.times_ms)
         self._digest = hashlib.sha256()
+        self._hashes: list[str] = []
+
+    def voxels(self) -> str:
+        """The hash of the voxels that were written."""
+        return hash_of_frames(self._hashes)
 
     def write(self, stream: BinaryIO) -> None:
         first = next(self._frames, None)
@@ -148,6 +152,7 @@ class _Writer:
                 raise FileError(f"{name}: frame {number} does not fit the cine to be written.")
             if not np.all(np.isfinite(frame.array)):
                 raise FileError(f"{name}: frame {number} holds NaN or infinite values.")
+            self._hashes.append(sha256_of(frame))
             yield frame.array
             frame = next(self._frames, None)
         if number != self._count:
