@@ -107,6 +107,8 @@ def _differences(
     ]
     if made.weights_sha256 != package.weights_sha256:
         found.append(f"with other weights (of {made.model_id} {made.model_version})")
+    elif made.package_sha256 not in (None, package.sha256):  # earlier records lack it
+        found.append(f"with another card (of {made.model_id} {made.model_version})")
     if made.source_sha256 != sha256_of(source):
         found.append(f"from other voxels than {source.name} has now")
     if made.quantity is not None:

@@ -199,6 +199,7 @@ def test_a_result_whose_sidecar_is_of_an_earlier_version_is_finished(run, tmp_pa
         ("source", "was made from other voxels than sub-01_T1w.nii.gz has now; add"),
         ("affine", "was made on another grid than sub-01_T1w.nii.gz has now; add"),
         ("weights", "was made with other weights (of tiny-t1w-t2w 1.2.3); add"),
+        ("card", "was made with another card (of tiny-t1w-t2w 1.2.3); add"),
         ("result", "was made with other voxels than it has now; add"),
         ("sidecar", "was made without the sidecar that belongs to it; add"),
     ],
@@ -222,6 +223,9 @@ def test_an_output_of_other_input_weights_or_settings_is_kept_unless_told_otherw
     elif change == "weights":
         weights = {name: array * 2 for name, array in tiny_weights.items()}
         package = make_package(tmp_path / "other", weights)
+        options = ["--model", str(package.folder)]
+    elif change == "card":
+        package = make_package(tmp_path / "other", title="Another title")
         options = ["--model", str(package.folder)]
     elif change == "result":  # by a program that keeps the header
         image = nibabel.load(output)
