@@ -228,6 +228,7 @@ class Engine:
             model_id=card.id,
             model_version=card.version,
             weights_sha256=card.weights_sha256,
+            package_sha256=card.package_sha256,
             source_contrast=" + ".join(card.source_contrasts),
             target_contrast=" + ".join(card.target_contrasts),
             source_name=", ".join(volume.name for volume in volumes),

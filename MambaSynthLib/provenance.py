@@ -28,6 +28,7 @@ BIDS_KEYS = {
     "model_id": "Model",
     "model_version": "ModelVersion",
     "weights_sha256": "WeightsSHA256",
+    "package_sha256": "PackageSHA256",
     "source_contrast": "SourceContrast",
     "target_contrast": "TargetContrast",
     "source_sha256": "SourceSHA256",
@@ -81,6 +82,7 @@ class Provenance:
     backend, device, precision: what the networks really ran on, e.g. ``torch``, ``cuda``, ``tf32``.
         Two devices ("cuda, cpu") where the first one's memory ended on the way; ``precision`` then
         has theirs in the same order. None in records of versions that did not keep it.
+    package_sha256: of the model's card, which holds the hash of the weights; None as ``precision``.
     quantity, units: what the voxels of a map say that is no image, and in which units; None for an
         image. BIDS has Description and Units for them.
     slices: first and one-past-last synthesized slice, where not the whole volume was.
@@ -110,6 +112,7 @@ class Provenance:
     backend: str
     device: str
     precision: str | None = None
+    package_sha256: str | None = None
     quantity: str | None = None
     units: str | None = None
     slices: tuple[int, int] | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from MambaSynthLib.backends.memory import is_exhausted
 from MambaSynthLib.errors import ModelError, RequestError
-from MambaSynthLib.model.package import Weights
+from MambaSynthLib.model.package import Weights, place_of
 
 COUNTER = ".num_batches_tracked"  # batch normalization's, the only integers; used in training
 
@@ -33,8 +33,8 @@ def check_keys(expected: Mapping[str, tuple[int, ...]], weights: Weights, folder
         else:
             continue
         raise ModelError(
-            f"{folder}: the weights do not fit the network that model.json describes ({problem}); "
-            "install the model package again."
+            f"{place_of(folder)}: the weights do not fit the network that model.json describes "
+            f"({problem}); install the model package again."
         )
 
 

@@ -25,7 +25,7 @@ from MambaSynthLib.errors import RequestError
 from MambaSynthLib.installation import how_to_install, version_of
 from MambaSynthLib.layers.onnx_graph import Graph
 from MambaSynthLib.methods import METHODS
-from MambaSynthLib.model.package import ModelPackage, Weights
+from MambaSynthLib.model.package import ModelPackage, Weights, place_of
 from MambaSynthLib.provenance import Place
 
 LOG = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def load_network(package: ModelPackage, device: str, precision: str = "auto") ->
     graph = METHODS[package.card.method].part("graph")
     if graph is None:
         raise RequestError(
-            f"{package.folder}: the method {package.card.method} runs on PyTorch only; "
+            f"{place_of(package.folder)}: the method {package.card.method} runs on PyTorch only; "
             f"{how_to_install('cine')} and use --backend torch."
         )
     plain: onnx.ModelProto = graph.build(package.card.network)

@@ -16,6 +16,7 @@ from MambaSynthLib.backends import Compute, Network, PlacedNetwork
 from MambaSynthLib.backends.checks import check_keys, telling_memory
 from MambaSynthLib.backends.memory import FittingNetwork
 from MambaSynthLib.errors import ModelError, RequestError
+from MambaSynthLib.io.payload import shown
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.model.package import ModelPackage, Weights
 from MambaSynthLib.provenance import Place
@@ -199,34 +200,35 @@ def read_checkpoint(path: Path) -> Weights:
     ------
     ModelError: the file is missing, or holds anything but tensors by name.
     """
+    name = shown(path)
     try:
         size = path.stat().st_size
         if not path.is_file() or size > LARGEST_CHECKPOINT:
             raise ModelError(
-                f"{path}: is no file of at most {LARGEST_CHECKPOINT} bytes; not a checkpoint."
+                f"{name}: is no file of at most {LARGEST_CHECKPOINT} bytes; not a checkpoint."
             )
         with warnings.catch_warnings(action="ignore"):  # one sentence is said about a bad file
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
+        raise ModelError(f"{name}: cannot be read ({error.strerror}); check the path.") from error
     except ModelError:
         raise
     except Exception as error:  # a damaged or hostile pickle fails in many ways
         raise ModelError(
-            f"{path}: is no plain PyTorch checkpoint ({type(error).__name__}); export the state "
+            f"{name}: is no plain PyTorch checkpoint ({type(error).__name__}); export the state "
             "dict with torch.save(network.state_dict(), ...)."
         ) from error
     if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
     ):
-        raise ModelError(f"{path}: is no state dict (names and tensors only); export one first.")
+        raise ModelError(f"{name}: is no state dict (names and tensors only); export one first.")
     sizes = [value.numel() * value.element_size() for value in content.values()]
     if sum(sizes) > size or 0 in sizes:  # views can claim any shape
-        raise ModelError(f"{path}: its tensors are empty or larger than the file; no checkpoint.")
+        raise ModelError(f"{name}: its tensors are empty or larger than the file; no checkpoint.")
     try:
-        return {name: value.detach().numpy() for name, value in content.items()}
+        return {key: value.detach().numpy() for key, value in content.items()}
     except (TypeError, RuntimeError) as error:
         raise ModelError(
-            f"{path}: holds tensors that NumPy does not know ({error}); export the state dict as "
+            f"{name}: holds tensors that NumPy does not know ({error}); export the state dict as "
             "float32 first."
         ) from error

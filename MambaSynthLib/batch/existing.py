@@ -1,7 +1,8 @@
 """What lies in the place of an output: nothing, what would be made now, or something else.
 
-A result is finished when it can be read to its last voxel, lies on its source's grid, and its own
-record names the same source voxels, weights and settings; so a killed run goes on where it was.
+A result is finished when it can be read to its last voxel, lies on its source's grid, holds the
+voxels that were written, and its own record names the same source voxels, weights and settings; so
+a killed run goes on where it was.
 One that was made otherwise is whole, too, and cost as much: it is not replaced unasked.
 """
 
@@ -14,8 +15,8 @@ from typing import Any, Literal
 from MambaSynthLib.engine import Request
 from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.image.volume import Volume, check_same_grid
-from MambaSynthLib.io.files import read_marks, read_volume, sha256_of
-from MambaSynthLib.io.marks import mark_in_sidecar
+from MambaSynthLib.io.files import VOXELS, read_marks, read_volume, sha256_of
+from MambaSynthLib.io.marks import mark_in_sidecar, read_record, sidecar_of
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthLib.provenance import Provenance
 
@@ -74,6 +75,11 @@ def existing_result(
             raise
         return Existing("damaged", str(error))  # ours by its sidecar
     differences = _differences(made, source, package, settings)
+    record = read_record(sidecar_of(output))
+    if not record:
+        differences.append("without the sidecar that belongs to it")
+    elif record.get(VOXELS, sha256_of(volume)) != sha256_of(volume):  # earlier ones lack it
+        differences.append("with other voxels than it has now")
     try:
         check_same_grid(volume, source)
     except VolumeError:
@@ -101,6 +107,8 @@ def _differences(
     ]
     if made.weights_sha256 != package.weights_sha256:
         found.append(f"with other weights (of {made.model_id} {made.model_version})")
+    elif made.package_sha256 not in (None, package.sha256):  # earlier records lack it
+        found.append(f"with another card (of {made.model_id} {made.model_version})")
     if made.source_sha256 != sha256_of(source):
         found.append(f"from other voxels than {source.name} has now")
     if made.quantity is not None:

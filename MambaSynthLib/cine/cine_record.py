@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.cine.judgment import judge_last_step, judge_motion, last_step
 from MambaSynthLib.cine.motion import PairMotion
 from MambaSynthLib.cine.upsampling import Solved, between
-from MambaSynthLib.io.files import sha256_of
+from MambaSynthLib.io.files import hash_of_frames, sha256_of
 from MambaSynthLib.provenance import Provenance
 
 Array = NDArray[np.float32]
@@ -31,12 +30,11 @@ def provenance_of(solved: Solved, *, seed: int = 0) -> Provenance:
         motion=motion if solved.single else None,
     )  # fmt: skip
     used = [frame for frame in timeline.acquired if frame is not None]
-    hashes = "".join(sha256_of(cine.frames[frame]) for frame in used)
     bent = not solved.single and isinstance(motion, PairMotion)
     return replace(
         record,
         source_name=cine.name,
-        source_sha256=hashlib.sha256(hashes.encode("ascii")).hexdigest(),
+        source_sha256=hash_of_frames(sha256_of(cine.frames[frame]) for frame in used),
         times_ms=timeline.times_ms,
         acquired=tuple(
             number for number, frame in enumerate(timeline.acquired, 1) if frame is not None

@@ -200,6 +200,7 @@ class CineEngine:
             model_id=card.id,
             model_version=card.version,
             weights_sha256=card.weights_sha256,
+            package_sha256=card.package_sha256,
             source_contrast="ED + ES",
             target_contrast="cine",
             source_name=ed.name if ed.name == es.name else f"{ed.name} + {es.name}",

@@ -47,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.cine.engine import CineEngine
     from MambaSynthLib.cine.upsampling import plan, solve, upsample
     from MambaSynthLib.commands import console
+    from MambaSynthLib.io.atomic import together
     from MambaSynthLib.io.cine_writing import write_cine
     from MambaSynthLib.model.registry import cine_model
 
@@ -65,13 +66,17 @@ def run(options: argparse.Namespace) -> int:
     provenance = provenance_of(solved, seed=options.seed)
     for warning in provenance.warnings:
         console.note(f"warning: {cine.name}: {warning}")
-    with console.slice_progress("synthesizing frames", "frames") as progress:
-        frames = upsample(solved, progress=progress)
-        film = _film(options, timeline)
-        shots = film.watching(frames) if film else frames
-        files = write_cine(shots, options.output, provenance, overwrite=options.overwrite)
-    if film:
-        files += _write_film(film, options, files)
+    film = _film(options, timeline)
+    with together() as outputs:
+        with console.slice_progress("synthesizing frames", "frames") as progress:
+            frames = upsample(solved, progress=progress)
+            shots = film.watching(frames) if film else frames
+            files = write_cine(
+                shots, options.output, provenance, overwrite=options.overwrite, into=outputs
+            )
+        if film:
+            film.write(options.report, into=outputs)
+            files.append(options.report)
     record = {
         "output": str(options.output),
         "files": [str(file) for file in files],
@@ -134,18 +139,3 @@ def _film(options: argparse.Namespace, timeline: Timeline) -> Any:
     from MambaSynthLib.report.film import Film
 
     return Film(timeline.times_ms, tuple(frame is not None for frame in timeline.acquired))
-
-
-def _write_film(film: Any, options: argparse.Namespace, files: list[Path]) -> list[Path]:
-    """The report; without it, nothing that was just written stays."""
-    import shutil
-
-    try:
-        film.write(options.report)
-    except BaseException:
-        for file in files:
-            file.unlink(missing_ok=True)
-        if options.output.is_dir():
-            shutil.rmtree(options.output)
-        raise
-    return [options.report]

@@ -68,7 +68,8 @@ def run_list(options: argparse.Namespace) -> int:
         "models": [
             {"id": p.card.id, "version": p.card.version, "task": p.card.task,
              "direction": p.card.direction, "default": p.card.id in defaults,
-             "title": p.card.title, "license": p.card.license, "folder": str(p.folder)}
+             "title": p.card.title, "license": p.card.license, "sha256": p.sha256,
+             "folder": str(p.folder)}
             for p in packages
         ],
         "broken": [{"folder": str(item.folder), "problem": item.problem}
@@ -110,6 +111,7 @@ def run_show(options: argparse.Namespace) -> int:
     if isinstance(package.card, ContrastCard) and package.card.neighbors:
         print(f"neighboring slices seen on either side: {package.card.neighbors} (2.5-D)")
     print(f"folder: {package.folder}\nweights sha256: {package.weights_sha256}")
+    print(f"package sha256: {package.sha256}")
     return 0
 
 

@@ -17,6 +17,7 @@ from MambaSynthLib.installation import how_to_install
 if TYPE_CHECKING:
     from MambaSynthLib.engine import Synthesis
     from MambaSynthLib.image.volume import Volume
+    from MambaSynthLib.io.atomic import Outputs
     from MambaSynthLib.model.card import ModelCard
     from MambaSynthLib.model.package import ModelPackage
     from MambaSynthLib.provenance import Provenance
@@ -199,33 +200,38 @@ def _write(
     options: argparse.Namespace, source: Volume, reference: Volume | None, synthesis: Synthesis
 ) -> list[Path]:
     """All files that were asked for, or none of them."""
+    from MambaSynthLib.io.atomic import together
     from MambaSynthLib.io.files import write_volume
 
     made = synthesis.record_of(options.to)
     volumes = [(synthesis.volumes[options.to], options.output, made)]
     if options.uncertainty:
         volumes.append((synthesis.spreads[options.to], options.uncertainty, made.of_spread()))
-    files: list[Path] = []
-    try:
+    written: list[Path] = []
+    with together() as files:
         for volume, path, provenance in volumes:
-            files += write_volume(volume, path, provenance=provenance, overwrite=options.overwrite)
+            written += write_volume(
+                volume, path, provenance=provenance, overwrite=options.overwrite, into=files
+            )
         if options.report:
-            _write_report(options.report, source, volumes[0][0], reference, made)
-            files.append(options.report)
-    except BaseException:
-        for file in files:
-            file.unlink(missing_ok=True)
-        raise
-    return files
+            _write_report(files, options.report, source, volumes[0][0], reference, made)
+            written.append(options.report)
+    return written
 
 
 def _write_report(
-    path: Path, source: Volume, synthetic: Volume, reference: Volume | None, made: Provenance
+    files: Outputs,
+    path: Path,
+    source: Volume,
+    synthetic: Volume,
+    reference: Volume | None,
+    made: Provenance,
 ) -> None:
     from MambaSynthLib.report.head import write_report
 
     write_report(
         path,
+        into=files,
         source=source,
         synthetic=synthetic,
         reference=reference,

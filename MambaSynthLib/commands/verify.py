@@ -1,6 +1,7 @@
 """``mambasynth verify``: is this file synthetic, and by what.
 
-Exit codes: 0 it carries a mark of synthesis; 3 it carries none; 2 it cannot be read.
+Exit codes: 0 it carries a mark of synthesis; 3 it carries none; 2 it cannot be read, or its voxels
+are not those that were written.
 """
 
 from __future__ import annotations
@@ -9,10 +10,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-EXIT_MARKED, EXIT_UNMARKED = 0, 3
+EXIT_MARKED, EXIT_CHANGED, EXIT_UNMARKED = 0, 2, 3
 EPILOG = """\
 Exit codes: 0 the file carries a mark of synthesis; 3 it carries none, which does not prove it
-acquired (also where only its name says synthetic); 2 it cannot be read."""
+acquired (also where only its name says synthetic); 2 it cannot be read, or its voxels are not
+those that were written, of which its sidecar keeps the hash."""
+VOXELS = {
+    True: "its voxels are those that were written.",
+    False: "its voxels are NOT those that were written: it was changed or damaged since, or the "
+    "sidecar beside it belongs to another image; make it again.",
+    None: "its voxels were not checked: no sidecar beside it keeps their hash.",
+}
 
 
 def add_parser(commands: Any) -> None:
@@ -33,8 +41,10 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.commands import console
     from MambaSynthLib.io.files import read_marks
     from MambaSynthLib.io.payload import printable
+    from MambaSynthLib.io.written_voxels import voxels_are_as_written
 
     mark = read_marks(options.file)
+    as_written = voxels_are_as_written(options.file) if mark else None
     if mark is None:
         record: dict[str, Any] = {"file": str(options.file), "synthetic": None}
         lines = [f"{options.file}: carries no mark of synthesis; that does not prove it acquired."]
@@ -43,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
             "file": str(options.file),
             "synthetic": True if mark.certain else "suspected",
             "where": mark.where,
+            "voxels_as_written": as_written,
             "provenance": mark.provenance.to_bids() if mark.provenance else None,
         }
         made = mark.provenance.sentence() if mark.provenance else mark.text
@@ -51,5 +62,8 @@ def run(options: argparse.Namespace) -> int:
         if mark.provenance:
             lines += [printable(mark.provenance.computing())]
             lines += [f"warning: {printable(text)}" for text in mark.provenance.warnings]
+        lines.append(f"{options.file}: {VOXELS[as_written]}")
     console.result(record, lines, options.json)
+    if as_written is False:
+        return EXIT_CHANGED
     return EXIT_MARKED if mark is not None and mark.certain else EXIT_UNMARKED

@@ -14,7 +14,7 @@ from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.install.unpacking import unpacked
 from MambaSynthLib.methods.diffusion import Schedule
 from MambaSynthLib.model.package import CARD, ModelPackage, check_free, read_package, write_package
-from MambaSynthLib.model.registry import list_models, user_models
+from MambaSynthLib.model.registry import check_id, list_models, user_models
 
 LONGEST_ID = 64  # characters, as in the schema
 INTENDED_USE = "Research only. Not for diagnosis."
@@ -70,6 +70,7 @@ def import_folder(
     """
     progress(0, IMPORT_STEPS)
     package = read_package(folder)
+    check_id(package)
     target = destination or _own_place(package.card.id)
     check_free(target)  # before the work, and again when it is written
     weights = package.read_weights()
@@ -109,7 +110,8 @@ def import_checkpoint(
 
     if not target_contrast:
         raise RequestError(
-            f"{path}: a checkpoint does not say what it synthesizes; add --to T2w, for example."
+            f"{path.name}: a checkpoint does not say what it synthesizes; add --to T2w, for "
+            "example."
         )
     weights = read_checkpoint(path)
     config = config_of_weights({name: array.shape for name, array in weights.items()})
@@ -154,6 +156,7 @@ def _loadable(package: ModelPackage) -> ModelPackage:
     from MambaSynthLib.backends.torch_backend import load_network
 
     try:
+        check_id(package)
         load_network(package, "cpu")
     except BaseException:
         shutil.rmtree(package.folder)

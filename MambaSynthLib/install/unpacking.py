@@ -1,8 +1,9 @@
 """A model package that somebody hands over as a zip file.
 
 A zip file is hostile until shown otherwise: nothing in it is unpacked under its own name. The
-three files of a package are copied one by one, with a limit, into a temporary folder; their
-content is checked when the package is imported from there.
+three files of a package are copied one by one into a temporary folder, the card first and the
+weights only where they have the size that it states; their content is checked when the package is
+imported from there.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from MambaSynthLib.errors import ModelError
+from MambaSynthLib.errors import FileError, ModelError
+from MambaSynthLib.io.payload import opened
 from MambaSynthLib.model.card import WEIGHTS
-from MambaSynthLib.model.package import CARD, LARGEST_CARD, README
+from MambaSynthLib.model.package import CARD, LARGEST_CARD, README, read_package
 
 LARGEST_WEIGHTS = 4 * 1024**3  # bytes
 MOST_MEMBERS = 1000
-LIMITS = {CARD: LARGEST_CARD, WEIGHTS: LARGEST_WEIGHTS, README: LARGEST_CARD}
 
 
 @contextmanager
@@ -36,11 +37,16 @@ def unpacked(path: Path, within: Path | None = None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mambasynth-", dir=within) as name:
         folder = Path(name)
         try:
-            with zipfile.ZipFile(path) as archive:
+            with opened(path) as stream, zipfile.ZipFile(stream) as archive:
                 members = _checked_members(archive, path.name)
-                for file, limit in LIMITS.items():
-                    if file in members:
-                        _extract(archive, members[file], folder / file, limit)
+                _extract(archive, members[CARD], folder / CARD, LARGEST_CARD)
+                if WEIGHTS in members:
+                    size = _promised(folder, members[WEIGHTS], path.name)
+                    _extract(archive, members[WEIGHTS], folder / WEIGHTS, size)
+                if README in members:
+                    _extract(archive, members[README], folder / README, LARGEST_CARD)
+        except FileError as error:
+            raise ModelError(str(error)) from error
         except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
             raise ModelError(
                 f"{path.name}: is no intact zip file ({error}); copy or download it again."
@@ -78,6 +84,20 @@ def _member_problem(info: zipfile.ZipInfo) -> str | None:
     if info.flag_bits & 1:
         return "is encrypted"
     return None
+
+
+def _promised(folder: Path, weights: zipfile.ZipInfo, name: str) -> int:
+    """The bytes of the weights by the card in ``folder`` and by the archive.
+
+    Raises ModelError where they differ, or where no network is so large.
+    """
+    promised = read_package(folder).card.sizes[WEIGHTS]
+    if weights.file_size != promised or promised > LARGEST_WEIGHTS:
+        raise ModelError(
+            f"{name}: its {WEIGHTS} unpacks to {weights.file_size} bytes, but {CARD} says "
+            f"{promised} and at most {LARGEST_WEIGHTS} are taken; do not use it."
+        )
+    return promised
 
 
 def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, limit: int) -> None:

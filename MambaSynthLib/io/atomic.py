@@ -1,55 +1,208 @@
-"""Writing that either happens or does not: temporary name, fsync, check, rename.
+"""Writing that either happens or does not: temporary names, fsync, check, then all names at once.
+
+    with together() as files:
+        files.add(image), files.add(sidecar), files.add(report)     # under temporary names
+    # here they have their own: all of them, or, after an exception, none
 
 A full disk goes unnoticed by SimpleITK's writers, and a killed program leaves half a file; here
-the final name appears only after the bytes have been read back from the disk.
+the final names appear only after the bytes have been read back from the disk.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from glob import escape
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.parts import alone_in, part_beside, remove_abandoned_parts, remove_part
 from MambaSynthLib.io.payload import shown
-
-ABANDONED_S = 3600.0  # nothing takes so long to write
 
 Check = Callable[[Path], None]
 Write = Callable[[BinaryIO], None]
 
 
-@contextmanager
-def _staged(path: Path, content: bytes | Write, check: Check | None) -> Iterator[Path]:
-    """Put ``content`` under a temporary name beside ``path``; gone afterwards unless renamed."""
-    temporary = path.with_name(f".mambasynth-{secrets.token_hex(8)}.part")
-    try:
+@dataclass(frozen=True)
+class _Member:
+    """A file or folder under its temporary name, and the name that it will have.
+
+    replaces: whether something may have that name already. describes: a sidecar, which must not
+    stand beside an image that it was not made for.
+    """
+
+    part: Path
+    path: Path
+    replaces: bool
+    describes: bool
+
+
+class Outputs:
+    """Files that get their names together, see ``together``."""
+
+    def __init__(self) -> None:
+        self._members: list[_Member] = []
+        self._parts: list[Path] = []
+
+    def add(
+        self,
+        path: Path,
+        content: bytes | Write,
+        check: Check | None = None,
+        *,
+        replaces: bool = True,
+        describes: bool = False,
+    ) -> None:
+        """Put ``content`` on the disk. Data too large to hold are written by a function.
+
+        ``check`` reads the temporary file and raises FileError where it is not right; see
+        ``_Member`` for the switches. Raises FileError.
+        """
         with telling(path):
-            with _created(temporary) as stream:
+            part = self._part_of(path)
+            with _created(part) as stream:
                 if isinstance(content, bytes):
                     stream.write(content)
                 else:
                     content(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-            if isinstance(content, bytes) and temporary.read_bytes() != content:
+            if isinstance(content, bytes) and part.read_bytes() != content:
                 raise FileError(
                     f"{shown(path)}: what was read back from the disk is not what was written; "
                     "check the disk."
                 )
             if check is not None:
-                check(temporary)
-        yield temporary
+                check(part)
+        self._members.append(_Member(part, path, replaces, describes))
+
+    def folder(self, path: Path) -> Path:
+        """A folder to fill, which replaces nothing. Raises FileError."""
+        with telling(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = self._part_of(path)
+            part.mkdir()
+        self._members.append(_Member(part, path, replaces=False, describes=False))
+        return part
+
+    def _part_of(self, path: Path) -> Path:
+        remove_abandoned_parts(path.parent)
+        part = part_beside(path)
+        self._parts.append(part)
+        return part
+
+    def give_names(self) -> None:
+        """All of them, or as it was before, with an exception; see ``together``."""
+        with ExitStack() as alone:
+            for folder in sorted({member.path.parent.resolve() for member in self._members}):
+                alone.enter_context(alone_in(folder))
+            former = self._keep_former()
+            try:
+                for member in self._members:
+                    if member.describes and member.path in former:
+                        with telling(member.path):
+                            member.path.unlink()
+                for member in self._members:
+                    commit(member.part, member.path)
+            except BaseException as error:
+                self._put_back(former, error)
+                raise
+
+    def _keep_former(self) -> dict[Path, Path]:
+        """Second names of what has the names now, from which it can come back."""
+        former = {}
+        for path, replaces in [(member.path, member.replaces) for member in self._members]:
+            if not os.path.lexists(path):
+                continue
+            if not replaces:
+                raise FileError(
+                    f"{shown(path)}: exists already, perhaps since this run began; nothing was "
+                    "changed, choose another name or use --overwrite."
+                )
+            if len(self._members) > 1:  # a single file is replaced in one step
+                with telling(path):
+                    former[path] = self._part_of(path)
+                    _keep(path, former[path])
+        return former
+
+    def _put_back(self, former: dict[Path, Path], error: BaseException) -> None:
+        """Undo what was renamed and removed. Raises FileError where the disk refuses that, too."""
+        lost = []
+        for member in self._members:
+            path, is_named = member.path, not os.path.lexists(member.part)
+            try:
+                if path in former and (is_named or not os.path.lexists(path)):
+                    os.replace(former[path], path)
+                elif path not in former and is_named:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            except OSError:
+                lost.append(shown(path))
+                if path in former:
+                    self._parts.remove(former[path])
+                    lost[-1] += f" (kept as {former[path].name})"
+        if lost:
+            raise FileError(
+                f"{error} As it was before could not be restored: {', '.join(lost)}; see to it "
+                "before the next run."
+            ) from error
+
+    def discard(self) -> None:
+        """Remove the temporary names that are left."""
+        for part in self._parts:
+            remove_part(part)
+
+
+@contextmanager
+def together() -> Iterator[Outputs]:
+    """Files that get their names at the end of the block: all of them, or none.
+
+    Whatever fails before, or while names are given, what was there stays: every byte of it. Where
+    the disk refuses even to put it back, or the program is killed just then, a sidecar may be
+    missing, but none stands beside an image that it does not describe. Raises FileError.
+    """
+    files = Outputs()
+    try:
+        yield files
+        files.give_names()
     finally:
-        _remove(temporary)
+        files.discard()
+
+
+@contextmanager
+def within(files: Outputs | None) -> Iterator[Outputs]:
+    """``files``, which somebody else gives their names; or, without them, some of one's own."""
+    if files is not None:
+        yield files
+        return
+    with together() as own:
+        yield own
+
+
+def write_whole(
+    path: Path, content: bytes | Write, check: Check | None = None, *, into: Outputs | None = None
+) -> None:
+    """Put ``content`` at ``path``: whole, or not at all; see ``Outputs.add``. Raises FileError."""
+    with within(into) as files:
+        files.add(path, content, check)
+
+
+def write_json(path: Path, document: object, *, into: Outputs | None = None) -> None:
+    """:func:`write_whole` for a JSON document."""
+    write_whole(path, (json.dumps(document, indent=1) + "\n").encode("utf-8"), into=into)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which gets the name ``path`` when all went well and vanishes otherwise.
+
+    Raises FileError.
+    """
+    with together() as files:
+        yield files.folder(path)
 
 
 def commit(temporary: Path, path: Path) -> None:
@@ -68,65 +221,6 @@ def commit(temporary: Path, path: Path) -> None:
         os.close(folder)
 
 
-def write_whole(path: Path, content: bytes | Write, check: Check | None = None) -> None:
-    """Put ``content`` at ``path`` in one step: whole, or not at all.
-
-    Data too large to hold are written by a function into a stream. ``check`` reads the temporary
-    file and raises FileError where it is not right. Raises FileError.
-    """
-    with _staged(path, content, check) as temporary:
-        commit(temporary, path)
-
-
-def write_json(path: Path, document: object) -> None:
-    """:func:`write_whole` for a JSON document."""
-    write_whole(path, (json.dumps(document, indent=1) + "\n").encode("utf-8"))
-
-
-def write_pair(
-    path: Path, content: bytes | Write, check: Check, sidecar: Path, record: bytes
-) -> None:
-    """An image and its sidecar: both or neither. Raises FileError.
-
-    For a moment an image may be marked too much, never too little.
-    """
-    with ExitStack() as stack:
-        image_file = stack.enter_context(_staged(path, content, check))
-        sidecar_file = stack.enter_context(_staged(sidecar, record, None))
-        former = sidecar.read_bytes() if sidecar.exists() else None
-        if former is not None:
-            former_file = stack.enter_context(_staged(sidecar, former, None))
-        try:
-            commit(sidecar_file, sidecar)
-            commit(image_file, path)
-        except BaseException:
-            if image_file.exists():  # it has not got its name, so the sidecar must lose it too
-                if former is None:
-                    sidecar.unlink(missing_ok=True)
-                else:
-                    commit(former_file, sidecar)
-            raise
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which gets the name ``path`` when all went well and vanishes otherwise.
-
-    What a process that was killed left beside it is removed after an hour. Raises OSError.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{escape(path.name)}-*"):
-        if time.time() - left.stat().st_mtime > ABANDONED_S:
-            shutil.rmtree(left, ignore_errors=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        yield staging
-        staging.chmod(0o755)
-        staging.rename(path)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
 @contextmanager
 def telling(path: Path) -> Iterator[None]:
     """Turn an error of the operating system into one sentence about ``path``."""
@@ -139,14 +233,18 @@ def telling(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _keep(path: Path, second: Path) -> None:
+    """Give a file another name, too."""
+    if path.is_symlink():
+        os.symlink(os.readlink(path), second)
+        return
+    try:
+        os.link(path, second)
+    except OSError:  # a file system without links
+        shutil.copy2(path, second)
+
+
 def _created(path: Path) -> BinaryIO:
     """A new file, open for writing."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(path, flags, 0o666), "wb")  # 0o666: the umask decides
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        pass  # the error that brought us here is the one to tell

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io import nifti_writing, nrrd_header
-from MambaSynthLib.io.atomic import new_folder, telling
+from MambaSynthLib.io.atomic import Outputs, telling, within
 from MambaSynthLib.io.cine_files import TABLE
-from MambaSynthLib.io.files import write_marked, write_volume
+from MambaSynthLib.io.files import hash_of_frames, sha256_of, write_marked, write_volume
 from MambaSynthLib.io.formats import CINES, suffix_of
 from MambaSynthLib.io.geometry import flipped
 from MambaSynthLib.io.output import check_output
@@ -66,11 +66,13 @@ def write_cine(
     provenance: Provenance,
     *,
     overwrite: bool = False,
+    into: Outputs | None = None,
 ) -> list[Path]:
     """Write frames as they come, with the times and marks of ``provenance``; all or nothing.
 
-    Returns the files written. In a folder, only the synthetic frames are marked as such; a 4-D
-    file is marked as a whole, and says which of its frames are acquired.
+    Returns the files written, which get their names with others where they go ``into`` a set. In a
+    folder, only the synthetic frames are marked as such; a 4-D file is marked as a whole, and says
+    which of its frames are acquired.
 
     Raises
     ------
@@ -78,10 +80,12 @@ def write_cine(
     """
     path = Path(path)
     check_cine_output(path, overwrite=overwrite)
-    if is_folder_name(path):
-        return _write_folder(frames, path, provenance)
-    writer = _Writer(iter(frames), path, provenance)
-    return write_marked(path, writer.write, writer.check, provenance)
+    with within(into) as files:
+        if is_folder_name(path):
+            return _write_folder(frames, path, provenance, files)
+        writer = _Writer(iter(frames), path, provenance)
+        image = (writer.write, writer.check, writer.voxels)
+        return write_marked(files, path, image, provenance, overwrite)
 
 
 class _Writer:
@@ -91,6 +95,11 @@ class _Writer:
         self._frames, self._path, self._provenance = frames, path, provenance
         self._suffix, self._count = suffix_of(path), len(provenance.times_ms)
         self._digest = hashlib.sha256()
+        self._hashes: list[str] = []
+
+    def voxels(self) -> str:
+        """The hash of the voxels that were written."""
+        return hash_of_frames(self._hashes)
 
     def write(self, stream: BinaryIO) -> None:
         first = next(self._frames, None)
@@ -143,6 +152,7 @@ class _Writer:
                 raise FileError(f"{name}: frame {number} does not fit the cine to be written.")
             if not np.all(np.isfinite(frame.array)):
                 raise FileError(f"{name}: frame {number} holds NaN or infinite values.")
+            self._hashes.append(sha256_of(frame))
             yield frame.array
             frame = next(self._frames, None)
         if number != self._count:
@@ -191,13 +201,16 @@ class _Open:
         """The stream belongs to another."""
 
 
-def _write_folder(frames: Iterable[Volume], path: Path, provenance: Provenance) -> list[Path]:
+def _write_folder(
+    frames: Iterable[Volume], path: Path, provenance: Provenance, files: Outputs
+) -> list[Path]:
     """One file a frame and a table of their times."""
     rows = io.StringIO()
     table = csv.writer(rows, delimiter="\t", lineterminator="\n")
     table.writerow(("file", "time_ms", "acquired"))
     number, count = 0, len(provenance.times_ms)
-    with telling(path), new_folder(path) as staging:
+    with telling(path):
+        staging = files.folder(path)
         for number, frame in enumerate(frames, start=1):
             if number > count:
                 raise FileError(f"{shown(path)}: more than {count} frames came.")
@@ -210,4 +223,4 @@ def _write_folder(frames: Iterable[Volume], path: Path, provenance: Provenance) 
         if number != count:
             raise FileError(f"{shown(path)}: {number} frames came instead of {count}.")
         (staging / TABLE).write_text(rows.getvalue(), encoding="utf-8")
-    return sorted(path.iterdir())
+    return [path / file.name for file in sorted(staging.iterdir())]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Affine, Volume
-from MambaSynthLib.io.atomic import Check, Write, write_pair, write_whole
+from MambaSynthLib.io.atomic import Check, Outputs, Write, within
 from MambaSynthLib.io.decoded import Asked, Decoded, Prefer
 from MambaSynthLib.io.dicom_marks import holds_dicom, is_dicom, read_dicom_mark
 from MambaSynthLib.io.dicom_series import read_dicom_volume
@@ -45,6 +47,8 @@ __all__ = [
     "write_volume",
 ]
 
+VOXELS = "VoxelsSHA256"  # of a sidecar, see ``written_voxels``
+HEADERS = {".img": ".hdr", ".IMG": ".HDR"}
 EXACT_FLOAT32 = 2**24  # whole numbers beyond this may be rounded
 
 
@@ -126,10 +130,11 @@ def synthetic_note(mark: SyntheticMark) -> str:
 def read_marks(path: str | Path) -> SyntheticMark | None:
     """Whether the file is synthetic: its own marks first, then the sidecar, then its name.
 
-    Reads headers only, of volumes, DICOM files and folders, sidecars and pictures. Raises FileError
-    for a file that is none of these, or whose header cannot be read.
+    Reads headers only, of volumes under any name, .img/.hdr pairs, DICOM files and folders,
+    sidecars and pictures. Raises FileError for a file that is none of these, or whose header cannot
+    be read.
     """
-    path = Path(path)
+    path = _header_of(Path(path))
     if os.path.isdir(path) or is_dicom(path):
         said = read_dicom_mark(path)
         return SyntheticMark(said, None, MARK) if said else None
@@ -140,12 +145,25 @@ def read_marks(path: str | Path) -> SyntheticMark | None:
     return mark_of(path, words, read_record(sidecar_of(path)))
 
 
+def _header_of(path: Path) -> Path:
+    """The .hdr beside an .img, which alone says what the image is."""
+    if path.suffix not in HEADERS:
+        return path
+    header = path.with_suffix(HEADERS[path.suffix])
+    return header if header.is_file() else path
+
+
 def sha256_of(source: Volume | str | Path) -> str:
     """Hash of the voxel values and their shape; equal for one image in different formats."""
     volume = source if isinstance(source, Volume) else read_volume(source)
     digest = hashlib.sha256(np.array(volume.shape, dtype="<i8").tobytes())
     digest.update(np.ascontiguousarray(volume.array, dtype="<f4").data)
     return digest.hexdigest()
+
+
+def hash_of_frames(hashes: Iterable[str]) -> str:
+    """One hash of the voxels of a cine, from those of its frames."""
+    return hashlib.sha256("".join(hashes).encode("ascii")).hexdigest()
 
 
 def as_float32(
@@ -177,12 +195,13 @@ def write_volume(
     *,
     provenance: Provenance | None = None,
     overwrite: bool = False,
+    into: Outputs | None = None,
 ) -> list[Path]:
     """Write float32 on the exact grid; all files or, with a FileError, none.
 
     Returns the files written: the image and, with a ``provenance``, its BIDS sidecar. The same
     volume and provenance give the same bytes. Both files are read back before they get their
-    names.
+    names, together with others where they go ``into`` a set of outputs.
     """
     path = Path(path)
     check_output(path, overwrite=overwrite, marked=provenance is not None)
@@ -194,19 +213,30 @@ def write_volume(
     def check(written: Path) -> None:
         _check_written(written, row, volume, shown(path))
 
-    if provenance is None:
-        write_whole(path, image, check)
+    with within(into) as files:
+        if provenance is not None:
+            voxels = partial(sha256_of, volume)
+            return write_marked(files, path, (image, check, voxels), provenance, overwrite)
+        files.add(path, image, check, replaces=overwrite)
         return [path]
-    return write_marked(path, image, check, provenance)
 
 
 def write_marked(
-    path: Path, image: bytes | Write, check: Check, provenance: Provenance
+    files: Outputs,
+    path: Path,
+    image: tuple[bytes | Write, Check, Callable[[], str]],
+    provenance: Provenance,
+    overwrite: bool,
 ) -> list[Path]:
-    """A synthetic image and its BIDS sidecar, both or neither; returns their names."""
-    record = json.dumps(provenance.to_bids(), indent=2) + "\n"
+    """A synthetic image and its BIDS sidecar; returns their names.
+
+    ``image``: its bytes, how they are checked, and what tells the hash of the voxels afterwards.
+    """
     sidecar = sidecar_of(path)
-    write_pair(path, image, check, sidecar, record.encode("ascii"))
+    content, check, voxels = image
+    files.add(path, content, check, replaces=overwrite)
+    record = json.dumps(provenance.to_bids() | {VOXELS: voxels()}, indent=2) + "\n"
+    files.add(sidecar, record.encode("ascii"), replaces=overwrite, describes=True)
     return [path, sidecar]
 
 

@@ -5,6 +5,7 @@ To add a format: a module with these three functions, a row here and in the test
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +58,7 @@ FORMATS = {
     ".mha": Format(mha.decode, mha.words, mha.encode),
     ".mhd": Format(mha.decode, mha.words),
 }
+START, GZIP = 256, b"\x1f\x8b"  # bytes that tell the format of a file
 PICTURES = {".png": picture_words, ".gif": picture_words}  # reports, which keep a mark, too
 READABLE = tuple(FORMATS)
 WRITABLE = tuple(suffix for suffix, row in FORMATS.items() if row.encode)
@@ -80,10 +82,28 @@ def format_of(path: Path) -> Format:
 
 
 def words_of(stream: BinaryIO, path: Path) -> Words:
-    """What the header of an open image or picture says. Raises FileError for other files."""
+    """What the header of an open image or picture says; where its name does not tell which format
+    it is, its first bytes do. Raises FileError for other files.
+    """
     row = FORMATS.get(suffix_of(path))
-    words = row.words if row else PICTURES.get(path.suffix.lower())
+    words = row.words if row else PICTURES.get(path.suffix.lower()) or _words_by_content(stream)
     if words is None:
         known = ", ".join((*READABLE, *PICTURES, ".json"))
         raise FileError(f"{shown(path)}: is not a format I read; use one of {known}, or DICOM.")
     return words(stream, shown(path))
+
+
+def _words_by_content(stream: BinaryIO) -> Callable[[BinaryIO, str], Words] | None:
+    start = stream.read(START)
+    stream.seek(0)
+    compressed = start[:2] == GZIP
+    if compressed:
+        start = gzip.GzipFile(fileobj=stream).read(START)
+        stream.seek(0)
+    if nifti.is_nifti(start):
+        return partial(nifti.words, compressed=compressed)
+    if start.startswith((b"\x89PNG", b"GIF8")):
+        return picture_words
+    if start.startswith(b"NRRD000"):
+        return nrrd.words
+    return mha.words if mha.is_metaimage(start) else None

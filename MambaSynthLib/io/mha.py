@@ -71,10 +71,15 @@ def words(stream: BinaryIO, name: str) -> Words:
     return Words(tags=read_header(stream, name), where=PLACE)
 
 
+def is_metaimage(start: bytes) -> bool:
+    """Whether a file that begins so may be MetaImage."""
+    return start.lstrip().startswith(tuple(key.encode() for key in FIRST_KEYS))
+
+
 def read_header(stream: BinaryIO, name: str) -> dict[str, str]:
     """All ``Key = Value`` lines; ElementDataFile is the last one."""
     start = stream.read(256)
-    if not start.lstrip().startswith(tuple(key.encode() for key in FIRST_KEYS)):
+    if not is_metaimage(start):
         raise FileError(
             f"{name}: is not a MetaImage (it holds {looks_like(start)}); check what the file is, "
             "or save the image again."

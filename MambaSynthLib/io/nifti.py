@@ -29,6 +29,7 @@ from MambaSynthLib.io.payload import (
 )
 
 MAGIC = {348: (344, b"n+1\0", 352), 540: (4, b"n+2\0\r\n\x1a\n", 544)}  # place, magic, min offset
+PAIRS = (b"ni1\0", b"ni2\0", bytes(4))  # magic of an .hdr file, the last one of Analyze
 REAL_TYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}  # NIfTI datatype codes
 OTHER_TYPES = {1: "binary", 32: "complex", 128: "RGB", 1536: "float128", 1792: "complex",
                2048: "complex", 2304: "RGBA"}  # fmt: skip
@@ -57,8 +58,16 @@ def decode(file: BinaryIO, path: Path, asked: Asked, *, compressed: bool) -> Dec
     return Decoded(values, affine, "RAS", _words(header, bytes(extensions)), all_notes, times)
 
 
-def read_header(stream: BinaryIO, name: str) -> tuple[Header, int]:
-    """The header at the start of ``stream``, unchecked but recognized, and its length."""
+def is_nifti(start: bytes) -> bool:
+    """Whether a file that begins so may be NIfTI, one file or a pair, or its ancestor Analyze."""
+    return any(start[:4] == struct.pack(order + "i", length) for order in "<>" for length in MAGIC)
+
+
+def read_header(stream: BinaryIO, name: str, *, pairs: bool = False) -> tuple[Header, int]:
+    """The header at the start of ``stream``, unchecked but recognized, and its length.
+
+    ``pairs`` allows that of an .img/.hdr pair, whose image lies elsewhere.
+    """
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
@@ -69,10 +78,12 @@ def read_header(stream: BinaryIO, name: str) -> tuple[Header, int]:
             continue
         block += stream.read(length - 348)
         place, magic, _ = MAGIC[length]
-        if block[place : place + 4] in (b"ni1\0", b"ni2\0"):
-            raise FileError(
-                f"{name}: is the header of a .hdr/.img pair; save it as one .nii file first."
-            )
+        if block[place : place + 4] in PAIRS[: 3 if pairs else 2]:
+            if not pairs:
+                raise FileError(
+                    f"{name}: is the header of a .hdr/.img pair; save it as one .nii file first."
+                )
+            magic = b""
         if len(block) == length and block[place : place + len(magic)] == magic:
             kind: Any = Nifti1Header if length == 348 else Nifti2Header
             return kind(block, endianness=order, check=False), length
@@ -165,11 +176,12 @@ def _rescaled(
 
 
 def words(file: BinaryIO, name: str, *, compressed: bool) -> Words:
-    """What the header says. Raises FileError."""
+    """What the header says, also that of an .img/.hdr pair. Raises FileError."""
     stream = _uncompressed(file, name) if compressed else file
-    header, start = read_header(stream, name)
-    least = min(_voxel_offset(header, name) - start, MOST_EXTENSIONS)
-    return _words(header, stream.read(least))
+    header, start = read_header(stream, name, pairs=True)
+    one_file = header["magic"].tobytes()[:2] == b"n+"
+    end = _voxel_offset(header, name) if one_file else start + MOST_EXTENSIONS
+    return _words(header, stream.read(min(end - start, MOST_EXTENSIONS)))
 
 
 def _words(header: Header, extensions: bytes) -> Words:

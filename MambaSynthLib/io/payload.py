@@ -73,7 +73,7 @@ def _check_regular(path: Path, name: str) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise FileError(f"{name}: is a folder; name one image file in it.")
     if not stat.S_ISREG(status.st_mode):
-        raise FileError(f"{name}: is a pipe or a device; save the image to a file first.")
+        raise FileError(f"{name}: is a pipe or a device; save it to a file first.")
     if status.st_size == 0:
         raise FileError(f"{name}: is empty (0 bytes); copy or download it again.")
 

@@ -42,6 +42,8 @@ class ModelCard:
     target_contrasts: tuple[str, ...]
     network: dict[str, Any]
     sha256: dict[str, str]
+    sizes: dict[str, int]  # bytes of the same files
+    package_sha256: str  # of the whole card, and so of the files whose hashes it holds
     license: str
     intended_use: str
     trained_on: str

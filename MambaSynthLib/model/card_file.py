@@ -6,6 +6,7 @@ The schema ``models/model.schema.json`` says what all cards and those of each ta
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from typing import Any
@@ -103,6 +104,12 @@ def _with_whole_numbers(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _hash(data: dict[str, Any]) -> str:
+    """SHA-256 of the card as canonical JSON: sorted keys, no blanks, ASCII, 4.0 as 4."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
 def _card(data: dict[str, Any], task: str, config: Any) -> ModelCard:
     """Raises ValueError with the place of what the method, or another part, forbids."""
     for name in config.REQUIRED:
@@ -116,6 +123,8 @@ def _card(data: dict[str, Any], task: str, config: Any) -> ModelCard:
         "config": _part(config.NETWORK, data, "network"),
         "sampling": _part(config.SAMPLING, data, "sampling"),
         "sha256": {name: entry["sha256"] for name, entry in data["files"].items()},
+        "sizes": {name: entry["bytes"] for name, entry in data["files"].items()},
+        "package_sha256": _hash(data),
         "extra": {key: value for key, value in data.items() if key not in FOR_ALL + PARTS},
     }
     if task == "cine":

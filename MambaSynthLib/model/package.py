@@ -4,8 +4,8 @@ To add a model to those that are shipped, put its folder into ``models/``; no Py
 ``mambasynth export`` writes one from a training run, ``mambasynth models import`` from a
 checkpoint, and ``mambasynth models verify`` checks it.
 
-Nothing in a package is executed, and no byte of the weights is used before its sha256 was compared
-with the one in ``model.json``.
+Nothing in a package is executed, and no byte of the weights is used before its size and its sha256
+were compared with those in ``model.json``, whose own hash is that of the package.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.errors import ModelError
-from MambaSynthLib.io.atomic import new_folder
+from MambaSynthLib.errors import FileError, ModelError
+from MambaSynthLib.io.atomic import new_folder, telling
+from MambaSynthLib.io.payload import opened, printable, size_of
 from MambaSynthLib.model.card import WEIGHTS, ModelCard
 from MambaSynthLib.model.card_file import parse_card
 
@@ -46,6 +47,11 @@ class ModelPackage:
     def weights_sha256(self) -> str:
         return self.card.weights_sha256
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the card, which holds that of the weights; see ``card_file``."""
+        return self.card.package_sha256
+
     def read_weights(self) -> Weights:
         """Name -> array, from bytes whose sha256 was just checked.
 
@@ -54,21 +60,28 @@ class ModelPackage:
         ModelError: the file is missing, differs from the card, is no safetensors file, or holds
             NaN, infinity or an unexpected type.
         """
-        path = self.folder / WEIGHTS
+        name, promised = place_of(self.folder, WEIGHTS), self.card.sizes[WEIGHTS]
         try:
-            data = path.read_bytes()
-        except OSError as error:
+            with opened(self.folder / WEIGHTS) as stream:
+                size = size_of(stream)
+                data = stream.read(promised) if size == promised else b""
+        except FileError as error:
             raise ModelError(
-                f"{path}: cannot be read ({error.strerror}); install the model package again."
+                f"{name}: cannot be read ({_reason(error)}); install the model package again."
             ) from error
+        if size != promised:
+            raise ModelError(
+                f"{name}: holds {size} bytes, but {CARD} says {promised}; the weights are damaged "
+                "or were exchanged, install the model package again."
+            )
         found = hashlib.sha256(data).hexdigest()
         if found != self.weights_sha256:
             raise ModelError(
-                f"{path}: its sha256 is {found[:12]}..., but {CARD} says "
+                f"{name}: its sha256 is {found[:12]}..., but {CARD} says "
                 f"{self.weights_sha256[:12]}...; the weights are damaged or were exchanged, "
                 "install the model package again."
             )
-        return _parse_weights(data, path)
+        return _parse_weights(data, name)
 
     def describe(self) -> str:
         """The README card, as text."""
@@ -76,7 +89,7 @@ class ModelPackage:
         return readme.read_text(encoding="utf-8") if readme.is_file() else ""
 
 
-def _parse_weights(data: bytes, path: Path) -> Weights:
+def _parse_weights(data: bytes, place: str) -> Weights:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -84,35 +97,48 @@ def _parse_weights(data: bytes, path: Path) -> Weights:
         weights: Weights = load(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelError(
-            f"{path}: is no valid safetensors file ({error}); install the model package again."
+            f"{place}: is no valid safetensors file ({error}); install the model package again."
         ) from error
     for name, array in weights.items():
         if array.dtype.name not in DTYPES:
             raise ModelError(
-                f"{path}: {name} holds {array.dtype} values; expected one of {', '.join(DTYPES)}."
+                f"{place}: {name} holds {array.dtype} values; expected one of {', '.join(DTYPES)}."
             )
         if not np.isfinite(array).all():
-            raise ModelError(f"{path}: {name} holds NaN or infinity; train or install it again.")
+            raise ModelError(f"{place}: {name} holds NaN or infinity; train or install it again.")
     return weights
 
 
 def read_package(folder: Path) -> ModelPackage:
     """The package in ``folder``. Raises ModelError when its card is missing or wrong."""
-    path = folder / CARD
+    name = place_of(folder, CARD)
     try:
-        if path.stat().st_size > LARGEST_CARD:
-            raise ModelError(f"{path}: is larger than {LARGEST_CARD} bytes; this is no model card.")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
+        with opened(folder / CARD) as stream:
+            data = stream.read(LARGEST_CARD + 1)
+    except FileError as error:
         raise ModelError(
-            f"{folder}: holds no model package ({CARD}: {error.strerror}); name a folder with "
-            f"{CARD} and {WEIGHTS}."
+            f"{place_of(folder)}: holds no model package ({CARD}: {_reason(error)}); name a folder "
+            f"with {CARD} and {WEIGHTS}."
         ) from error
+    if len(data) > LARGEST_CARD:
+        raise ModelError(f"{name}: is larger than {LARGEST_CARD} bytes; this is no model card.")
+    try:
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ModelError(
-            f"{path}: is no UTF-8 text; take the file from its author again."
+            f"{name}: is no UTF-8 text; take the file from its author again."
         ) from error
-    return ModelPackage(folder, parse_card(text, schema(), str(path)))
+    return ModelPackage(folder, parse_card(text, schema(), name))
+
+
+def place_of(folder: Path, *file: str) -> str:
+    """A package, or a file of it, for messages; the folders above may name a person."""
+    return printable("/".join((os.path.basename(os.path.abspath(folder)), *file)))
+
+
+def _reason(error: FileError) -> str:
+    """Of the sentence of ``opened`` about a file, what is wrong with it."""
+    return str(error).partition(": ")[2].partition(";")[0]
 
 
 def write_package(
@@ -132,23 +158,21 @@ def write_package(
     data = save({name: np.array(array, order="C") for name, array in weights.items()})
     entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     text = json.dumps({**card, "files": {WEIGHTS: entry}}, indent=2, ensure_ascii=False) + "\n"
-    parse_card(text, schema(), str(folder / CARD))
+    parse_card(text, schema(), place_of(folder, CARD))
     try:
-        with new_folder(folder) as staging:
+        with telling(folder), new_folder(folder) as staging:
             (staging / WEIGHTS).write_bytes(data)
             (staging / CARD).write_text(text, encoding="utf-8")
             (staging / README).write_text(readme, encoding="utf-8")
-    except OSError as error:
-        raise ModelError(
-            f"{folder}: cannot be written ({error.strerror}); choose another folder."
-        ) from error
+    except FileError as error:
+        raise ModelError(str(error)) from error
     return read_package(folder)
 
 
 def check_free(folder: Path) -> None:
     """Raises ModelError when something is in the place of a new package."""
     if os.path.lexists(folder):
-        raise ModelError(f"{folder}: exists already; remove it or choose another folder.")
+        raise ModelError(f"{place_of(folder)}: exists already; remove it or choose another folder.")
 
 
 @cache

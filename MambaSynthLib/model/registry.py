@@ -7,6 +7,8 @@ No network is ever asked. Which package a plain ``synthesize`` or ``cine`` takes
 3. the shipped one; of several, the first by name, or one with noise where draws are asked for;
 4. the first in the user's folder. So importing a model never changes what a plain command does,
    only adds directions that nothing served before.
+
+The ids of shipped models are theirs: another package of such an id is told as unusable.
 """
 
 from __future__ import annotations
@@ -14,14 +16,21 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from MambaSynthLib.errors import ModelError, RequestError
+from MambaSynthLib.errors import FileError, ModelError, RequestError
+from MambaSynthLib.io.payload import opened
 from MambaSynthLib.model.card import ModelCard
-from MambaSynthLib.model.package import CARD, ModelPackage, read_package, shipped_models
+from MambaSynthLib.model.package import (
+    CARD,
+    LARGEST_CARD,
+    ModelPackage,
+    read_package,
+    shipped_models,
+)
 
 Suits = Callable[[ModelCard], bool]
 VARIABLE = "MAMBASYNTH_MODELS"
@@ -91,14 +100,40 @@ def find_all() -> list[Found]:
     """Every package in the searched folders, usable or not, each id once."""
     all_found: list[Found] = []
     seen: set[str] = set()
-    for root in model_folders():
-        for found in packages_in(root):
+    all_in = {root: list(packages_in(root)) for root in model_folders()}
+    shipped = _ids(all_in[shipped_models()])
+    for found_in in all_in.values():
+        for found in found_in:
             if found.package is None:
                 all_found.append(found)
+            elif _is_taken(found.package, shipped):
+                all_found.append(Found(found.folder, None, _taken(found.package.card.id)))
             elif found.package.card.id not in seen:
                 seen.add(found.package.card.id)
                 all_found.append(found)
     return all_found
+
+
+def _ids(shipped: Iterable[Found]) -> dict[str, str]:
+    """The ids that come with MambaSynth, also of a damaged package -> sha256 of the package."""
+    return {found.folder.name: found.package.sha256 if found.package else "" for found in shipped}
+
+
+def check_id(package: ModelPackage) -> None:
+    """Raises ModelError for a package that has the id of a shipped one and is another."""
+    if _is_taken(package, _ids(packages_in(shipped_models()))):
+        raise ModelError(_taken(package.card.id))
+
+
+def _is_taken(package: ModelPackage, shipped: dict[str, str]) -> bool:
+    return shipped.get(package.card.id, package.sha256) != package.sha256
+
+
+def _taken(model_id: str) -> str:
+    return (
+        f"{model_id}: is the id of a model that comes with MambaSynth, and this is another one; "
+        "give it another id in its model.json."
+    )
 
 
 def list_models(task: str | None = None) -> list[ModelPackage]:
@@ -116,7 +151,8 @@ def find_model(name: str | Path) -> ModelPackage:
     """
     folder = Path(name)
     if os.path.isfile(folder / CARD):  # as Path.is_file, but an impossible name is no error
-        return read_package(folder)
+        if str(name) not in _ids(packages_in(shipped_models())):
+            return read_package(folder)
     packages = list_models()
     for package in packages:
         if package.card.id == str(name):
@@ -131,12 +167,13 @@ def find_model(name: str | Path) -> ModelPackage:
 
 def chosen_models() -> dict[str, str]:
     """Direction -> id, as ``mambasynth models default`` kept it. Raises ModelError if damaged."""
-    try:
-        path = user_models() / CHOICES
-        choices = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    path = user_models() / CHOICES
+    if not path.exists():
         return {}
-    except (OSError, ValueError) as error:
+    try:
+        with opened(path) as stream:
+            choices = json.loads(stream.read(LARGEST_CARD))
+    except (FileError, ValueError, RecursionError) as error:
         raise _damaged(path) from error
     if not isinstance(choices, dict) or not all(isinstance(v, str) for v in choices.values()):
         raise _damaged(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from MambaSynthLib.cine.verdict import FrameRow, Verdict, mean_over
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.atomic import write_json, write_whole
+from MambaSynthLib.io.atomic import together, write_json, write_whole
 from MambaSynthLib.report.evaluation import markdown
 
 CSV, JSON = "scores.csv", "scores.json"
@@ -81,6 +81,8 @@ def write_scores(folder: Path, verdicts: Sequence[Verdict]) -> list[Path]:
         for row in verdict.frames:
             writer.writerow([verdict.cine, verdict.keep, *(getattr(row, n) for n in names)])
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / CSV, text.getvalue().encode("utf-8"))
-    write_json(folder / JSON, {"cines": [verdict.to_dict() for verdict in verdicts]})
+    with together() as files:
+        write_whole(folder / CSV, text.getvalue().encode("utf-8"), into=files)
+        cines = [verdict.to_dict() for verdict in verdicts]
+        write_json(folder / JSON, {"cines": cines}, into=files)
     return [folder / CSV, folder / JSON]

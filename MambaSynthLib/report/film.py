@@ -25,7 +25,7 @@ from MambaSynthLib.cine.preparation import short_axis
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.installation import how_to_install
-from MambaSynthLib.io.atomic import write_whole
+from MambaSynthLib.io.atomic import Outputs, write_whole
 from MambaSynthLib.io.payload import shown
 
 if TYPE_CHECKING:
@@ -86,8 +86,11 @@ class Film:
             self.pictures.append(self._picture(frame))
             yield frame
 
-    def write(self, path: Path) -> None:
-        """Write ``path`` by its suffix. Raises FileError; nothing is left behind then."""
+    def write(self, path: Path, into: Outputs | None = None) -> None:
+        """Write ``path`` by its suffix, ``into`` a set of outputs where one is named.
+
+        Raises FileError; nothing is left behind then.
+        """
         kind = path.suffix.lower()
         where = _around_heart(self.pictures)
         self.pictures = [picture[where] for picture in self.pictures]
@@ -97,7 +100,7 @@ class Film:
             if written.stat().st_size == 0:
                 raise FileError(f"{shown(path)}: came out empty; choose another format.")
 
-        write_whole(path, writer, check)
+        write_whole(path, writer, check, into=into)
 
     def _picture(self, frame: Volume) -> NDArray[np.uint8]:
         """(rows,columns) of the middle slice, 0 to 255."""

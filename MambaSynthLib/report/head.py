@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume, check_finite, check_same_grid
-from MambaSynthLib.io.atomic import write_whole
+from MambaSynthLib.io.atomic import Outputs, write_whole
 from MambaSynthLib.report.columns import Array, Column, columns_of, head_center, lpi_axes
 from MambaSynthLib.report.sheet import BACKGROUND, FONT, GAP_INCHES, Sheet, text_inches, wrapped
 
@@ -50,13 +50,15 @@ def write_report(
     title: str,
     caption: Sequence[str] = (),
     contrasts: tuple[str, str] = ("T1w", "T2w"),
+    into: Outputs | None = None,
 ) -> None:
     """Write one PNG that shows a synthesis; an existing file is replaced.
 
     ``reference`` is the acquired or computed target, where there is one; it adds its own column
     and that of the absolute difference, taken after each image is scaled by its own display
     window because MR units are arbitrary. ``contrasts`` are the names of source and target
-    contrast; ``title`` and the lines of ``caption`` are wrapped. Equal inputs give equal bytes.
+    contrast; ``title`` and the lines of ``caption`` are wrapped. Equal inputs give equal bytes. The
+    picture gets its name with others where it goes ``into`` a set of outputs.
 
     Raises
     ------
@@ -73,7 +75,7 @@ def write_report(
             check_same_grid(volume, source)
     columns = columns_of(source, synthetic, reference, contrasts)
     spacing = source.spacing[lpi_axes(source)]
-    write_whole(path, _draw(columns, spacing, title, caption))
+    write_whole(path, _draw(columns, spacing, title, caption), into=into)
 
 
 def _draw(

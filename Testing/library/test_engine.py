@@ -287,6 +287,7 @@ def test_the_provenance_says_how_the_volume_was_made(engine, head):
         1, 2, 11, "shared", (2, 4),
     )  # fmt: skip
     assert (made.source_contrast, made.target_contrast, made.source_name) == ("T1w", "T2w", "a.nii")
+    assert made.package_sha256 == engine.package.sha256
     assert made.weights_sha256 == engine.package.weights_sha256 and made.device == "cpu"
     assert made.source_sha256 == sha256_of(noted) and made.warnings == ("rounded: something",)
 

@@ -148,14 +148,14 @@ MISTAKES = (
     ),
     Mistake(
         "cancel waits for the computation",
-        "MambaSynthLib/server/serve.py",
+        "MambaSynthLib/server/server.py",
         "        timer.start()\n",
         "",
         "test_worker.py",
     ),
     Mistake(
         "the child outlives Slicer",
-        "MambaSynthLib/server/serve.py",
+        "MambaSynthLib/server/server.py",
         "        self._idle.wait(STOP_GRACE_S)\n        leave()\n",
         "        self._idle.wait()\n        leave()\n",
         "test_worker.py",

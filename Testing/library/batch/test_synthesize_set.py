@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -180,6 +181,15 @@ def test_a_damaged_output_is_made_again(run, tmp_path):
     assert output.read_bytes() == whole
 
 
+def test_a_result_whose_sidecar_is_of_an_earlier_version_is_finished(run, tmp_path):
+    run()
+    sidecar = tmp_path / "out/sub-01/anat/sub-01_desc-synthetic_T2w.json"
+    record = json.loads(sidecar.read_text())
+    del record["VoxelsSHA256"]
+    sidecar.write_text(json.dumps(record))
+    assert run()[0] == 0 and statuses(tmp_path / "out") == ["finished before"] * 3
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -189,6 +199,9 @@ def test_a_damaged_output_is_made_again(run, tmp_path):
         ("source", "was made from other voxels than sub-01_T1w.nii.gz has now; add"),
         ("affine", "was made on another grid than sub-01_T1w.nii.gz has now; add"),
         ("weights", "was made with other weights (of tiny-t1w-t2w 1.2.3); add"),
+        ("card", "was made with another card (of tiny-t1w-t2w 1.2.3); add"),
+        ("result", "was made with other voxels than it has now; add"),
+        ("sidecar", "was made without the sidecar that belongs to it; add"),
     ],
 )
 def test_an_output_of_other_input_weights_or_settings_is_kept_unless_told_otherwise(
@@ -211,9 +224,19 @@ def test_an_output_of_other_input_weights_or_settings_is_kept_unless_told_otherw
         weights = {name: array * 2 for name, array in tiny_weights.items()}
         package = make_package(tmp_path / "other", weights)
         options = ["--model", str(package.folder)]
+    elif change == "card":
+        package = make_package(tmp_path / "other", title="Another title")
+        options = ["--model", str(package.folder)]
+    elif change == "result":  # by a program that keeps the header
+        image = nibabel.load(output)
+        values = image.get_fdata(dtype=np.float32)
+        values[5, 6, 4] += 1
+        nibabel.Nifti1Image(values, image.affine, image.header).to_filename(output)
+    elif change == "sidecar":
+        output.with_name("sub-01_desc-synthetic_T2w.json").unlink()
     before = output.read_bytes()
     code, table, err = run(*options)
-    of_one = change in ("source", "affine")
+    of_one = change in ("source", "affine", "result", "sidecar")
     others = ["finished before" if of_one else "made otherwise"] * 2
     assert code == 2 and "made otherwise" in table and said in err
     assert err.count("made otherwise: ") == (1 if of_one else 3)

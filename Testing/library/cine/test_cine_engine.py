@@ -24,7 +24,7 @@ from MambaSynthLib.model.package import read_package
 from MambaSynthLib.model.registry import cine_model, list_models, model_for
 from MambaSynthLib.provenance import Provenance
 from MambaSynthLib.server.exchange import load_volume, save_volume
-from MambaSynthLib.server.serve import Server
+from MambaSynthLib.server.server import Server
 from Testing.library.cine_hearts import (
     NETWORK,
     Painting,

@@ -132,6 +132,22 @@ def test_ctrl_c_leaves_nothing(run, folder, monkeypatch):
     assert sorted(p.name for p in folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize("out", ["out.nii.gz", "frames"])
+def test_a_report_that_fails_leaves_what_was_there(run, folder, monkeypatch, out):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    wanted = ["ed.nii.gz", "es.nii.gz", "--report", folder / "r.png", "--overwrite"]
+    if out == "out.nii.gz":  # a folder is never replaced
+        assert run(*wanted, out=out)[0] == 0
+    monkeypatch.setattr(Film, "_write_png", full)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    code, said, err = run(*wanted, out=out, frames=6)
+    assert code == 2 and said == "" and "r.png: cannot be written (No space left" in err
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    assert not (folder / "frames").exists()
+
+
 # --- the report -----------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ def test_models_are_listed_shown_and_verified(tiny_package, make_package, capsys
     assert len(record["broken"]) == 1
     code, said, _ = called(capsys, "models", "show", "tiny-t1w-t2w")
     assert code == 0 and "# A tiny model" in said and tiny_package.weights_sha256 in said
+    assert f"package sha256: {tiny_package.sha256}" in said
     code, said, _ = called(capsys, "models", "verify", "tiny-t1w-t2w")
     assert code == 0 and "tiny-t1w-t2w 1.2.3: sound, 3" in said
 

@@ -112,6 +112,29 @@ def test_a_report_that_fails_takes_the_volume_with_it(run, folder, monkeypatch):
         assert run("--report", folder / "r.png")[0] == 2
 
 
+@pytest.mark.parametrize("failing", range(1, 6))
+def test_earlier_results_outlive_a_failure_at_any_of_the_five_names(
+    failing, run, folder, monkeypatch
+):
+    """The image, its sidecar, the map of the spread, its sidecar, the report."""
+    wanted = ["--overwrite", "--samples", "2", "--uncertainty", folder / "spread.nii.gz"]
+    wanted += ["--report", folder / "r.png"]
+    assert run(*wanted)[0] == 0
+    real, names = os.replace, []
+
+    def fail_once(source, target):
+        names.append(target)
+        if len(names) == failing:
+            raise OSError(30, "Read-only file system")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_once)
+    with unchanged(folder):
+        code, out, err = run(*wanted, "--seed", "8")
+    assert (code, out) == (2, "") and len(names) >= failing
+    assert "(Read-only file system); nothing was changed" in err.splitlines()[-1]
+
+
 def test_an_interrupt_in_the_middle_leaves_nothing(run, folder, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

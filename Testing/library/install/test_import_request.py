@@ -11,10 +11,13 @@ import pytest
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import Cancelled, MambaSynthError, ModelError
-from MambaSynthLib.io.atomic import ABANDONED_S
+from MambaSynthLib.install import unpacking
+from MambaSynthLib.install.importing import import_package
+from MambaSynthLib.io.parts import ABANDONED_S
+from MambaSynthLib.model import registry
 from MambaSynthLib.model.registry import find_model, user_models
 from MambaSynthLib.server.answers import Run, import_model
-from MambaSynthLib.server.serve import checked
+from MambaSynthLib.server.requests import checked
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -53,6 +56,7 @@ def test_a_package_is_installed_and_each_step_is_told(packed, tiny_package, arch
     package = find_model("tiny-t1w-t2w")
     assert str(package.folder) == event["installed"] == str(user_models() / "tiny-t1w-t2w")
     assert package.weights_sha256 == tiny_package.weights_sha256
+    assert package.sha256 == tiny_package.sha256
     assert told == [(0, 3), (1, 3), (2, 3)]
     assert list(scratch.iterdir()) == []
 
@@ -81,6 +85,51 @@ def test_weights_that_do_not_fit_their_network_are_never_put_in_place(
     assert not user_models().exists()
 
 
+def test_a_package_with_the_id_of_a_shipped_one_is_refused(
+    tiny_package, make_package, tmp_path, scratch, monkeypatch
+):
+    shipped = make_package(tmp_path / "shipped" / "tiny-t1w-t2w", version="9.0.0")
+    monkeypatch.setattr(registry, "shipped_models", lambda: shipped.folder.parent)
+    with pytest.raises(ModelError, match="^tiny-t1w-t2w: is the id of a model that comes with"):
+        import_model(run_of(tiny_package.folder, scratch)[0])
+    with pytest.raises(ModelError, match="^tiny-t1w-t2w: is the id of a model that comes with"):
+        import_package(tiny_package.folder, tmp_path / "elsewhere")
+    assert installed() == [] and not (tmp_path / "elsewhere").exists()
+
+
+def zip_of(path, card, weights):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("tiny/weights.safetensors", weights)
+        file.writestr("tiny/model.json", card)
+    return path
+
+
+@pytest.mark.parametrize("claimed", [100, 2**33])
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(
+    tiny_package, tmp_path, scratch, monkeypatch, claimed
+):
+    card = json.loads((tiny_package.folder / "model.json").read_text())
+    card["files"]["weights.safetensors"]["bytes"] = claimed
+    path = zip_of(tmp_path / "bomb.zip", json.dumps(card), bytes(2**25))
+    assert path.stat().st_size < 2**16
+    unpacked = []
+    extract = unpacking._extract
+    monkeypatch.setattr(
+        unpacking, "_extract", lambda *given: (unpacked.append(given[2].name), extract(*given))
+    )
+    with pytest.raises(ModelError, match=f"bomb.zip: .* unpacks to {2**25} bytes, but model.json"):
+        import_model(run_of(path, scratch)[0])
+    assert unpacked == ["model.json"] and list(scratch.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe")
+@pytest.mark.timeout(20)
+def test_a_pipe_that_is_named_like_a_zip_file_is_refused(tmp_path, scratch):
+    os.mkfifo(tmp_path / "pipe.zip")
+    with pytest.raises(ModelError, match="pipe.zip: is a pipe or a device"):
+        import_model(run_of(tmp_path / "pipe.zip", scratch)[0])
+
+
 def test_a_taken_place_is_told_before_the_weights_are_looked_at(tiny_package, scratch):
     import_model(run_of(tiny_package.folder, scratch)[0])
     run, told = run_of(tiny_package.folder, scratch)
@@ -90,7 +139,9 @@ def test_a_taken_place_is_told_before_the_weights_are_looked_at(tiny_package, sc
 
 
 def test_what_a_killed_process_left_is_cleared_away_by_the_next_import(tiny_package, scratch):
-    abandoned, young = (user_models() / f".tiny-t1w-t2w-{name}" for name in ("old", "young"))
+    abandoned, young = (
+        user_models() / f".mambasynth-elsewhere-{n}-0123abcd.part" for n in range(2)
+    )
     for folder in (abandoned, young):
         folder.mkdir(parents=True)
     long_ago = abandoned.stat().st_mtime - ABANDONED_S - 1

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -56,8 +57,10 @@ def test_truncated_weights_are_refused_even_where_the_card_vouches_for_them(kept
     data = (folder / WEIGHTS).read_bytes()
     data = data[: round(kept * len(data)) if isinstance(kept, float) else kept]
     (folder / WEIGHTS).write_bytes(data)
-    with pytest.raises(ModelError, match="sha256"):
+    with pytest.raises(ModelError, match=r"p/weights|tiny/weights") as caught:
         read_package(folder).read_weights()
+    said = "is empty" if not data else f"holds {len(data)} bytes, but model.json says "
+    assert said in str(caught.value)
     if data:
         with pytest.raises(ModelError, match="no valid safetensors file"):
             read_package(resealed(folder, data)).read_weights()
@@ -202,5 +205,46 @@ def test_a_folder_that_is_no_package_is_refused(what, tmp_path):
         (folder / CARD).write_bytes(b'{"id": "\xff"}')
     if what == "too large":
         (folder / CARD).write_bytes(b" " * (4 * 2**20 + 1))
-    with pytest.raises(ModelError, match=str(folder)):
+    with pytest.raises(ModelError, match="^p(/model.json)?: ") as caught:
         read_package(folder)
+    assert str(tmp_path) not in str(caught.value), "the folders above may name a person"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a pipe")
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("file", [CARD, WEIGHTS])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(file, folder):
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    with pytest.raises(ModelError, match="is a pipe or a device"):
+        read_package(folder).read_weights()
+
+
+def test_weights_larger_than_the_card_says_are_not_read(folder):
+    os.truncate(folder / WEIGHTS, 2**40)  # a hole; reading it would take all memory
+    with pytest.raises(ModelError, match=f"holds {2**40} bytes, but model.json says"):
+        read_package(folder).read_weights()
+
+
+def rewritten(folder, change, **layout):
+    card = json.loads((folder / CARD).read_text())
+    change(card)
+    (folder / CARD).write_text(json.dumps(card, **layout))
+    return read_package(folder).sha256
+
+
+def test_the_hash_of_a_package_is_that_of_what_its_card_says(folder):
+    def reorder(card):
+        for key in sorted(card):
+            card[key] = card.pop(key)
+        card["intensity"]["target_range"] = [0, 1000]
+
+    sha256 = read_package(folder).sha256
+    assert len(sha256) == 64 and sha256 == rewritten(folder, reorder, indent=7)
+    for change in (
+        lambda card: card["intensity"].update(target_range=[0, 5]),
+        lambda card: card.update(title="Another title"),
+        lambda card: card["files"][WEIGHTS].update(sha256="1" * 64),
+    ):
+        before, sha256 = sha256, rewritten(folder, change)
+        assert sha256 != before

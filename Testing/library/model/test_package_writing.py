@@ -28,22 +28,23 @@ def test_a_folder_that_exists_is_not_replaced(existing, tmp_path, make_package):
     assert os.path.lexists(folder) and (existing != "file" or folder.read_text() == "mine")
 
 
-@pytest.mark.parametrize("failing", [WEIGHTS, CARD, "README.md", "rename", "interrupt"])
+@pytest.mark.parametrize("failing", [WEIGHTS, CARD, "README.md", "replace", "interrupt"])
 def test_a_failure_in_the_middle_of_writing_leaves_nothing(
     failing, tmp_path, make_package, monkeypatch
 ):
     def refuse(self, *args, **kwargs):
-        if failing == "rename" or self.name == failing:
+        if failing == "replace" or self.name == failing:
             raise OSError(28, "No space left on device")
         if failing == "interrupt":
             raise KeyboardInterrupt
         return original[0](self, *args, **kwargs)
 
-    name = {WEIGHTS: "write_bytes", "rename": "rename", "interrupt": "write_bytes"}.get(
+    place = os if failing == "replace" else Path
+    name = {WEIGHTS: "write_bytes", "replace": "replace", "interrupt": "write_bytes"}.get(
         failing, "write_text"
     )
-    original = [getattr(Path, name)]
-    monkeypatch.setattr(Path, name, refuse)
+    original = [getattr(place, name)]
+    monkeypatch.setattr(place, name, refuse)
     home = tmp_path / "home"
     with pytest.raises((ModelError, KeyboardInterrupt), match="No space left|^$"):
         make_package(home / "p")

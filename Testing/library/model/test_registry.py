@@ -72,6 +72,62 @@ def test_the_first_of_two_packages_with_one_id_wins(tmp_path, make_package, monk
     assert find_model("tiny-t1w-t2w").folder == mine.folder
 
 
+@pytest.fixture
+def shipped_and_another(tmp_path, make_package):
+    """A shipped package, and the folder of one of the same id that computes something else."""
+    shipped = make_package(tmp_path / "shipped" / "s", id="s")
+    intensity = {"rule": "percentile", "upper_percentile": 99.5, "target_range": [0.0, 5.0]}
+    return shipped, make_package(tmp_path / "mine" / "s", id="s", intensity=intensity).folder
+
+
+@pytest.mark.parametrize("place", ["named", "own", "working folder"])
+def test_the_id_of_a_shipped_model_means_that_model_whatever_lies_about(
+    shipped_and_another, monkeypatch, place
+):
+    shipped, other = shipped_and_another
+    if place == "named":
+        monkeypatch.setenv("MAMBASYNTH_MODELS", str(other.parent))
+    elif place == "own":
+        registry.user_models().parent.mkdir(parents=True)
+        other.parent.rename(registry.user_models())
+    else:
+        monkeypatch.chdir(other.parent)
+    assert find_model("s") == shipped and model_for("T1w", "T2w") == shipped
+    problems = [found.problem for found in find_all() if not found.package]
+    assert len(problems) == (place != "working folder")
+    assert all(text.startswith("s: is the id of a model that comes with") for text in problems)
+    if place == "working folder":
+        assert find_model("./s").sha256 != shipped.sha256
+
+
+def test_a_copy_of_a_shipped_model_is_no_other_one(tmp_path, make_package, monkeypatch):
+    make_package(tmp_path / "shipped" / "s", id="s")
+    copy = make_package(tmp_path / "mine" / "s", id="s")
+    monkeypatch.setenv("MAMBASYNTH_MODELS", str(copy.folder.parent))
+    assert [found.problem for found in find_all()] == [""] and find_model("s") == copy
+
+
+def test_a_damaged_shipped_model_is_not_replaced_by_another_of_its_id(shipped_and_another):
+    shipped, other = shipped_and_another
+    (shipped.folder / CARD).write_text("{")
+    registry.user_models().parent.mkdir(parents=True)
+    other.parent.rename(registry.user_models())
+    assert ids() == [] and len(find_all()) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes pipes")
+@pytest.mark.timeout(20)
+def test_pipes_in_the_users_folder_hold_nothing_up(make_package):
+    make_package(registry.user_models() / "sound", id="sound")
+    (registry.user_models() / "piped").mkdir()
+    os.mkfifo(registry.user_models() / "piped" / CARD)
+    assert [found.problem for found in find_all()][0].startswith("piped: holds no model package")
+    assert ids() == ["sound"]
+    os.mkfifo(registry.user_models() / registry.CHOICES)
+    with pytest.raises(ModelError, match="does not hold a choice of models"):
+        model_for("T1w", "T2w")
+
+
 def test_an_imported_model_serves_only_what_no_shipped_one_does(tmp_path, make_package):
     make_package(registry.user_models() / "a", id="a-imported")
     make_package(registry.user_models() / "p", id="p-imported", source_contrasts=["PDw"])
@@ -186,7 +242,7 @@ def test_a_folder_that_only_has_the_name_of_a_model_does_not_hide_it(
 
 
 def test_a_folder_without_a_card_is_refused(tmp_path):
-    with pytest.raises(ModelError, match=r"holds no model package \(model\.json: No such file"):
+    with pytest.raises(ModelError, match=r"holds no model package \(model\.json: does not exist"):
         find_model(tmp_path)
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from MambaSynthLib.server import answers
-from MambaSynthLib.server.serve import Server
+from MambaSynthLib.server.server import Server
 
 TASKS = ("synthesize", "cine")
 
