@@ -17,6 +17,7 @@ from MambaSynthLib.errors import RequestError
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthTraining.contrast.cravim.card import INTENDED_USE, network_of
 from MambaSynthTraining.evaluation.heads import TRIVIAL, read_rows
+from MambaSynthTraining.model_readme import start_words
 from MambaSynthTraining.runs import TrainedRun
 
 if TYPE_CHECKING:
@@ -161,19 +162,12 @@ def _reach(network: dict[str, int]) -> str:
 
 def _training(training: dict[str, Any]) -> str:
     stages = " + ".join(str(stage["iterations"]) for stage in training["recipe"]["stages"])
-    start = training.get("start")
-    text = (
+    return (
         f"{stages} iterations, the last with frozen statistics, in {training['minutes']:.0f} "
         f"minutes, {training['cpu_minutes']:.0f} of processor time ({training['machine']}), seed "
         f"{training['recipe']['seed']}, recipe `{training['recipe_file']}`, which `model.json` "
-        "repeats; the averaged weights in float16."
+        f"repeats; the averaged weights in float16.{start_words(training)}"
     )
-    if start:
-        text += (
-            f" They began with those of a twin of {start['iterations']} iterations "
-            f"({start['minutes']:.0f} minutes)."
-        )
-    return text
 
 
 def _table(entry: dict[str, Any]) -> str:
