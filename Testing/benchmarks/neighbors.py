@@ -90,7 +90,7 @@ def scores(run: Path, data: PreparedData) -> dict[str, float]:
     """Means over the test subjects."""
     with open_candidate(run, data, None, None, "cpu") as candidate:
         watched = Watched(candidate, data)
-        rows, _, _ = score(watched, data, "test", [0])
+        rows = score(watched, data, "test", [0]).rows
     by_subject: dict[str, list[dict[str, float]]] = {}
     for row in rows:
         if row.measures:

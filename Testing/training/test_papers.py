@@ -95,7 +95,8 @@ class Scored:
     def __init__(self, name: str, recipe: str, data: str, way: tuple[str, str]) -> None:
         self.name, self.subjects = name, ["p1"]
         self.record = {
-            "about": {"recipe": recipe}, "seeds": [0], "slices": {"scored": 3}, "lpips": "no",
+            "about": {"recipe": recipe}, "seeds": [0], "lpips": "no",
+            "slices": {"scored": 3, "canvas": 3},
             "data": {"name": data, "split": "test", "contrasts": list(way)},
         }  # fmt: skip
 

@@ -67,6 +67,23 @@ def recipe_words(training: dict[str, Any]) -> str:
     return f"recipe `{training['recipe_file']}`{small}"
 
 
+def start_words(training: dict[str, Any]) -> str:
+    """What the run began with, where that was no network of its own; a sentence after a space."""
+    start = training.get("start")
+    if not start:
+        return ""
+    if "package" in start:
+        return (
+            f" They began with those of `{start['package']}` {start['version']} "
+            f"({start['license']}; sha256 {start['weights_sha256'][:12]}): "
+            f"{start['trained_on']}"
+        )
+    return (
+        f" They began with those of a twin of {start['iterations']} iterations "
+        f"({start['minutes']:.0f} minutes)."
+    )
+
+
 def _training(training: dict[str, Any]) -> str:
     recipe = training["recipe"]
     stages = ", ".join(
@@ -75,7 +92,7 @@ def _training(training: dict[str, Any]) -> str:
     text = (
         f"{stages}, in {training['minutes']:.0f} minutes ({training['machine']}), seed "
         f"{recipe['seed']}, {recipe_words(training)}, which `model.json` repeats; the "
-        "averaged weights in float16."
+        f"averaged weights in float16.{start_words(training)}"
     )
     parity = training.get("parity")
     if parity:

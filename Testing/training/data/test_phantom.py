@@ -33,6 +33,7 @@ from MambaSynthLib.phantom.tissues import (
 from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
 from MambaSynthTraining.data.phantom_anatomy import add_fat, add_lesions
 from MambaSynthTraining.data.phantom_config import PhantomConfig
+from MambaSynthTraining.data.phantom_tissues import phantom_tissues
 
 ROOT = Path(__file__).resolve().parents[3]
 LABEL_MAPS = ROOT / "../shared/data/brain_labels/training_label_maps"
@@ -207,6 +208,21 @@ def test_smooth_field_has_unit_spread_and_no_steps():
 
 
 # The phantom
+
+
+@pytest.mark.parametrize("skull", [True, False])
+def test_the_tissues_of_a_phantom_lie_where_its_contrasts_show_them(head, skull):
+    config = replace(CLEAN, skull=skull, flip=True, rotation_degrees=8, lesions=True)
+    volume = subject(head, 5, ("T2w",), config)["T2w"]
+    tissues = phantom_tissues(head, LIA, np.random.default_rng(5), config)
+    assert tissues.volume.shape == volume.shape
+    np.testing.assert_array_equal(tissues.volume.affine, volume.affine)
+    number = {name: n for n, name in tissues.names.items()}
+    seen = volume.array > 1  # the fluid far from a brain is stripped with the skull
+    found = {name: volume.array[seen & (tissues.volume.array == number[name])]
+             for name in ("white matter", "cortex", "fluid")}  # fmt: skip
+    assert all(values.std() < 0.1 * values.mean() for values in found.values())
+    assert found["white matter"].mean() < found["cortex"].mean() < found["fluid"].mean()
 
 
 def test_the_same_seed_gives_the_same_arrays_and_another_seed_another_person(head):

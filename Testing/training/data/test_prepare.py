@@ -107,6 +107,8 @@ def test_brats_is_taken_as_it_is_registered_and_stripped(tmp_path, capsys):
     assert subjects[1].attributes["site"] == "CBICA"
     assert subjects[0].contrasts == ("T1w", "T2w", "FLAIR", "T1ce")
     assert not np.any(subjects[0].volume("T1ce").array[0])
+    labels = subjects[0].labels()
+    assert labels.names[2] == "edema" and labels.volume.shape == subjects[0].volume("T1w").shape
 
 
 def test_the_engine_sees_the_numbers_that_training_sees(tmp_path):

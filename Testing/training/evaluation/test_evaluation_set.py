@@ -19,11 +19,11 @@ from MambaSynthLib.image.preparation import prepare, scaling_of
 from MambaSynthLib.image.trivial import shifted, trivial_answers
 from MambaSynthLib.report.evaluation import evaluate
 from MambaSynthTraining.data.canvas import center
-from MambaSynthTraining.evaluation import lpips as lpips_module
 from MambaSynthTraining.evaluation.candidates import Pair, Wrapped
-from MambaSynthTraining.evaluation.measures import MEASURES, slice_measures
+from MambaSynthTraining.evaluation.measures import CANVAS, NATIVE, slice_measures
 from MambaSynthTraining.evaluation.results import read_result, read_results
-from MambaSynthTraining.evaluation.scoring import score, subject_means, write_scores
+from MambaSynthTraining.evaluation.score_files import subject_means, write_scores
+from MambaSynthTraining.evaluation.scoring import score
 from MambaSynthTraining.evaluation.statistics import holm, paired_t_test
 from MambaSynthTraining.evaluation.table import comparisons, main_row, to_markdown
 from MambaSynthTraining.evaluation.trivial import MeanTarget, Trivial, trivial_candidates
@@ -86,7 +86,7 @@ def test_the_alternatives_are_what_their_names_say(slices):
     assert found["psnr_network_range"] == pytest.approx(
         10 * np.log10(4 / np.mean((raw - reference) ** 2))
     )
-    names = {m.name for m in MEASURES} - {"lpips"}
+    names = {m.name for m in NATIVE} - {"lpips"}
     assert set(found) == names
     four = [found[name] for name in names if name.startswith("ssim")]
     assert len({round(value, 4) for value in four}) == 4  # conventions differ
@@ -112,34 +112,6 @@ def test_lpips_sees_the_references_range_clipped_to_one(slices):
     assert (r.min(), r.max()) == (-1, 1) and y.min() >= -1 and y.max() <= 1
     inside = (y > -1) & (y < 1)
     assert np.corrcoef(y[inside], image[inside])[0, 1] == pytest.approx(1)
-
-
-def test_lpips_without_its_backbone_is_not_a_number(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    metric, why = lpips_module.find_lpips()
-    assert metric is None and why.startswith("not computed: ")
-
-
-def test_lpips_is_computed_by_torchmetrics_with_the_heads_it_ships(monkeypatch, slices):
-    from torchmetrics.functional.image import lpips as functional
-    from torchmetrics.image import lpip
-
-    def layers(*_, **__):
-        torch.manual_seed(0)
-        conv, relu, pool = torch.nn.Conv2d, torch.nn.ReLU, torch.nn.MaxPool2d
-        return torch.nn.Sequential(
-            conv(3, 64, 11, 4, 2), relu(), pool(3, 2), conv(64, 192, 5, padding=2), relu(),
-            pool(3, 2), conv(192, 384, 3, padding=1), relu(), conv(384, 256, 3, padding=1), relu(),
-            conv(256, 256, 3, padding=1), relu(), pool(3, 2),
-        )  # fmt: skip
-
-    monkeypatch.setattr(functional, "_get_tv_model_features", layers)
-    monkeypatch.setattr(functional, "_TORCHVISION_AVAILABLE", True)
-    monkeypatch.setattr(lpip, "_TORCHVISION_AVAILABLE", True)
-    distance = lpips_module._lpips()
-    image, reference = (np.kron(x.clip(-1, 1), np.ones((2, 2))) for x in slices)
-    assert distance(reference, reference) == pytest.approx(0, abs=1e-6)
-    assert distance(image, reference) > 1e-4
 
 
 # --- candidates ---------------------------------------------------------------------------------
@@ -235,9 +207,61 @@ def test_subject_means_are_means_over_slices_and_the_record_over_subjects(trivia
     assert "lpips" not in record["mean_over_subjects"]
 
 
+def test_the_canvas_is_the_slices_that_training_sees(data, trivial):
+    """The source itself on the canvas is the stored source slice, against the stored target."""
+    per_slice = {(row["subject"], int(row["slice"])): row
+                 for row in rows_of(trivial / "source-itself", "per_canvas.csv")}  # fmt: skip
+    for subject in data.subjects("test"):
+        numbers = subject.attributes["slices"]["T2w"]
+        assert {n for name, n in per_slice if name == subject.id} == set(numbers)
+        for n, source, target in zip(
+            numbers, subject.slices("T1w")[:], subject.slices("T2w")[:], strict=True
+        ):
+            expected = slice_measures(np.float64(source), np.float64(target))
+            row = per_slice[subject.id, n]
+            for name in ("ssim", "nmi", "mse", "psnr"):
+                found = float(row[CANVAS + name])
+                assert found == pytest.approx(expected[name], rel=1e-3), name
+
+
+def test_the_table_names_both_frames_and_says_whose_contrast_is_not_flipped(trivial):
+    text = to_markdown(read_results([trivial]), read_result(trivial / "source-itself"))
+    assert "Frame: canvas, the data set's slices of 32 x 32 pixels" in text
+    assert "Frame: native, every slice" in text
+    first, further = text.split("Frame: canvas")
+    native = read_result(trivial / "source-itself").of_subjects("ssim")
+    canvas = read_result(trivial / "source-itself").of_subjects("canvas_ssim")
+    assert f"{100 * np.mean([*canvas.values()]):.2f}" in first
+    assert f"{100 * np.mean([*native.values()]):.2f}" in further
+    row = next(line for line in further.splitlines() if line.startswith("| source itself"))
+    correlation = float(row.split("|")[10])
+    assert -1 < correlation < -0.3  # the T2w is nearly the inverted T1w
+
+
+def test_scores_of_before_the_canvas_are_still_read(trivial, tmp_path):
+    import shutil
+
+    shutil.copytree(trivial, tmp_path / "old")
+    for path in (tmp_path / "old").glob("*/per_subject.csv"):
+        rows = list(csv.DictReader(path.open(newline="")))
+        kept = [name for name in rows[0] if not name.startswith(CANVAS) and name != "ms_ssim"]
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, kept, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        record = json.loads((path.parent / "scores.json").read_text())
+        for key in ("tissues", "distribution"):
+            del record[key]
+        (path.parent / "scores.json").write_text(json.dumps(record))
+    results = read_results([tmp_path / "old"])
+    text = to_markdown(results, results[0])
+    assert "Frame: native, the slices of the acquired volumes" in text and "MS-SSIM" not in text
+
+
 def test_noise_is_scored_with_every_seed_and_its_absence_once(data):
     noisy = Wrapped("noisy", Blur(0.3), GRID, INTENSITY)
-    rows, examples, _ = score(noisy, data, "test", [0, 1, 2])
+    scored = score(noisy, data, "test", [0, 1, 2])
+    rows, examples = scored.rows, scored.examples
     assert {row.seed for row in rows} == {0, 1, 2}
     means = subject_means(rows)
     assert len(means) == 9 and len({round(m["ssim"], 9) for m in means}) == 9
@@ -250,13 +274,13 @@ def test_noise_is_scored_with_every_seed_and_its_absence_once(data):
     first = [row.measures["ssim"] for row in rows if row.seed == 0 and row.measures]
     assert best.endswith(f"{max(first):.3f}") and worst.endswith(f"{min(first):.3f}")
     assert examples.images[best].shape == (3, 32, 34)
-    plain, _, _ = score(replace(noisy, random=False), data, "test", [7, 8])
+    plain = score(replace(noisy, random=False), data, "test", [7, 8]).rows
     assert {row.seed for row in plain} == {7}
 
 
 def test_a_perfect_candidate_beats_a_shift_and_a_shift_of_two_is_worse_than_of_one(data):
     def mean(pixels):
-        rows, _, _ = score(shifted_target(data, pixels), data, "test", [0])
+        rows = score(shifted_target(data, pixels), data, "test", [0]).rows
         return np.mean([row.measures["mse"] for row in rows])
 
     assert mean(1) < mean(2)
@@ -366,8 +390,8 @@ def test_results_of_other_people_or_with_one_name_are_not_compared(data, trivial
     with pytest.raises(RequestError, match="source itself: names two results"):
         read_results([trivial / "source-itself", trivial / "source-itself"])
     candidate = shifted_target(data, 3)
-    rows, examples, lpips = score(candidate, data, "validation", [0])
-    write_scores(tmp_path, candidate, data, "validation", rows, examples, lpips, "test")
+    scored = score(candidate, data, "validation", [0])
+    write_scores(tmp_path, candidate, data, "validation", scored, "test")
     with pytest.raises(RequestError, match="was scored on other subjects"):
         read_results([trivial, tmp_path])
 

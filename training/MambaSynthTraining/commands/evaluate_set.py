@@ -88,15 +88,12 @@ def _score(
     options: argparse.Namespace, data: PreparedData, candidate: Candidate, folder: Path
 ) -> None:
     from MambaSynthLib.commands import console
-    from MambaSynthTraining.evaluation.scoring import score, summary, write_scores
+    from MambaSynthTraining.evaluation.score_files import summary, write_scores
+    from MambaSynthTraining.evaluation.scoring import score
 
     with console.slice_progress(f"scoring {candidate.name}", "volumes") as progress:
-        rows, examples, about_lpips = score(
-            candidate, data, options.split, range(options.seeds), progress
-        )
-    record = write_scores(
-        folder, candidate, data, options.split, rows, examples, about_lpips, _command(options)
-    )
+        scored = score(candidate, data, options.split, range(options.seeds), progress)
+    record = write_scores(folder, candidate, data, options.split, scored, _command(options))
     print(summary(record))
 
 

@@ -21,8 +21,11 @@ def add_parser(commands: Any) -> None:
         "'mambasynth dataset'; for cine methods by 'beating-heart' or 'dataset acdc'")  # fmt: skip
     add("--small", action="store_true", help="the recipe's small form, for a CPU")
     add("--out", type=Path, required=True, metavar="RUN", help="folder of checkpoints and logs")
-    add("--start", type=Path, metavar="RUN", help="begin with the averaged weights of another "
-        "run of the same network, as far as it has come")  # fmt: skip
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--start", type=Path, metavar="RUN", help="begin with the averaged weights "
+        "of another run of the same network, as far as it has come")  # fmt: skip
+    begin.add_argument("--init", metavar="PACKAGE", help="begin with the weights of a model, by "
+        "its id or folder; its network must be the recipe's")  # fmt: skip
     add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
     add("--devices", type=int, default=0, metavar="N", help="processes on each node")
     add("--nodes", type=int, default=0, metavar="N")
@@ -53,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthTraining.engine.distributed import is_first_process
     from MambaSynthTraining.engine.fit import Hardware, fit
     from MambaSynthTraining.recipe_file import read_recipe
-    from MambaSynthTraining.runs import open_run
+    from MambaSynthTraining.start import remarks, start_of
     from MambaSynthTraining.unused import unused_parts
 
     if options.iterations < 0:
@@ -68,11 +71,13 @@ def run(options: argparse.Namespace) -> int:
     unused = unused_parts(recipe, data)
     if unused and is_first_process():
         note(f"{options.recipe}: this run does not use {', '.join(unused)}")
+    start = start_of(options.start, options.init, recipe)
+    for remark in remarks(start, data) if is_first_process() else ():
+        note(remark)
     hardware = Hardware(
         options.accelerator, options.devices, options.nodes, options.precision,
         options.gradient_checkpointing, sys.stderr.isatty(), options.line_every,
     )  # fmt: skip
-    start = open_run(options.start, unfinished=True) if options.start else None
     state = fit(recipe, options.recipe, data, options.out, hardware, start)
     if is_first_process():
         print(f"{options.out}: {state.iteration} iterations done")

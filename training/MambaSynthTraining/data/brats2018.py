@@ -15,6 +15,8 @@ from MambaSynthLib.errors import RequestError
 from MambaSynthTraining.data.found import Layout, VolumeFiles
 from MambaSynthTraining.data.globbed import complete
 
+SEGMENTATION = "seg"
+TUMOR = {1: "core without enhancement", 2: "edema", 4: "enhancing tumor"}  # of the organizers
 SUFFIX = {"T1w": "t1", "T1ce": "t1ce", "T2w": "t2", "FLAIR": "flair"}
 NAME = re.compile(r"(?P<patient>Brats18_(?P<site>[^_]+).*?)(_\d+)?")
 
@@ -33,6 +35,7 @@ def find(folder: Path, contrasts: Sequence[str]) -> Layout:
             f"{folder}: holds no folder such as HGG/Brats18_2013_2_1; name the folder that holds "
             "HGG and LGG."
         )
+    folders = {place.name: place for place in places}
     files: dict[str, dict[str, list[Path]]] = {}
     for place in places:
         for contrast in contrasts:
@@ -43,5 +46,8 @@ def find(folder: Path, contrasts: Sequence[str]) -> Layout:
     for id, images in found.items():
         match = NAME.fullmatch(id)
         patient, site = (match["patient"], match["site"]) if match else (id, "")
-        subjects.append(VolumeFiles(id, images, patient, site, stripped=True))
+        labels = next(iter(sorted(folders[id].glob(f"{id}_{SEGMENTATION}.nii*"))), None)
+        subjects.append(
+            VolumeFiles(id, images, patient, site, stripped=True, labels=labels, names=TUMOR)
+        )
     return Layout(subjects, skipped)

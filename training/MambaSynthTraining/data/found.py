@@ -6,6 +6,7 @@ only. Reading happens in the worker that prepares the subject.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.image.intensity import background
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_volume
+from MambaSynthTraining.data.label_map import LabelMap
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Found(Protocol):
 
     def read_mask(self, reading: Reading) -> Volume | None: ...  # on the grid of the first contrast
 
+    def read_labels(self, reading: Reading) -> LabelMap | None: ...  # the same
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -66,9 +70,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class VolumeFiles:
-    """A subject with one image file (or DICOM folder) per contrast, and perhaps a brain mask.
+    """A subject with one image file (or DICOM folder) per contrast, perhaps a brain mask and a map
+    of labels with the names of those that count.
 
-    The mask lies on the grid of the first contrast. ``stripped`` demands an empty background.
+    Mask and labels lie on the grid of the first contrast. ``stripped`` demands an empty background.
     """
 
     id: str
@@ -78,6 +83,8 @@ class VolumeFiles:
     split: str | None = None
     mask: Path | None = None
     stripped: bool = False
+    labels: Path | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def contrasts(self) -> tuple[str, ...]:
@@ -88,7 +95,9 @@ class VolumeFiles:
         return [file for path in named for file in _files_of(path)]
 
     def settings(self) -> dict[str, Any]:
-        return {"mask": self.mask is not None}
+        """The labels count here and not as a source: those of two people may be equal, all 0."""
+        labels = {} if self.labels is None else {"labels": hash_of_file(self.labels)}
+        return {"mask": self.mask is not None, **labels}
 
     def read(self, reading: Reading) -> dict[str, Volume]:
         """Raises FileError or VolumeError for an image that cannot be used."""
@@ -103,6 +112,18 @@ class VolumeFiles:
 
     def read_mask(self, reading: Reading) -> Volume | None:
         return None if self.mask is None else _read(self.mask, reading)
+
+    def read_labels(self, reading: Reading) -> LabelMap | None:
+        return None if self.labels is None else LabelMap(_read(self.labels, reading), self.names)
+
+
+def hash_of_file(path: Path) -> str:
+    """sha256 of its bytes; '' for a file that cannot be read: reading it will say why."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -10,8 +10,9 @@ People stay apart: each label map makes one phantom, and its map decides the spl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_volume, write_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.data.found import Layout, Reading, VolumeFiles
+from MambaSynthTraining.data.label_map import LABELS
 from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
 from MambaSynthTraining.data.phantom_config import PhantomConfig
+from MambaSynthTraining.data.phantom_tissues import NAMES, phantom_tissues
 from MambaSynthTraining.data.set_making import Summary, make_set
 from MambaSynthTraining.data.set_options import SetOptions
 from MambaSynthTraining.data.stacks import SliceRule
@@ -36,6 +39,7 @@ INTENSITY = IntensitySpec("percentile", 99.5, (0.0, 1000.0))
 TRAINING_MAPS, VALIDATION_MAPS = 5, 1  # the others are tested on
 SEED = 11
 NAME = "miniature"
+PURE = 0.75  # of a block that one tissue fills
 
 Progress = Callable[[int, int], None]
 
@@ -83,7 +87,7 @@ def write_miniature(
     total = len(maps) + len(acquired)
     for n, path in enumerate(maps):
         make = _phantom_of(path, n)
-        subjects.append(_subject(volumes, f"phantom-{n + 1:02d}", _split_of_map(n), make))
+        subjects.append(_subject(volumes, f"phantom-{n + 1:02d}", _split_of_map(n), make, NAMES))
         progress(n + 1, total)
     for n, pair in enumerate(acquired):
         make = _acquired_of(pair)
@@ -91,6 +95,14 @@ def write_miniature(
         subjects.append(_subject(volumes, f"acquired-{n + 1}", split, make))
         progress(len(maps) + n + 1, total)
     return make_set(out, Layout(subjects), _set_options())
+
+
+def average_labels(labels: Volume, numbers: Sequence[int]) -> Volume:
+    """As ``average``: each block's number, 0 where none fills ``PURE`` of it."""
+    shares = {n: average(labels.with_array(np.float32(labels.array == n))) for n in numbers}
+    blocks = next(iter(shares.values()))
+    found = sum(n * (share.array >= PURE) for n, share in shares.items())
+    return blocks.with_array(np.asarray(found, np.float32))
 
 
 def _split_of_map(n: int) -> str:
@@ -102,8 +114,11 @@ def _split_of_map(n: int) -> str:
 def _phantom_of(path: Path, n: int) -> Callable[[], dict[str, Volume]]:
     def make() -> dict[str, Volume]:
         labels, affine = read_label_map(path)
-        rng = np.random.default_rng((SEED, n))
-        return phantom_subject(labels, affine, rng, CONTRASTS, PhantomConfig(skull=False))
+        config, seed = PhantomConfig(skull=False), (SEED, n)
+        made = phantom_subject(labels, affine, np.random.default_rng(seed), CONTRASTS, config)
+        small = {contrast: average(volume) for contrast, volume in made.items()}
+        tissues = phantom_tissues(labels, affine, np.random.default_rng(seed), config)
+        return small | {LABELS: average_labels(tissues.volume, [*NAMES])}
 
     return make
 
@@ -111,20 +126,28 @@ def _phantom_of(path: Path, n: int) -> Callable[[], dict[str, Volume]]:
 def _acquired_of(pair: Sequence[Path]) -> Callable[[], dict[str, Volume]]:
     def make() -> dict[str, Volume]:
         found = zip(CONTRASTS, pair, strict=True)
-        return {contrast: read_volume(path) for contrast, path in found}
+        return {contrast: average(read_volume(path)) for contrast, path in found}
 
     return make
 
 
 def _subject(
-    folder: Path, name: str, split: str, make: Callable[[], dict[str, Volume]]
+    folder: Path,
+    name: str,
+    split: str,
+    make: Callable[[], dict[str, Volume]],
+    names: Mapping[int, str] = MappingProxyType({}),
 ) -> VolumeFiles:
-    """Its small volumes as files, made unless they are there."""
-    files = {contrast: folder / f"{name}_{contrast}.nii.gz" for contrast in CONTRASTS}
+    """Its small volumes as files, made unless they are there; with labels where they have
+    ``names``.
+    """
+    wanted = [*CONTRASTS, *([LABELS] if names else [])]
+    files = {what: folder / f"{name}_{what}.nii.gz" for what in wanted}
     if not all(path.exists() for path in files.values()):
-        for contrast, volume in make().items():
-            write_volume(average(volume), files[contrast], overwrite=True)
-    return VolumeFiles(name, files, patient=name, split=split)
+        for what, volume in make().items():
+            write_volume(volume, files[what], overwrite=True)
+    labels = files.pop(LABELS, None)
+    return VolumeFiles(name, files, patient=name, split=split, labels=labels, names=dict(names))
 
 
 def _set_options() -> SetOptions:

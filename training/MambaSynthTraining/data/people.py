@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from MambaSynthLib.errors import RequestError
 from MambaSynthTraining.data.dataset_files import SPLITS
-from MambaSynthTraining.data.found import Found
+from MambaSynthTraining.data.found import Found, hash_of_file
 from MambaSynthTraining.data.split import at_random, check_disjoint, first_in_order, from_file
 
 if TYPE_CHECKING:
@@ -29,17 +28,9 @@ def hash_sources(found: Sequence[Found]) -> dict[str, dict[str, str]]:
     """Subject -> folder/file -> sha256 of its bytes; '' for a file that cannot be read."""
     with ThreadPoolExecutor(4) as pool:
         listed = pool.map(
-            lambda one: {f"{p.parent.name}/{p.name}": _sha256(p) for p in one.sources()}, found
+            lambda one: {f"{p.parent.name}/{p.name}": hash_of_file(p) for p in one.sources()}, found
         )
         return {one.id: hashes for one, hashes in zip(found, listed, strict=True)}
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        return ""  # reading it will say why
 
 
 def leave_copies_out(

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,13 +77,8 @@ def phantom_subject(
     VolumeError: a label without a tissue, or no brain at all in the label map.
     """
     _check_request(contrasts, config)
-    shape_rng, body_rng, *contrast_rngs = rng.spawn(2 + len(CONTRASTS))
-    labels, affine = _crop(labels, affine, config)
+    labels, affine, body_rng, *contrast_rngs = anatomy(labels, affine, rng, config)
     voxel = spacing(affine)
-    left_right = int(np.argmax(np.abs(affine[0, :3]) / voxel))
-    labels = warp(labels, voxel, left_right, config, shape_rng)
-    if config.lesions and shape_rng.random() < 2 / 3:
-        labels = add_lesions(labels, voxel, shape_rng)
     field_tesla = config.field_tesla or float(body_rng.choice(FIELDS_TESLA))
     properties = draw_properties(field_tesla, body_rng)
     maps = _property_maps(labels, voxel, properties, config.texture, body_rng)
@@ -100,6 +96,24 @@ def phantom_subject(
             image *= keep
         volumes[contrast] = Volume(image, affine, name=f"phantom {contrast}")
     return volumes
+
+
+def anatomy(
+    labels: Labels, affine: NDArray[np.float64], rng: np.random.Generator, config: PhantomConfig
+) -> tuple[Any, ...]:
+    """The person's own labels and their affine; then the generators of what follows: the body, and
+    each of ``CONTRASTS``.
+
+    Raises VolumeError: there is no brain in the label map.
+    """
+    shape_rng, *others = rng.spawn(2 + len(CONTRASTS))
+    labels, affine = _crop(labels, affine, config)
+    voxel = spacing(affine)
+    left_right = int(np.argmax(np.abs(affine[0, :3]) / voxel))
+    labels = warp(labels, voxel, left_right, config, shape_rng)
+    if config.lesions and shape_rng.random() < 2 / 3:
+        labels = add_lesions(labels, voxel, shape_rng)
+    return labels, affine, *others
 
 
 def _check_request(contrasts: Sequence[str], config: PhantomConfig) -> None:

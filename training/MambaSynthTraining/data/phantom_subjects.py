@@ -12,8 +12,10 @@ from MambaSynthLib.errors import RequestError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.phantom.signal_equations import CONTRASTS
 from MambaSynthTraining.data.found import Layout, Reading
+from MambaSynthTraining.data.label_map import LabelMap
 from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
 from MambaSynthTraining.data.phantom_config import PhantomConfig
+from MambaSynthTraining.data.phantom_tissues import phantom_tissues
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class PhantomPlan:
 
     def read_mask(self, reading: Reading) -> Volume | None:
         return None
+
+    def read_labels(self, reading: Reading) -> LabelMap | None:
+        """The tissues that the contrasts were computed from."""
+        rng = np.random.default_rng(self.seed)
+        return phantom_tissues(*read_label_map(self.label_map), rng, self.config)
 
 
 def find(

@@ -4,6 +4,7 @@
     splits.json                      {"train": [{"subject", "sha256"}], "validation", "test"}
     subjects/ID.zarr                 one (N,H,W) float32 array in [-1,1] per contrast; attributes
     volumes/ID_CONTRAST.nii.gz       the volumes that the slices were cut from
+    volumes/ID_labels.nii.gz         their tissues, where there is a label map
     sheets/ID.png                    what a person looks at before trusting the rest
 
 A chunk is one slice, a shard one subject (zarr v3): any slice is one read, on a disk or an object
@@ -36,6 +37,7 @@ from MambaSynthTraining.data.dataset_files import (
     read_json,
     read_splits,
 )
+from MambaSynthTraining.data.label_map import LABELS, LabelMap
 
 if TYPE_CHECKING:
     import zarr
@@ -78,6 +80,13 @@ class PreparedSubject:
     def volume(self, contrast: str) -> Volume:
         """The volume from which the slices were cut. Raises FileError where it is missing."""
         return read_volume(volume_path(self.folder, self.id, contrast))
+
+    def labels(self) -> LabelMap | None:
+        """Which tissue each voxel of the volumes shows; None where nobody knows."""
+        names = self.attributes.get(LABELS)
+        if names is None:
+            return None
+        return LabelMap(self.volume(LABELS), {int(n): name for n, name in names.items()})
 
     def check(self) -> None:
         """Raises FileError when the slices are not those that ``splits.json`` vouches for."""

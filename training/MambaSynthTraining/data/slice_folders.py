@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.errors import FileError, RequestError, VolumeError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthTraining.data.found import Layout, Reading
+from MambaSynthTraining.data.label_map import LabelMap
 
 Kind = Literal["images", "arrays"]
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}
@@ -65,6 +66,9 @@ class SliceFiles:
         return {contrast: self._stack(contrast) for contrast in self.files}
 
     def read_mask(self, reading: Reading) -> Volume | None:
+        return None
+
+    def read_labels(self, reading: Reading) -> LabelMap | None:
         return None
 
     def _stack(self, contrast: str) -> Volume:

@@ -77,10 +77,7 @@ def cut(
 
 def _fit(stack: Floats, size: tuple[int, int], name: str) -> Floats:
     """The middle of a canvas that grew beyond ``size``; refuses to cut tissue off."""
-    if stack.shape[1:] == size:
-        return stack
-    first = [(n - wanted) // 2 for n, wanted in zip(stack.shape[1:], size, strict=True)]
-    middle = stack[:, first[0] : first[0] + size[0], first[1] : first[1] + size[1]]
+    middle = middle_of(stack, size)
     whole, inside = np.count_nonzero(stack > VISIBLE), np.count_nonzero(middle > VISIBLE)
     if inside < (1 - MOST_CROPPED) * whole:
         raise VolumeError(
@@ -88,6 +85,12 @@ def _fit(stack: Floats, size: tuple[int, int], name: str) -> Floats:
             f"{size[1]} pixels; choose larger pixels with --spacing MM or a larger --size."
         )
     return middle
+
+
+def middle_of(stack: Floats, size: tuple[int, int]) -> Floats:
+    """(N,H,W) -> (N,*size), which may not be larger."""
+    first = [(n - wanted) // 2 for n, wanted in zip(stack.shape[1:], size, strict=True)]
+    return stack[:, first[0] : first[0] + size[0], first[1] : first[1] + size[1]]
 
 
 def _usable(stacks: list[Floats], rule: SliceRule, name: str) -> NDArray[np.intp]:

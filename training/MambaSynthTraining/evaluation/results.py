@@ -74,7 +74,7 @@ def read_result(folder: Path) -> Result:
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, Any]:
-    measures = {m.name: float(row[m.name]) if row[m.name] else None for m in MEASURES}
+    measures = {m.name: float(row[m.name]) if row.get(m.name) else None for m in MEASURES}
     head = {"subject": row["subject"], "seed": int(row["seed"]), "n_slices": int(row["n_slices"])}
     return {**head, **measures}
 

@@ -14,16 +14,19 @@ from pathlib import Path
 
 from MambaSynthLib.errors import FileError
 from MambaSynthTraining.data.prepared import PreparedData, open_prepared
+from MambaSynthTraining.evaluation.alexnet import is_installed
 from MambaSynthTraining.evaluation.candidates import Candidate, open_candidate
+from MambaSynthTraining.evaluation.measures import NOT_COMPUTED
 from MambaSynthTraining.evaluation.reproduction import Job, Settings
 from MambaSynthTraining.evaluation.results import read_result, read_results
 from MambaSynthTraining.evaluation.rows import Row
+from MambaSynthTraining.evaluation.score_files import scored_subjects, write_scores
 from MambaSynthTraining.evaluation.scoring import score as score_candidate
-from MambaSynthTraining.evaluation.scoring import scored_subjects, write_scores
 from MambaSynthTraining.evaluation.trivial import trivial_candidates
 from MambaSynthTraining.runs import open_run
 
 MADE_BY = "make tables"
+DEVICES = {"auto": "auto", "cpu": "cpu", "gpu": "auto", "mps": "mps"}  # of an accelerator
 COMPARE = (
     "These numbers cannot be compared with the paper's: other people (phantoms and two acquired "
     "patients instead of IXI), thicker and coarser slices, networks of about a hundredth of the "
@@ -44,7 +47,8 @@ def score(job: Job, settings: Settings) -> None:
     run, data = job.run, open_prepared(settings.data)
     if _is_scored(run / "scores", data, settings.seeds, open_run(run).checkpoint_sha256):
         return
-    with open_candidate(run, data, None, None, name=job.row.title) as candidate:
+    device = DEVICES[settings.accelerator]
+    with open_candidate(run, data, None, None, device, job.row.title) as candidate:
         _score(candidate, data, settings.seeds, run / "scores")
 
 
@@ -57,12 +61,12 @@ def score_trivial(settings: Settings) -> None:
 
 
 def _score(candidate: Candidate, data: PreparedData, seeds: int, folder: Path) -> None:
-    rows, examples, lpips = score_candidate(candidate, data, "test", range(seeds))
-    write_scores(folder, candidate, data, "test", rows, examples, lpips, "reproduce")
+    scored = score_candidate(candidate, data, "test", range(seeds))
+    write_scores(folder, candidate, data, "test", scored, "reproduce")
 
 
 def _is_scored(folder: Path, data: PreparedData, seeds: int, checkpoint: str | None) -> bool:
-    """Whether there are scores of this checkpoint, on these data."""
+    """Whether there are scores of this checkpoint, on these data, with all that can be computed."""
     try:
         record = read_result(folder).record
     except FileError:
@@ -71,6 +75,7 @@ def _is_scored(folder: Path, data: PreparedData, seeds: int, checkpoint: str | N
         record["about"].get("checkpoint_sha256") == checkpoint
         and record["data"]["subjects"] == scored_subjects(data, "test")
         and len(record["seeds"]) in (1, seeds)  # one where there is no noise
+        and not (record["lpips"].startswith(NOT_COMPUTED) and is_installed())
     )
 
 

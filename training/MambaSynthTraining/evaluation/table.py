@@ -12,14 +12,25 @@ import numpy as np
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.image.trivial import SHIFTED
 from MambaSynthLib.report.evaluation import markdown
-from MambaSynthTraining.evaluation.lpips import NOT_COMPUTED
-from MambaSynthTraining.evaluation.measures import BY_NAME, MEASURES, PAPER, Measure
+from MambaSynthTraining.evaluation.further_table import further_table
+from MambaSynthTraining.evaluation.measures import (
+    BY_NAME,
+    CANVAS,
+    MEASURES,
+    NOT_COMPUTED,
+    PAPER,
+    Measure,
+)
 from MambaSynthTraining.evaluation.papers import Numbers, cell, printed
 from MambaSynthTraining.evaluation.results import Result
 from MambaSynthTraining.evaluation.statistics import NO_TEST, Test, holm, paired_t_test
 from MambaSynthTraining.evaluation.writing import p_text, write_csv
 
-SHOWN = (*PAPER, "psnr")
+SHOWN = (*PAPER, "psnr")  # in the frame of ``frame_of``
+FRAMES = {
+    CANVAS: "Frame: canvas, the data set's slices of {size} pixels, as the papers score them.",
+    "": "Frame: native, the slices of the acquired volumes.",
+}
 PRINTED = (
     "* paper: what CRAViM's paper prints for this data set and direction (training/recipes/"
     "papers.yaml); - is no row of it, or a number that we do not have."
@@ -58,10 +69,12 @@ def comparisons(results: Sequence[Result], main: Result, measure: str) -> dict[s
 
 def to_markdown(results: Sequence[Result], main: Result) -> str:
     """The table, and beneath it everything that a reader needs to judge it."""
-    tested = {name: comparisons(results, main, name) for name in ("ssim", "mse")}
+    frame = frame_of(results)
+    shown = [frame + name for name in SHOWN]
+    tested = {name: comparisons(results, main, frame + name) for name in ("ssim", "mse")}
     header = [
         "row",
-        *(BY_NAME[name].title for name in SHOWN),
+        *(BY_NAME[name].title for name in shown),
         "p (SSIM)",
         "p (MSE)",
         "parameters",
@@ -72,14 +85,22 @@ def to_markdown(results: Sequence[Result], main: Result) -> str:
     lines = [header]
     for result in results:
         about = result.record["about"]
-        cells = [_cell(result, BY_NAME[name]) for name in SHOWN]
+        cells = [_cell(result, BY_NAME[name]) for name in shown]
         ps = [_p(result, main, found) for found in tested.values()]
         size = f"{about['parameters']:,}" if "parameters" in about else "-"
         minutes = f"{about['minutes']:.1f}" if "minutes" in about else "-"
         lines.append([result.name, *cells, *ps, size, minutes])
         lines[-1] += [cell(paper.get(result.name), PAPER)] if paper else []
     notes = _notes(results, main) + ([PRINTED] if paper else [])
-    return "\n".join([*markdown(lines), "", *notes, ""])
+    further = further_table(results)
+    return "\n".join([*markdown(lines), "", *notes, "", *further, *([""] if further else [])])
+
+
+def frame_of(results: Sequence[Result]) -> str:
+    """What the names of the first table's measures begin with: the paper's frame, where there are
+    scores of it.
+    """
+    return CANVAS if any(result.of_subjects(f"{CANVAS}ssim") for result in results) else ""
 
 
 def _printed(results: Sequence[Result]) -> dict[str, Numbers]:
@@ -116,8 +137,9 @@ def _p(result: Result, main: Result, found: dict[str, Comparison]) -> str:
 
 def _notes(results: Sequence[Result], main: Result) -> list[str]:
     data, n = main.record["data"], len(main.subjects)
-    slices = main.record["slices"]["scored"] // max(1, len(main.record["seeds"]))
-    seeds = main.record["seeds"]
+    frame, counts, seeds = frame_of(results), main.record["slices"], main.record["seeds"]
+    slices = counts["canvas" if frame else "scored"] // max(1, len(seeds))
+    size = " x ".join(str(n) for n in counts.get("canvas_size", []))
     test = (
         f"p: two-sided paired t-test of each row against {main.name} over the n = {n} subjects, "
         "Holm-corrected over all rows but the shifted targets."
@@ -126,7 +148,8 @@ def _notes(results: Sequence[Result], main: Result) -> list[str]:
     )
     return [
         f"{data['contrasts'][0]} -> {data['contrasts'][1]}, {data['name']}, split {data['split']}: "
-        f"n = {n} subjects, {slices} slices. Mean ± standard deviation over subjects, each the "
+        f"n = {n} subjects, {slices} slices. {FRAMES[frame].format(size=size)} "
+        "Mean ± standard deviation over subjects, each the "
         f"mean over its slices and over the sampling seeds {_span(seeds)} (methods without noise "
         "have one).",
         "",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.model.package import ModelPackage
-from MambaSynthTraining.model_readme import recipe_words
+from MambaSynthTraining.model_readme import recipe_words, start_words
 from MambaSynthTraining.runs import TrainedRun
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def readme(card: dict[str, Any], _: dict[str, NDArray[Any]]) -> str:
 
 {iterations} iterations on {len(training["subjects"])} subjects of {size} voxels in \
 {_time(training)} ({training["machine"]}), seed {recipe["seed"]}, \
-{recipe_words(training)}, which `model.json` repeats; the weights in float16.
+{recipe_words(training)}, which `model.json` repeats; the weights in float16.{start_words(training)}
 
 {attribution}
 

@@ -20,6 +20,7 @@ from MambaSynthTraining.evaluation.heads import TRIVIAL, read_rows
 from MambaSynthTraining.evaluation.interval import coverage, interval_of_scores
 from MambaSynthTraining.evaluation.lesions import MEASURES as OF_LESIONS
 from MambaSynthTraining.evaluation.lesions import read_lesions
+from MambaSynthTraining.model_readme import start_words
 from MambaSynthTraining.runs import TrainedRun
 
 if TYPE_CHECKING:
@@ -178,19 +179,12 @@ def _reach(network: dict[str, int]) -> str:
 
 def _training(training: dict[str, Any]) -> str:
     stages = " + ".join(str(stage["iterations"]) for stage in training["recipe"]["stages"])
-    start = training.get("start")
-    text = (
+    return (
         f"{stages} iterations, the last with frozen statistics, in {training['minutes']:.0f} "
         f"minutes, {training['cpu_minutes']:.0f} of processor time ({training['machine']}), seed "
         f"{training['recipe']['seed']}, recipe `{training['recipe_file']}`, which `model.json` "
-        "repeats; the averaged weights in float16."
+        f"repeats; the averaged weights in float16.{start_words(training)}"
     )
-    if start:
-        text += (
-            f" They began with those of a twin of {start['iterations']} iterations "
-            f"({start['minutes']:.0f} minutes)."
-        )
-    return text
 
 
 def _table(entry: dict[str, Any]) -> str:

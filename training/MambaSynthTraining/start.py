@@ -1,0 +1,130 @@
+"""What a new training begins with: the averaged weights of another run, or those of a package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import yaml
+from torch import Tensor
+
+from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.model.card import ContrastCard
+from MambaSynthLib.model.package import ModelPackage
+from MambaSynthLib.model.registry import find_model
+from MambaSynthTraining.data.batches import TrainingData
+from MambaSynthTraining.methods import method_class
+from MambaSynthTraining.recipe import Recipe
+from MambaSynthTraining.run_folder import RUN
+from MambaSynthTraining.runs import open_run
+
+
+class Start(Protocol):
+    """A trained network whose layers are those of the recipe's exported one."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Name -> values, on the CPU. Raises FileError or ModelError: they cannot be read."""
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """For the record of the run, whose card repeats it."""
+        ...
+
+
+@dataclass(frozen=True)
+class PackageStart:
+    """A model package, whose float16 weights become float32 again."""
+
+    package: ModelPackage
+
+    def weights(self) -> dict[str, Tensor]:
+        tensors = {name: torch.from_numpy(a) for name, a in self.package.read_weights().items()}
+        return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+
+    def about(self) -> dict[str, Any]:
+        card = self.package.card
+        return {
+            "package": card.id,
+            "version": card.version,
+            "weights_sha256": card.weights_sha256,
+            "license": card.license,
+            "trained_on": card.trained_on,
+        }
+
+
+def start_of(run: Path | None, package: str | None, recipe: Recipe) -> Start | None:
+    """The start that a command names: a run, however far it has come, a model by its id or folder,
+    or none.
+
+    Raises
+    ------
+    FileError: the folder holds no run. ModelError: there is no such package, or it is damaged.
+    RequestError: its layers are not those of the recipe's network.
+    """
+    start: Start
+    if run is not None:
+        start, name = open_run(run, unfinished=True), str(run)
+        remedy = "give the recipe of that run"
+    elif package is not None:
+        start, name = PackageStart(find_model(package)), package
+        sizes = yaml.safe_dump(start.package.card.network, default_flow_style=True, width=1000)
+        remedy = f"give the sizes of its card, --set 'network={sizes.strip()}',"
+    else:
+        return None
+    different = _first_difference(_exported_layers(recipe), start.weights())
+    if different:
+        raise RequestError(
+            f"{name}: its layers are not those of this recipe's network ({different}); {remedy} "
+            "or choose another start."
+        )
+    return start
+
+
+def remarks(start: Start | None, data: TrainingData) -> list[str]:
+    """What a package was trained for and these data are not."""
+    if not isinstance(start, PackageStart) or not isinstance(start.package.card, ContrastCard):
+        return []
+    card, about, found = start.package.card, data.about(), []
+    ours = [about.get(f"{end}_contrast") for end in ("source", "target")]
+    if [*card.source_contrasts, *card.target_contrasts] != ours:
+        found.append(f"{card.id}: was trained {card.direction}, this run {ours[0]} -> {ours[1]}")
+    rule = data.settings().get("intensity", {}).get("rule")
+    if rule != card.intensity.rule:
+        found.append(f"{card.id}: knows intensities by the rule {card.intensity.rule}, not {rule}")
+    return found
+
+
+def _exported_layers(recipe: Recipe) -> Mapping[str, Tensor]:
+    with torch.device("meta"):  # names and shapes alone; nothing is allocated
+        method = method_class(recipe.method).build(recipe)
+    return method.networks[method.exported].state_dict()
+
+
+def _first_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
+    for key in ours:
+        if key not in theirs:
+            return f"it lacks {key}"
+        if ours[key].shape != theirs[key].shape:
+            sizes = (" x ".join(map(str, each[key].shape)) for each in (theirs, ours))
+            return f"{key} is {next(sizes)}, the recipe's {next(sizes)}"
+    surplus = [key for key in theirs if key not in ours]
+    return f"the recipe has no {surplus[0]}" if surplus else ""
+
+
+def check_same_start(run: Path, former: Mapping[str, Any], start: Start | None) -> None:
+    """A run that goes on was begun as this command says, or no start is named.
+
+    Raises FileError.
+    """
+    if start is None:
+        return
+    begun, wanted = former.get("start", {}), start.about()
+    if not begun or begun.get("weights_sha256") != wanted.get("weights_sha256"):
+        with_what = begun.get("package") or ("another run" if begun else "weights of its own")
+        raise FileError(
+            f"{run / RUN}: the run in this folder began with {with_what}; choose another folder "
+            "for this start."
+        )
