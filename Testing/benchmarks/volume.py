@@ -3,8 +3,8 @@
     python -m Testing.benchmarks.volume [--slices 10 30 100 300] [--pixels 128] [--ngf 16]
         [--steps 1] [--threads 1] [--device cpu] [--model ID]
 
-On the CPU each volume has a process of its own, so that no peak is another's. Without ``--model`` the
-weights are random, which changes neither time nor memory; with it the installed model of that name works.
+On the CPU each volume has a process of its own, so that no peak is another's. Without ``--model``
+the weights are random, which changes neither time nor memory; with it that installed model works.
 """
 
 from __future__ import annotations
