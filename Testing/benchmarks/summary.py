@@ -138,7 +138,8 @@ def headline(readme: Path = TABLES_README) -> str:
         [
             f"* a head of {HEAD_SIZE} voxels in {float(alone_s):.0f} s on one CPU core, in "
             f"{float(both_s):.0f} s on two, with {float(memory):.0f} MB of memory beside source "
-            f"and result; {frames} frames of a 128 x 128 x 32 heart in {float(cine_s):.1f} s on one;",
+            f"and result; {frames} frames of a 128 x 128 x 32 heart in {float(cine_s):.1f} s on "
+            "one;",
             f"* at the paper's size the network is {plain} times faster than the same layers in "
             f"plain PyTorch, and {unet} times faster than a U-Net of SynDiff's size;",
             f"* its scan is {textbook} times faster than the textbook form and {mambapy} times "
