@@ -312,6 +312,10 @@ def test_the_factor_of_the_interval_is_found_on_people_who_were_left_out(heads, 
     assert "half-width" in wide.provenance.of_spread().sentence()
     within = [row.get("coverage") for entry in package.card.scores for row in entry["rows"]]
     assert within[0] is None and 0 <= within[1] <= 1  # the source itself has no interval
+    of_tissues = package.card.scores[0]["rows"][1]
+    assert all(0 <= of_tissues[f"coverage_{t}"] <= 1 for t in ("fluid", "gray", "white"))
+    text = (package.folder / "README.md").read_text()
+    assert "(fluid " in text and "scored in the white" not in text
 
 
 def test_a_person_is_tested_with_the_factor_of_the_others():

@@ -2,7 +2,8 @@
 
     pair of the list --onto the source's grid--> source, acquired --Engine--> synthetic --> measures
 
-A whole head is given twice, as it is, scored in the head and in the brain, and without its skull.
+A whole head is given twice, as it is, scored in the head and in the brain, and without its skull,
+scored in the brain and tissue by tissue.
 The trivial rival is the source itself, under the best linear map.
 """
 
@@ -32,6 +33,7 @@ from MambaSynthTraining.evaluation.head_measures import (
     interval_factors,
     share_in_air,
 )
+from MambaSynthTraining.evaluation.lesions import tissues_of
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -111,18 +113,28 @@ def score(
         else:
             made = orient(read_volume(maker / name), CODES)
         rows.append((candidate, made.array, half_width, time.monotonic() - started))
+    tissues: dict[str, Mask] = {}
+    if given.input == "stripped":
+        t1 = given.source if source == "T1w" else given.acquired
+        tissues = tissues_of(t1.array, given.regions["brain"])
+    acquired = given.acquired.array
     for candidate, array, width, seconds in rows:
+        about = {"head": given.id, "person": given.person, "input": given.input}
+        about["candidate"] = candidate
         for region, mask in given.regions.items():
             yield {
-                "head": given.id, "person": given.person, "input": given.input,
-                "region": region, "candidate": candidate,
-                **head_scores(array, given.acquired.array, mask),
+                **about, "region": region, **head_scores(array, acquired, mask),
                 "air": share_in_air(array, given.air), "seconds": float(seconds),
-                **(_factors(array, width, given.acquired.array, mask) if width is not None else {}),
+                **_factors(array, width, acquired, mask),
             }  # fmt: skip
+        for region, mask in tissues.items():
+            if width is not None and mask.any():
+                yield {**about, "region": region, **_factors(array, width, acquired, mask)}
 
 
-def _factors(made: Floats, width: Floats, acquired: Floats, mask: Mask) -> dict[str, float]:
+def _factors(made: Floats, width: Floats | None, acquired: Floats, mask: Mask) -> dict[str, float]:
+    if width is None:
+        return {}
     return dict(zip(FACTORS, interval_factors(made, width, acquired, mask), strict=True))
 
 

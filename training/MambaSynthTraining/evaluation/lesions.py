@@ -7,8 +7,8 @@
 | auc          | how well brightness alone tells a lesion's voxel from white matter, .5 to 1: the|
 |              | area under the ROC curve (Mann & Whitney's U), dark lesions of a T1w turned over |
 
-Gray and white matter are the two brighter of three classes of the T1w image (Otsu's thresholds)
-outside of lesions. A lesion that the source does not show cannot be bright in the synthetic image.
+Gray and white matter are those of ``tissues_of`` outside of lesions. A lesion that the source does
+not show cannot be bright in the synthetic image.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from MambaSynthLib.errors import FileError
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 LESIONS = "lesions.csv"
+TISSUES = ("fluid", "gray", "white")
 MEASURES = ("over white", "over gray", "auc")
 
 
@@ -33,22 +34,24 @@ def lesion_rows(
     images: Mapping[str, Floats], t1: Floats, brain: Mask, lesions: Mask
 ) -> Iterator[dict[str, Any]]:
     """One row for each of the ``images`` (name -> (I,J,K)); all arrays lie on one grid."""
-    gray, white = _matters(t1, brain & ~lesions)
+    matter = tissues_of(t1, brain & ~lesions)
     for name, image in images.items():
-        values = {k: image[m] for k, m in (("l", lesions), ("g", gray), ("w", white))}
-        means = {k: float(v.mean()) for k, v in values.items()}
+        lesion, gray, white = (image[m] for m in (lesions, matter["gray"], matter["white"]))
         yield {
-            "image": name, "over white": means["l"] / means["w"],
-            "over gray": means["l"] / means["g"], "auc": _auc(values["l"], values["w"]),
-        }  # fmt: skip
+            "image": name,
+            "over white": float(lesion.mean() / white.mean()),
+            "over gray": float(lesion.mean() / gray.mean()),
+            "auc": _auc(lesion, white),
+        }
 
 
-def _matters(t1: Floats, tissue: Mask) -> tuple[Mask, Mask]:
-    """Gray and white matter."""
+def tissues_of(t1: Floats, brain: Mask) -> dict[str, Mask]:
+    """Fluid, gray and white: three classes of the T1w image in the brain (Otsu's thresholds)."""
     from skimage.filters import threshold_multiotsu
 
-    low, high = threshold_multiotsu(t1[tissue], classes=3)
-    return tissue & (t1 > low) & (t1 <= high), tissue & (t1 > high)
+    low, high = threshold_multiotsu(t1[brain], classes=3)
+    classes = (t1 <= low, (t1 > low) & (t1 <= high), t1 > high)
+    return {name: brain & of_class for name, of_class in zip(TISSUES, classes, strict=True)}
 
 
 def _auc(lesion: Floats, white: Floats) -> float:

@@ -19,13 +19,14 @@ from MambaSynthTraining.contrast.cravim.card import INTENDED_USE, network_of
 from MambaSynthTraining.evaluation.heads import TRIVIAL, read_rows
 from MambaSynthTraining.evaluation.interval import coverage, interval_of_scores
 from MambaSynthTraining.evaluation.lesions import MEASURES as OF_LESIONS
-from MambaSynthTraining.evaluation.lesions import read_lesions
+from MambaSynthTraining.evaluation.lesions import TISSUES, read_lesions
 from MambaSynthTraining.model_readme import start_words
 from MambaSynthTraining.runs import TrainedRun
 
 if TYPE_CHECKING:
     from MambaSynthTraining.export import Description
 
+Row = dict[str, Any]
 MEASURES = ("psnr", "ssim", "nmi", "r", "detail", "jitter", "air", "seconds")
 DIGITS = {"psnr": 2, "ssim": 3, "nmi": 3, "r": 3, "detail": 2, "jitter": 2, "air": 4, "seconds": 0}
 NAMES = {TRIVIAL: "best linear map of source"}  # as all cards call it
@@ -40,7 +41,8 @@ the table names; PSNR against the 99.9 percentile there, SSIM of axial slices av
 (1 to 2), Pearson's r. *detail*: energy finer than a Gaussian of one pixel, over the acquired
 volume's. *jitter*: the same for the brightness jumps between slices. *air*: share of voxels outside
 the head above a tenth of the range. *seconds* on two shared cores. *within*: share of the acquired
-values within the 90 % interval, whose factor was found on the other people of these tables."""
+values within the 90 % interval, whose factor was found on the other people of these tables; of
+brains also by classes of their T1w brightness."""
 
 
 def parts(run: TrainedRun, description: Description, scores: Sequence[Path]) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def scores(run: TrainedRun, rehearsal: ModelPackage, folders: Sequence[Path]) ->
             "without the people of the list, and name its folders with --scores."
         )
     entries: dict[str, dict[str, Any]] = {}
-    for row in rows:
+    for row in (row for row in rows if row["region"] not in TISSUES):
         what = (
             f"{row['head']}, given {row['input']}, scored in the {row['region']}, by a twin that "
             "never saw this person"
@@ -90,10 +92,8 @@ def scores(run: TrainedRun, rehearsal: ModelPackage, folders: Sequence[Path]) ->
             what, {"data": what, "command": "mambasynth score-heads", "rows": []}
         )
         name = NAMES.get(row["candidate"], row["candidate"])
-        held = coverage(row, rows)
         entry["rows"].append(
-            {"name": name, **{measure: row[measure] for measure in MEASURES}}
-            | ({"coverage": round(held, 4)} if held is not None else {})
+            {"name": name, **{measure: row[measure] for measure in MEASURES}, **_held(row, rows)}
         )
     for row in (row for folder in folders for row in read_lesions(folder)):
         what = f"lesions of {row['head']}, by a twin that never saw this person"
@@ -102,6 +102,22 @@ def scores(run: TrainedRun, rehearsal: ModelPackage, folders: Sequence[Path]) ->
         )
         entry["rows"].append({"name": row["image"], **{m: row[m] for m in OF_LESIONS}})
     return list(entries.values())
+
+
+def _held(row: Row, rows: Sequence[Row]) -> dict[str, float]:
+    """The coverage of a row and, of brains given alone, of its tissues; {} without intervals."""
+    same = [
+        other
+        for other in rows
+        if all(other[k] == row[k] for k in ("head", "input", "candidate"))
+        and (other is row or (row["region"] == "brain" and other["region"] in TISSUES))
+    ]
+    found = {other["region"]: coverage(other, rows) for other in same}
+    return {
+        "coverage" if region == row["region"] else f"coverage_{region}": round(held, 4)
+        for region, held in found.items()
+        if held is not None
+    }
 
 
 def parity(run: TrainedRun, package: ModelPackage) -> dict[str, float]:
@@ -198,6 +214,8 @@ def _table(entry: dict[str, Any]) -> str:
     for row in entry["rows"]:
         cells = " | ".join(f"{row[name]:.{DIGITS[name]}f}" for name in MEASURES)
         within = f"{row['coverage']:.1%}" if "coverage" in row else "-"
+        tissues = [f"{t} {row[name]:.0%}" for t in TISSUES if (name := f"coverage_{t}") in row]
+        within += f" ({', '.join(tissues)})" if tissues else ""
         lines.append(f"| {row['name']} | {cells} | {within} |")
     return "\n".join(lines)
 
