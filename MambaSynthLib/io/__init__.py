@@ -16,6 +16,8 @@ What reading does with a file that is not plain and sound:
 | truncated, wrong checksum, header that promises too much     | refused before allocation      |
 | text, web page, folder, pipe, empty, missing                 | refused                        |
 | detached header that names a file outside its folder         | refused                        |
+| DICOM: a damaged file among the slices, or slices of another | refused                        |
+| patient, study, place or kind; directions not of length 1    |                                |
 | marked as synthetic                                          | noted; refused where asked     |
 | from another machine than MR, by DICOM or the sidecar        | refused; an odd modality noted |
 | a localizer, by DICOM Image Type                             | read, with a named warning     |

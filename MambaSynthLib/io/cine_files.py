@@ -18,7 +18,7 @@ from MambaSynthLib.image.cine import Cine, of_frames
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.cine_acdc import phases_beside
 from MambaSynthLib.io.decoded import Asked, Prefer
-from MambaSynthLib.io.dicom_marks import holds_dicom
+from MambaSynthLib.io.dicom_files import holds_dicom
 from MambaSynthLib.io.dicom_series import read_series
 from MambaSynthLib.io.files import as_float32, open_image, read_volume, synthetic_note
 from MambaSynthLib.io.formats import CINES, suffix_of

@@ -1,4 +1,4 @@
-"""Which files are DICOM, and whether they say that they are synthetic. Headers only.
+"""Whether DICOM files say that they are synthetic. Headers only.
 
 Source: DICOM PS3.3 C.7.6.1 (General Image: Image Comments), C.8.3.1.1.1 (Image Type), and the
 attribute Synthetic Data (0008,001C).
@@ -11,16 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.dicom_files import files_in, is_dicom
 from MambaSynthLib.io.payload import shown
 from MambaSynthLib.provenance import MARK
 
-MOST_FILES = 20_000
 READ = ["SOPClassUID", "SyntheticData", "ImageType", "ImageComments"]
-
-
-def holds_dicom(folder: Path) -> bool:
-    """Whether one of the first files in ``folder`` is DICOM by its magic word."""
-    return any(is_dicom(path) for path in files_in(folder)[:20])
 
 
 def read_dicom_mark(path: Path) -> str:
@@ -47,29 +42,6 @@ def read_dicom_mark(path: Path) -> str:
         if mark:
             return f"{shown(file)}: {mark}" if file != path else mark
     return ""
-
-
-def files_in(folder: Path) -> list[Path]:
-    try:
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-    except OSError as error:
-        raise FileError(
-            f"{shown(folder)}: cannot be read ({error.strerror}); check the folder."
-        ) from error
-    if len(files) > MOST_FILES:
-        raise FileError(
-            f"{shown(folder)}: holds {len(files)} files, more than {MOST_FILES}; name a folder "
-            "with one series."
-        )
-    return files
-
-
-def is_dicom(path: Path) -> bool:
-    try:
-        with open(path, "rb") as stream:
-            return stream.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
-    except OSError:
-        return False
 
 
 def mark_in_dataset(dataset: Any) -> str:

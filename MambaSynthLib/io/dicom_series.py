@@ -1,12 +1,11 @@
 """A folder with one DICOM series of parallel slices, each acquired once or at several times.
 
-What is no single series, or not readable, is refused with the reason; ``dicom_stack`` puts the
-slices in place. Source: DICOM PS3.3 C.8.3.1 (MR Image), C.11.1 (Modality LUT).
+What is no single series, or not readable, is refused with the reason; ``dicom_slice`` reads each
+slice and ``dicom_stack`` puts them in place. Source: DICOM PS3.3 C.8.3.1 (MR Image).
 """
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,15 @@ from numpy.typing import NDArray
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.cine import Cine, of_frames
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.io.dicom_marks import files_in, image_type, is_dicom, mark_in_dataset
-from MambaSynthLib.io.dicom_stack import SAME_TIME_MS, Slice, affine_of, by_place, by_time
+from MambaSynthLib.io.dicom_files import slice_files
+from MambaSynthLib.io.dicom_marks import image_type, mark_in_dataset
+from MambaSynthLib.io.dicom_slice import AGREED, Slice, read_slice, values_of
+from MambaSynthLib.io.dicom_stack import SAME_TIME_MS, affine_of, by_place, by_time
 from MambaSynthLib.io.modality import check_modality
-from MambaSynthLib.io.payload import check_size, shown
+from MambaSynthLib.io.payload import shown
 
+MEASURED = ("PixelSpacing", "ImageOrientationPatient", "EchoTime")  # and rounded by some writers
 SAME_DIRECTION = 1e-4  # between direction cosines
-AGREED = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "EchoTime",
-          "PhotometricInterpretation")  # fmt: skip
-IN_WORDS = {
-    "Rows": "sizes", "Columns": "sizes", "PixelSpacing": "pixel sizes", "EchoTime": "echo times",
-    "ImageOrientationPatient": "orientations", "PhotometricInterpretation": "kinds of pixel",
-}  # fmt: skip
 
 
 def read_series(folder: Path, *, allow_synthetic: bool = True) -> Cine:
@@ -35,8 +31,9 @@ def read_series(folder: Path, *, allow_synthetic: bool = True) -> Cine:
 
     Raises
     ------
-    FileError: no DICOM, several series, missing or doubled slices, other geometry in one of them,
-        unequal numbers of times, gantry tilt, no decoder, truncated or synthetic files.
+    FileError: no DICOM, several series, patients or frames of reference, damaged files among the
+        slices, missing or doubled slices, other geometry in one of them, unequal numbers of times,
+        gantry tilt, no decoder, truncated or synthetic files.
     VolumeError: one time only, which is a volume and no cine.
     """
     slices, stacks, notes = _sorted_series(folder, allow_synthetic)
@@ -71,15 +68,12 @@ def read_dicom_volume(folder: Path, *, allow_synthetic: bool = True) -> Volume:
     return Volume(_pixels([one for (one,) in stacks]), affine, name, notes)
 
 
-# --- the files ------------------------------------------------------------------------------------
-
-
 def _sorted_series(
     folder: Path, allow_synthetic: bool
 ) -> tuple[list[Slice], list[list[Slice]], tuple[str, ...]]:
     """All slices, the same by position and then time, and named warnings."""
     name = shown(folder.resolve())
-    slices = [_read(path) for path in files_in(folder) if is_dicom(path)]
+    slices = [read_slice(path) for path in slice_files(folder)]
     if not slices:
         raise FileError(f"{name}: holds no DICOM files; name a folder with one series.")
     _check_one_series(slices, name)
@@ -95,41 +89,6 @@ def _sorted_series(
     return slices, [by_time(stack, name) for stack in stacks], notes
 
 
-def _read(path: Path) -> Slice:
-    import pydicom
-
-    try:
-        with warnings.catch_warnings(action="ignore"):  # oddities that do not concern the image
-            dataset = pydicom.dcmread(path)
-            for keyword in ("SeriesInstanceUID", "Modality", *AGREED):
-                dataset.get(keyword)  # values are parsed, and complained of, at first use
-            place = np.array([float(part) for part in dataset.ImagePositionPatient])
-            direction = [float(part) for part in dataset.ImageOrientationPatient]
-            spacing = [float(part) for part in dataset.PixelSpacing]
-            sizes = int(dataset.Rows), int(dataset.Columns)
-            time = _time(dataset)
-    except (pydicom.errors.InvalidDicomError, AttributeError, TypeError, ValueError, EOFError,
-            KeyError, OSError) as error:  # fmt: skip
-        raise FileError(
-            f"{shown(path)}: is no MR slice with a position, orientation and pixel size "
-            f"({str(error)[:80]}); remove it, or export the series again as classic DICOM."
-        ) from error
-    sane = len(place) == 3 and len(direction) == 6 and len(spacing) == 2 and min(spacing) > 0
-    if not sane or not np.all(np.isfinite([*place, *direction, *spacing])):
-        raise FileError(f"{shown(path)}: states an impossible geometry; export the series again.")
-    check_size(sizes, shown(path))
-    return Slice(path, dataset, place, time)
-
-
-def _time(dataset: Any) -> float | None:
-    """ms: Trigger Time, else Temporal Position Identifier as an order."""
-    for keyword in ("TriggerTime", "TemporalPositionIdentifier"):
-        value = getattr(dataset, keyword, None)
-        if value not in (None, ""):
-            return float(value)
-    return None
-
-
 def _check_one_series(slices: list[Slice], name: str) -> None:
     series = {str(getattr(one.dataset, "SeriesInstanceUID", "")) for one in slices}
     if len(series) > 1:
@@ -138,25 +97,18 @@ def _check_one_series(slices: list[Slice], name: str) -> None:
         )
     first = slices[0]
     for one in slices:
-        if int(getattr(one.dataset, "NumberOfFrames", 1) or 1) > 1:
-            raise FileError(
-                f"{shown(one.path)}: is a multi-frame file; export the series as classic DICOM, "
-                "one file a slice."
-            )
-        for keyword in AGREED:
-            if not _equal(
-                getattr(one.dataset, keyword, None), getattr(first.dataset, keyword, None)
-            ):
+        for keyword, what in AGREED.items():
+            if not _equal(one.dataset.get(keyword), first.dataset.get(keyword), keyword):
                 raise FileError(
-                    f"{name}: {shown(one.path)} and {shown(first.path)} have different "
-                    f"{IN_WORDS[keyword]}; put slices of one kind into a folder of their own."
+                    f"{name}: {one.name} and {first.name} have different {what}; put slices of "
+                    "one kind into a folder of their own."
                 )
 
 
-def _equal(one: Any, other: Any) -> bool:
-    if one is None or other is None or isinstance(one, str):
-        return bool(one == other)
-    return bool(np.allclose(np.array(one, float), np.array(other, float), atol=SAME_DIRECTION))
+def _equal(one: Any, other: Any, keyword: str) -> bool:
+    if keyword in MEASURED and None not in (one, other) and "" not in (one, other):
+        return np.allclose(np.array(one, float), np.array(other, float), atol=SAME_DIRECTION)
+    return bool(one == other)
 
 
 def _notes(slices: list[Slice], name: str, allow_synthetic: bool) -> tuple[str, ...]:
@@ -179,32 +131,6 @@ def _notes(slices: list[Slice], name: str, allow_synthetic: bool) -> tuple[str, 
     return notes
 
 
-# --- the pixels -----------------------------------------------------------------------------------
-
-
 def _pixels(stack: list[Slice]) -> NDArray[np.float32]:
     """(I,J,K) of the slices in order: columns, rows, slices."""
-    return np.stack([_rescaled(one).T for one in stack], axis=-1)
-
-
-def _rescaled(one: Slice) -> NDArray[np.float32]:
-    """(rows,columns) real values. Each slice has a slope and intercept of its own."""
-    dataset, name = one.dataset, shown(one.path)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            stored = np.asarray(dataset.pixel_array)
-    except Exception as error:  # pydicom and its decoders raise many kinds
-        raise FileError(
-            f"{name}: its pixels cannot be read ({str(error)[:80]}); it is truncated or needs a "
-            "decoder that is not installed, export it uncompressed."
-        ) from error
-    if stored.ndim != 2:
-        raise FileError(f"{name}: holds color pixels, but a scalar slice is needed.")
-    slope = float(getattr(dataset, "RescaleSlope", 1) or 1)
-    intercept = float(getattr(dataset, "RescaleIntercept", 0) or 0)
-    values = stored.astype(np.float64) * slope + intercept
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        values = (2 ** int(dataset.BitsStored) - 1) * slope + 2 * intercept - values
-    if not np.all(np.isfinite(values)):
-        raise FileError(f"{name}: its rescaling is no number; export the series again.")
-    return values.astype(np.float32)
+    return np.stack([values_of(one).T for one in stack], axis=-1)

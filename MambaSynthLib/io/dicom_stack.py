@@ -8,30 +8,18 @@ DICOM PS3.3 C.7.6.2 (Image Plane).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.dicom_slice import Slice
 from MambaSynthLib.io.geometry import check_affine, flipped
-from MambaSynthLib.io.payload import shown
 
 SAME_SLICE_MM = 0.05  # between two positions along the normal that are one slice
 UNEVEN_MM = 0.1  # that the distance of two slices may differ from that of the others
 SAME_TIME_MS = 1e-3
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One file: its data set, and where and when it lies. ``time`` is None where none is stated."""
-
-    path: Path
-    dataset: Any
-    place: NDArray[np.float64]  # (3,) mm LPS of the first pixel
-    time: float | None
 
 
 def _normal(slices: Iterable[Slice]) -> NDArray[np.float64]:
@@ -66,7 +54,7 @@ def by_time(stack: list[Slice], name: str) -> list[Slice]:
     for one, other in zip(ordered, ordered[1:], strict=False):
         if (other.time or 0.0) - (one.time or 0.0) <= SAME_TIME_MS:
             raise FileError(
-                f"{name}: {shown(one.path)} and {shown(other.path)} show the same slice at the "
+                f"{name}: {one.name} and {other.name} show the same slice at the "
                 "same time; remove one of them."
             )
     return ordered

@@ -22,7 +22,8 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Affine, Volume
 from MambaSynthLib.io.atomic import Check, Outputs, Write, within
 from MambaSynthLib.io.decoded import Asked, Decoded, Prefer
-from MambaSynthLib.io.dicom_marks import holds_dicom, is_dicom, read_dicom_mark
+from MambaSynthLib.io.dicom_files import holds_dicom, is_dicom
+from MambaSynthLib.io.dicom_marks import read_dicom_mark
 from MambaSynthLib.io.dicom_series import read_dicom_volume
 from MambaSynthLib.io.formats import Format, format_of, words_of
 from MambaSynthLib.io.geometry import check_affine, flipped

@@ -1,0 +1,53 @@
+"""A classic MR series of a beating heart, written slice by slice with pydicom alone."""
+
+import numpy as np
+import pydicom
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from Testing.library.cine_hearts import beat
+
+TIMES = (0.0, 100.0, 250.0, 400.0)
+
+
+def dicom_series(folder, frames=None, times=TIMES, change=lambda dataset, k, f: True):
+    """A classic MR cine of ``beat``, file names in no useful order. ``change`` edits a data set;
+    False leaves it out.
+    """
+    frames = frames or beat()
+    folder.mkdir(exist_ok=True)
+    lps = np.diag([-1.0, -1, 1, 1]) @ frames[0].affine
+    series, study = generate_uid(), generate_uid()
+    for f, frame in enumerate(frames):
+        for k in range(frame.shape[2]):
+            d = pydicom.Dataset()
+            d.file_meta = FileMetaDataset()
+            d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            d.SOPClassUID, d.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", generate_uid()
+            d.SeriesInstanceUID, d.StudyInstanceUID, d.Modality = series, study, "MR"
+            d.ImagePositionPatient = [round(v, 6) for v in lps[:3] @ (0, 0, k, 1)]
+            axes = lps[:3, :2] / np.linalg.norm(lps[:3, :2], axis=0)
+            d.ImageOrientationPatient = [round(v, 8) for v in axes.T.ravel()]
+            d.PixelSpacing = [2, 2]
+            d.SliceThickness, d.TriggerTime = 8, times[f]
+            pixels = frame.array[..., k].T.round().astype("<u2")
+            d.Rows, d.Columns = pixels.shape
+            d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 12, 11, 0
+            d.SamplesPerPixel, d.PhotometricInterpretation = 1, "MONOCHROME2"
+            d.PixelData = pixels.tobytes()
+            if change(d, k, f) is not False:
+                d.save_as(
+                    folder / f"{(k * 7 + f * 3) % 16:02}-{k}-{f}.dcm", enforce_file_format=True
+                )
+    return folder
+
+
+def edit(**values):
+    """Set values in one file: that of slice 2 at time 1."""
+
+    def change(dataset, k, f):
+        if (k, f) == (2, 1):
+            for keyword, value in values.items():
+                setattr(dataset, keyword, value)
+
+    return change
