@@ -6,6 +6,7 @@ end of a stack nobody would miss it. Source: DICOM PS3.10 7.1 (preamble and pref
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -27,9 +28,11 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def holds_dicom(folder: Path) -> bool:
-    """Whether one of the first files in ``folder`` is DICOM by its magic word."""
-    return any(is_dicom(path) for path in files_in(folder)[:20])
+def holds_dicom(path: Path) -> bool:
+    """Whether ``path`` is a DICOM file, or a folder of which one of the first files is."""
+    if os.path.isdir(path):  # as Path.is_dir, but an impossible name is no error
+        return any(is_dicom(file) for file in files_in(path)[:20])
+    return os.path.isfile(path) and is_dicom(path)
 
 
 def files_in(folder: Path) -> list[Path]:

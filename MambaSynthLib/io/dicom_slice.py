@@ -1,6 +1,7 @@
 """One slice of a DICOM series: where and when it lies, and its values.
 
-Source: DICOM PS3.3 C.7.6.2 (Image Plane), C.7.6.3 (Image Pixel), C.11.1 (Modality LUT).
+A slice is a classic file, or one frame of an Enhanced MR file (``dicom_frames``). Source: DICOM
+PS3.3 C.7.6.2 (Image Plane), C.7.6.3 (Image Pixel), C.11.1 (Modality LUT).
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.dicom_frames import frames_of, is_multi_frame
 from MambaSynthLib.io.payload import check_size, shown
 
 UNIT_LENGTH = 5e-4  # that a direction may be longer or shorter: 0.06 mm at the border of a head
 AGREED = {  # what all slices of a series have in common -> how to call it
     "PatientID": "patients", "PatientName": "patients", "StudyInstanceUID": "studies",
     "FrameOfReferenceUID": "frames of reference", "Rows": "sizes", "Columns": "sizes",
-    "PixelSpacing": "pixel sizes",
+    "PixelSpacing": "pixel sizes", "StackID": "stacks", "DiffusionBValue": "diffusion weightings",
+    "ComplexImageComponent": "parts of complex values",
     "ImageOrientationPatient": "orientations", "EchoTime": "echo times",
     "PhotometricInterpretation": "kinds of pixel",
 }  # fmt: skip
@@ -30,34 +33,39 @@ AGREED = {  # what all slices of a series have in common -> how to call it
 
 @dataclass(frozen=True)
 class Slice:
-    """One file: its data set, and where and when it lies. ``time`` is None where none is stated."""
+    """What a series is made of.
+
+    dataset: its attributes, those of a frame in their classic places. place: (3,) mm LPS of the
+    first pixel. time: ms, None where none is stated. image: the data set of its file, which holds
+    the pixels. frame: number in a multi-frame file, from 0; None in a classic one.
+    """
 
     path: Path
     dataset: Any
-    place: NDArray[np.float64]  # (3,) mm LPS of the first pixel
+    place: NDArray[np.float64]
     time: float | None
+    image: Any
+    frame: int | None
 
     @property
     def name(self) -> str:
         """For messages."""
-        return shown(self.path)
+        return shown(self.path) + ("" if self.frame is None else f", frame {self.frame + 1}")
 
 
-def read_slice(path: Path) -> Slice:
-    """The slice in a classic file.
+def read_slices(path: Path) -> list[Slice]:
+    """The slice in a classic file, or all those of a multi-frame file.
 
     Raises FileError for what is no MR slice with a possible place, orientation and pixel size.
     """
     import pydicom
 
     with _sentences(shown(path)):
-        dataset = pydicom.dcmread(path)
-        if int(getattr(dataset, "NumberOfFrames", 1) or 1) > 1:
-            raise FileError(
-                f"{shown(path)}: is a multi-frame file; export the series as classic DICOM, one "
-                "file a slice."
-            )
-        return _slice(path, dataset)
+        image = pydicom.dcmread(path)
+        if not is_multi_frame(image):
+            return [_slice(path, image, image, None)]
+        frames = frames_of(image, shown(path))
+        return [_slice(path, frame, image, number) for number, frame in enumerate(frames)]
 
 
 @contextmanager
@@ -76,14 +84,14 @@ def _sentences(name: str) -> Iterator[None]:
         ) from error
 
 
-def _slice(path: Path, dataset: Any) -> Slice:
+def _slice(path: Path, dataset: Any, image: Any, frame: int | None) -> Slice:
     for keyword in ("SeriesInstanceUID", "Modality", *AGREED):
         dataset.get(keyword)  # values are parsed, and complained of, at first use
     place = np.array([float(part) for part in dataset.ImagePositionPatient])
     direction = [float(part) for part in dataset.ImageOrientationPatient]
     spacing = [float(part) for part in dataset.PixelSpacing]
     sizes = int(dataset.Rows), int(dataset.Columns)
-    one = Slice(path, dataset, place, _time(dataset))
+    one = Slice(path, dataset, place, _time(dataset), image, frame)
     sane = len(place) == 3 and len(direction) == 6 and len(spacing) == 2 and min(spacing) > 0
     if not sane or not np.all(np.isfinite([*place, *direction, *spacing, one.time or 0.0])):
         raise FileError(f"{one.name}: states an impossible geometry; export the series again.")
@@ -111,10 +119,12 @@ def values_of(one: Slice) -> NDArray[np.float32]:
 
     Raises FileError for pixels that cannot be decoded or rescaled.
     """
+    from pydicom.pixels.utils import pixel_array
+
     dataset = one.dataset
     try:
         with warnings.catch_warnings(action="ignore"):
-            stored = np.asarray(dataset.pixel_array)
+            stored = np.asarray(pixel_array(one.image, index=one.frame or 0))
     except Exception as error:  # pydicom and its decoders raise many kinds
         raise FileError(
             f"{one.name}: its pixels cannot be read ({str(error)[:80]}); it is truncated or needs "

@@ -8,7 +8,6 @@ import pytest
 from pydicom.uid import RLELossless
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.dicom_series import read_dicom_volume
 from MambaSynthLib.io.files import read_volume
 from Testing.library.cine_hearts import beat
 from Testing.library.dicom_slices import dicom_series
@@ -139,7 +138,7 @@ def test_slices_of_another_patient_or_place_under_one_series_are_refused(tmp_pat
     assert read_volume(stack(tmp_path / "good", last())).shape == beat()[0].shape
     folder = stack(tmp_path / "d", last(**values))
     with pytest.raises(FileError, match=said) as caught:
-        read_dicom_volume(folder)
+        read_volume(folder)
     assert last_of(folder).name in str(caught.value) and "Somebody" not in str(caught.value)
 
 
