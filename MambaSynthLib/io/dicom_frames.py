@@ -1,8 +1,8 @@
 """The frames of an Enhanced MR file, with their attributes in the places of a classic slice.
 
 All that is asked of a classic slice is then asked of a frame by the same lines. Source: DICOM PS3.3
-A.36 (Enhanced MR), A.71 (Legacy Converted Enhanced MR), C.7.6.16 (Multi-frame Functional Groups),
-C.8.13.5 (MR functional groups).
+A.36 (Enhanced MR), A.71 (Legacy Converted Enhanced MR), A.75 (Parametric Map), C.7.6.16
+(Multi-frame Functional Groups), C.8.13.5 (MR functional groups).
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.dicom_marks import OURS
 
+PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 KINDS = (
     "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
     "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR
@@ -55,7 +57,8 @@ def frames_of(image: Any, name: str) -> Iterator[Any]:
     """
     import pydicom
 
-    if image.get("SOPClassUID") not in KINDS:
+    ours = image.get("SOPClassUID") == PARAMETRIC_MAP and image.get("Manufacturer") == OURS
+    if image.get("SOPClassUID") not in KINDS and not ours:
         raise FileError(
             f"{name}: is a multi-frame file but no Enhanced MR image; export the series as classic "
             "DICOM, one file a slice."

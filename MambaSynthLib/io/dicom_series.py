@@ -15,12 +15,12 @@ import numpy as np
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.cine import Cine, of_frames
 from MambaSynthLib.image.volume import Affine, Volume
-from MambaSynthLib.io.dicom_files import slice_files
+from MambaSynthLib.io.dicom_files import is_dicom, slice_files
 from MambaSynthLib.io.dicom_marks import image_type, mark_in_dataset
 from MambaSynthLib.io.dicom_slice import AGREED, Slice, read_slices, values_of
 from MambaSynthLib.io.dicom_stack import SAME_TIME_MS, affine_of, by_place, by_time
 from MambaSynthLib.io.modality import check_modality
-from MambaSynthLib.io.payload import shown
+from MambaSynthLib.io.payload import opened, shown
 
 MEASURED = ("PixelSpacing", "ImageOrientationPatient", "EchoTime")  # and rounded by some writers
 SAME_DIRECTION = 1e-4  # between direction cosines
@@ -38,6 +38,12 @@ class Series:
     stacks: list[list[Slice]]
     affine: Affine
     notes: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Columns, rows, slices."""
+        first = self.stacks[0][0].dataset
+        return int(first.Columns), int(first.Rows), len(self.stacks)
 
     def volume(self) -> Volume:
         """Of slices that are there once. Raises FileError for a cine, and for damaged pixels."""
@@ -65,6 +71,15 @@ class Series:
         note = f"trigger times differ by up to {spread:g} ms between slices; their median was taken"
         return Cine(cine.frames, cine.times_ms, self.name, (*cine.notes, note), cine.phases)
 
+    def frame_like(self, image: Volume, time_ms: float) -> int | None:
+        """Which frame is exactly ``image``, by number from 0; of several, that nearest in time."""
+        apart = [abs((one.time or 0.0) - time_ms) for one in self.stacks[0]]
+        for n in map(int, np.argsort(apart, kind="stable")):
+            slices = zip(self.stacks, np.moveaxis(image.array, -1, 0), strict=True)
+            if all(np.array_equal(values_of(stack[n]).T, array) for stack, array in slices):
+                return n
+        return None
+
     def _frame(self, n: int) -> Volume:
         """(I,J,K): columns, rows, slices."""
         slices = [values_of(stack[n]).T for stack in self.stacks]
@@ -81,7 +96,7 @@ def open_series(path: Path, *, allow_synthetic: bool = True) -> Series:
         gantry tilt, synthetic files where they are not allowed.
     """
     name = shown(path.resolve())
-    files = slice_files(path) if path.is_dir() else [path]
+    files = slice_files(path) if path.is_dir() else [_multi_frame_file(path)]
     slices = [one for file in files for one in read_slices(file)]
     if not slices:
         raise FileError(f"{name}: holds no DICOM files; name a folder with one series.")
@@ -99,6 +114,16 @@ def open_series(path: Path, *, allow_synthetic: bool = True) -> Series:
         )
     stacks = [by_time(stack, name) for stack in stacks]
     return Series(name, stacks, affine_of(slices, stacks, name), notes)
+
+
+def _multi_frame_file(path: Path) -> Path:
+    with opened(path):
+        if not is_dicom(path):
+            raise FileError(
+                f"{shown(path)}: is no DICOM; name a folder with one series, or a file of Enhanced "
+                "MR."
+            )
+    return path
 
 
 def _check_one_series(slices: list[Slice], name: str) -> None:

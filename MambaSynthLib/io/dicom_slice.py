@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.dicom_frames import frames_of, is_multi_frame
+from MambaSynthLib.io.dicom_marks import OURS
 from MambaSynthLib.io.payload import check_size, shown
 
 UNIT_LENGTH = 5e-4  # that a direction may be longer or shorter: 0.06 mm at the border of a head
@@ -132,10 +133,7 @@ def values_of(one: Slice) -> NDArray[np.float32]:
         ) from error
     if stored.ndim != 2:
         raise FileError(f"{one.name}: holds color pixels, but a scalar slice is needed.")
-    slope, intercept = (
-        default if (value := getattr(dataset, keyword, None)) in (None, "") else float(value)
-        for keyword, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
-    )
+    slope, intercept = _line(dataset)
     if slope == 0:
         raise FileError(
             f"{one.name}: states the Rescale Slope 0, with which all values would be equal; export "
@@ -147,3 +145,19 @@ def values_of(one: Slice) -> NDArray[np.float32]:
     if not np.all(np.isfinite(values)):
         raise FileError(f"{one.name}: its rescaling is no number; export the series again.")
     return values.astype(np.float32)
+
+
+def _line(dataset: Any) -> tuple[float, float]:
+    """Slope and intercept from stored to real values.
+
+    Ours are a real world value mapping; those of scanners mean other quantities.
+    """
+    first, second = "RescaleSlope", "RescaleIntercept"
+    if dataset.get("Manufacturer") == OURS and dataset.get("RealWorldValueMappingSequence"):
+        (dataset,) = dataset.RealWorldValueMappingSequence
+        first, second = "RealWorldValueSlope", "RealWorldValueIntercept"
+    slope, intercept = dataset.get(first), dataset.get(second)
+    return (
+        1.0 if slope in (None, "") else float(slope),
+        0.0 if intercept in (None, "") else float(intercept),
+    )

@@ -37,7 +37,7 @@ from MambaSynthLib.io.marks import (
 from MambaSynthLib.io.modality import check_record
 from MambaSynthLib.io.output import check_output
 from MambaSynthLib.io.payload import opened, shown
-from MambaSynthLib.provenance import MARK, Provenance
+from MambaSynthLib.provenance import Provenance
 
 __all__ = [
     "SyntheticMark",
@@ -137,8 +137,7 @@ def read_marks(path: str | Path) -> SyntheticMark | None:
     """
     path = _header_of(Path(path))
     if os.path.isdir(path) or holds_dicom(path):
-        said = read_dicom_mark(path)
-        return SyntheticMark(said, None, MARK) if said else None
+        return read_dicom_mark(path)
     with opened(path) as stream:
         if path.suffix.lower() == ".json":
             return mark_in_sidecar_itself(stream, shown(path))

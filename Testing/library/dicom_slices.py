@@ -8,6 +8,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from Testing.library.cine_hearts import beat
 
 TIMES = (0.0, 100.0, 250.0, 400.0)
+CANARY = "Canary"  # in every place of a source that tells more of a person than a result needs
 
 
 def dicom_series(folder, frames=None, times=TIMES, change=lambda dataset, k, f: True):
@@ -51,3 +52,27 @@ def edit(**values):
                 setattr(dataset, keyword, value)
 
     return change
+
+
+def of_a_person(dataset, k, f):
+    """All that a scanner writes, much of which is nobody else's business."""
+    d = dataset
+    d.SpecificCharacterSet = "ISO_IR 192"
+    d.PatientName, d.PatientID, d.IssuerOfPatientID = "Müller^Zoë", "007", "Ward"
+    d.PatientBirthDate, d.PatientSex = "19700101", "F"
+    d.StudyDate, d.StudyTime, d.StudyID, d.AccessionNumber = "20200102", "101112", "S1", "A1"
+    d.ReferringPhysicianName, d.StudyDescription = "Doctor^Who", "Heart"
+    d.FrameOfReferenceUID, d.PositionReferenceIndicator = "1.2.3.4", ""
+    d.SeriesNumber, d.InstanceNumber, d.PatientPosition = 3, 4 * f + k + 1, "HFS"
+    d.BodyPartExamined, d.ImageType = "HEART", ["ORIGINAL", "PRIMARY", "M"]
+    d.Manufacturer, d.ManufacturerModelName, d.SoftwareVersions = "ACME", "Scan 3000", "5.1"
+    d.RepetitionTime, d.EchoTime, d.FlipAngle, d.SAR = 500, 30, 90, 1.5
+    d.MagneticFieldStrength, d.ScanningSequence, d.SequenceVariant = 3, "SE", "SK"
+    for keyword in ("InstitutionName", "StationName", "OperatorsName", "PatientAddress",
+                    "OtherPatientIDs", "PerformingPhysicianName", "DeviceSerialNumber",
+                    "ProtocolName", "SeriesDescription", "PatientComments",
+                    "InstitutionalDepartmentName", "RequestingPhysician", "Occupation",
+                    "PatientMotherBirthName", "AdditionalPatientHistory"):  # fmt: skip
+        setattr(d, keyword, CANARY)
+    d.PatientAge, d.PatientWeight = "050Y", 77.7
+    d.private_block(0x0099, CANARY, create=True).add_new(1, "LO", CANARY)
