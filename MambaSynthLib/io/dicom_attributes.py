@@ -54,7 +54,7 @@ def check_source(source: Series) -> None:
     """Refuse a source that nothing could refer to. Raises FileError."""
     for one in (one for stack in source.stacks for one in stack):
         for keyword in IDENTITY:
-            if not one.image.get(keyword):
+            if keyword not in one.image or one.image[keyword].is_empty:
                 raise FileError(
                     f"{one.name}: states no {keyword}, so that nothing can refer to it; export the "
                     "series again."
@@ -84,8 +84,6 @@ def common(source: Slice, record: Provenance, series_uid: str) -> Any:
     import pydicom
 
     old, new = source.image, pydicom.Dataset()
-    for keyword in FILLED:
-        setattr(new, keyword, old.get(keyword, ""))
     new.StudyInstanceUID, new.SeriesInstanceUID = old.StudyInstanceUID, series_uid
     new.FrameOfReferenceUID = old.get("FrameOfReferenceUID") or new_uid(series_uid, "place")
     new.Modality = "MR"
@@ -94,6 +92,8 @@ def common(source: Slice, record: Provenance, series_uid: str) -> Any:
 
 def complete(new: Any, source: Slice, record: Provenance) -> Any:
     """Add to an image which series it belongs to, in words, and what made it."""
+    for keyword in FILLED:
+        setattr(new, keyword, source.image.get(keyword, ""))
     for keyword in KEPT:
         if keyword in source.image:
             setattr(new, keyword, source.image[keyword].value)
@@ -149,7 +149,7 @@ def mark_acquired(image: Any) -> None:
     image.SyntheticData = "NO"
     image.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     image.ImageComments = image.DerivationDescription = (
-        "Acquired frame, copied into a series whose other frames are SYNTHETIC"
+        "SYNTHETIC series; this frame of it is acquired, and a copy"
     )
     del image.DerivationCodeSequence
 

@@ -5,11 +5,11 @@ Written with highdicom. Source: DICOM PS3.3 A.75 (Parametric Map IOD), C.8.23 (P
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
+from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.dicom_attributes import FILLED, KEPT, complete, new_uid
 from MambaSynthLib.io.dicom_marks import OURS
@@ -26,7 +26,21 @@ PLACED_BY = (  # what tells highdicom which slice of the source lies where one o
 
 
 def parametric_map(volume: Volume, source: Series, record: Provenance, series_uid: str) -> Any:
-    """The data set of a map on the grid of ``source``. Raises ModuleNotFoundError."""
+    """The data set of a map on the grid of ``source``.
+
+    Raises ModuleNotFoundError, and FileError for a source that highdicom does not take.
+    """
+    try:
+        return complete(_bare(volume, source, record, series_uid), source.stacks[0][0], record)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FileError(
+            f"{source.name}: cannot be the source of a DICOM map ({str(error)[:80]}); write the "
+            "map as .nii.gz."
+        ) from error
+
+
+def _bare(volume: Volume, source: Series, record: Provenance, series_uid: str) -> Any:
+    """The map with its place and its values, of nobody yet."""
     import highdicom
     from pydicom.sr.codedict import codes
 
@@ -42,29 +56,27 @@ def parametric_map(volume: Volume, source: Series, record: Provenance, series_ui
     window = highdicom.VOILUTTransformation(
         window_center=round((low + high) / 2, 3), window_width=max(round(high - low, 3), 1.0)
     )
-    with warnings.catch_warnings(action="ignore"):  # what the source wrote is passed on as it is
-        made = highdicom.pm.ParametricMap(
-            source_images=_headers(source),
-            pixel_array=np.ascontiguousarray(volume.array.transpose(2, 1, 0)),
-            series_instance_uid=series_uid,
-            series_number=1,
-            sop_instance_uid=new_uid(series_uid, "map"),
-            instance_number=1,
-            manufacturer=OURS,
-            manufacturer_model_name=OURS,
-            software_versions=record.software,
-            device_serial_number=record.weights_sha256[:64],
-            contains_recognizable_visual_features=visible,
-            real_world_value_mappings=[mapping],
-            voi_lut_transformations=[window],
-            plane_positions=[
-                highdicom.PlanePositionSequence("PATIENT", tuple(stack[0].place))
-                for stack in source.stacks
-            ],
-            content_label="UNCERTAINTY",
-            content_description=what,
-        )
-        return complete(made, source.stacks[0][0], record)
+    return highdicom.pm.ParametricMap(
+        source_images=_headers(source),
+        pixel_array=np.ascontiguousarray(volume.array.transpose(2, 1, 0)),
+        series_instance_uid=series_uid,
+        series_number=1,
+        sop_instance_uid=new_uid(series_uid, "map"),
+        instance_number=1,
+        manufacturer=OURS,
+        manufacturer_model_name=OURS,
+        software_versions=record.software,
+        device_serial_number=record.weights_sha256[:64],
+        contains_recognizable_visual_features=visible,
+        real_world_value_mappings=[mapping],
+        voi_lut_transformations=[window],
+        plane_positions=[
+            highdicom.PlanePositionSequence("PATIENT", tuple(stack[0].place))
+            for stack in source.stacks
+        ],
+        content_label="UNCERTAINTY",
+        content_description=what,
+    )
 
 
 def _headers(source: Series) -> list[Any]:
@@ -77,7 +89,7 @@ def _headers(source: Series) -> list[Any]:
         for keyword in (*PLACED_BY, *KEPT):
             if keyword in old:
                 setattr(new, keyword, old[keyword].value)
-        for keyword in FILLED:
-            setattr(new, keyword, old.get(keyword, ""))
+        for keyword in FILLED:  # which highdicom would check; they are passed on afterwards
+            setattr(new, keyword, "")
         headers[str(old.SOPInstanceUID)] = new
     return list(headers.values())

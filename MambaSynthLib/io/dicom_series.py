@@ -18,7 +18,7 @@ from MambaSynthLib.image.volume import Affine, Volume
 from MambaSynthLib.io.dicom_files import is_dicom, slice_files
 from MambaSynthLib.io.dicom_marks import image_type, mark_in_dataset
 from MambaSynthLib.io.dicom_slice import AGREED, Slice, read_slices, values_of
-from MambaSynthLib.io.dicom_stack import SAME_TIME_MS, affine_of, by_place, by_time
+from MambaSynthLib.io.dicom_stack import SAME_TIME_MS, affine_of, by_place, by_time, thickness_note
 from MambaSynthLib.io.modality import check_modality
 from MambaSynthLib.io.payload import opened, shown
 
@@ -113,6 +113,7 @@ def open_series(path: Path, *, allow_synthetic: bool = True) -> Series:
             f"{len(stacks[0])}; complete the series, or remove what is too much."
         )
     stacks = [by_time(stack, name) for stack in stacks]
+    notes += thickness_note(stacks)
     return Series(name, stacks, affine_of(slices, stacks, name), notes)
 
 

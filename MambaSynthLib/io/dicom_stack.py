@@ -81,14 +81,23 @@ def affine_of(slices: list[Slice], stacks: list[list[Slice]], name: str) -> NDAr
     return ras
 
 
+def thickness_note(stacks: list[list[Slice]]) -> tuple[str, ...]:
+    """Of one slice alone nothing but its header tells how thick it is."""
+    if len(stacks) > 1 or _thickness(stacks[0][0].dataset):
+        return ()
+    return ("slice thickness assumed: the only slice states none, 1 mm was taken",)
+
+
+def _thickness(dataset: Any) -> float:
+    """mm; 0 where none is stated."""
+    return float(dataset.get("SpacingBetweenSlices") or dataset.get("SliceThickness") or 0)
+
+
 def _step(dataset: Any, places: NDArray[np.float64], name: str) -> NDArray[np.float64]:
     """(3,) from slice to slice."""
     if len(places) == 1:
-        thickness = getattr(dataset, "SpacingBetweenSlices", None) or getattr(
-            dataset, "SliceThickness", None
-        )
         normal = np.cross(*np.array(dataset.ImageOrientationPatient, float).reshape(2, 3))
-        thick: NDArray[np.float64] = normal * float(thickness or 1.0)
+        thick: NDArray[np.float64] = normal * (_thickness(dataset) or 1.0)
         return thick
     steps = np.diff(places, axis=0)
     lengths = np.linalg.norm(steps, axis=1)

@@ -63,6 +63,13 @@ def write_dicom(
     FileError: the folder cannot be written, the source states no identity, or the images hold NaN.
     ModuleNotFoundError: an uncertainty map, without highdicom.
     """
+    with warnings.catch_warnings(action="ignore"):  # what the source wrote is passed on as it is
+        return _write(images, folder, source, provenance)
+
+
+def _write(
+    images: Sequence[Volume], folder: Path, source: Series, provenance: Provenance
+) -> list[Path]:
     name = shown(folder)
     check_source(source)
     turned = [turned_onto(image, source.affine, source.shape, source.name) for image in images]
@@ -153,8 +160,7 @@ def encoded(dataset: Any) -> bytes:
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     stream = io.BytesIO()
-    with warnings.catch_warnings(action="ignore"):  # what the source wrote is passed on as it is
-        dataset.save_as(stream, enforce_file_format=True)
+    dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
 
 

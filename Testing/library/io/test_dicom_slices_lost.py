@@ -174,3 +174,13 @@ def test_times_that_are_no_number_are_refused(tmp_path):
 
     with pytest.raises(FileError, match="impossible geometry|no MR slice"):
         read_volume(stack(tmp_path / "d", undated))
+
+
+def test_a_single_slice_without_a_thickness_is_noted(tmp_path):
+    def thin(dataset, k, f):
+        dataset.SliceThickness = None
+        return k == 0
+
+    volume = read_volume(stack(tmp_path / "d", thin))
+    assert volume.shape[2] == 1 and volume.spacing[2] == pytest.approx(1)
+    assert any("slice thickness assumed" in note for note in volume.notes)

@@ -313,6 +313,26 @@ def test_a_map_of_an_enhanced_series_finds_its_frames(tmp_path, synthetic):
     assert np.array_equal(read_volume(tmp_path / "map").array, synthetic.array)
 
 
+def test_a_map_takes_a_patient_whom_highdicom_would_not_and_tells_what_it_cannot_take(
+    tmp_path, synthetic, recwarn
+):
+    pytest.importorskip("highdicom")
+
+    def odd(dataset, k, f):
+        of_a_person(dataset, k, f)
+        dataset.PatientSex, dataset.PatientName, dataset.StudyDate = "X", "Anon", "long ago"
+
+    series = open_series(dicom_series(tmp_path / "src", beat()[:1], change=odd))
+    recwarn.clear()
+    (path,) = write_dicom([synthetic], tmp_path / "map", series, HEAD_RECORD.of_spread())
+    assert len(recwarn) == 0
+    made = pydicom.dcmread(path)
+    assert (made.PatientSex, made.PatientName) == ("X", "Anon")
+    series.stacks[1][0].image.Rows = 3
+    with pytest.raises(FileError, match="src: cannot be the source of a DICOM map"):
+        write_dicom([synthetic], tmp_path / "again", series, HEAD_RECORD.of_spread())
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 
