@@ -435,4 +435,5 @@ def test_dcm2niix_puts_it_in_the_same_place_and_passes_the_mark_on(tmp_path, sou
     found = read_volume(tmp_path / "x.nii")
     back = dicom_writing.turned_onto(found, source.affine, source.shape, "source")
     assert np.abs(back.array - synthetic.array).max() <= 0.5
-    assert read_marks(tmp_path / "x.nii").certain
+    for name in ("x.nii", "x.json"):
+        assert read_marks(tmp_path / name).certain
