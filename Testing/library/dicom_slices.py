@@ -29,8 +29,8 @@ def dicom_series(folder, frames=None, times=TIMES, change=lambda dataset, k, f: 
             d.ImagePositionPatient = [round(v, 6) for v in lps[:3] @ (0, 0, k, 1)]
             axes = lps[:3, :2] / np.linalg.norm(lps[:3, :2], axis=0)
             d.ImageOrientationPatient = [round(v, 8) for v in axes.T.ravel()]
-            d.PixelSpacing = [2, 2]
-            d.SliceThickness, d.TriggerTime = 8, times[f]
+            across, down, thick = (round(float(v), 6) for v in frame.spacing)
+            d.PixelSpacing, d.SliceThickness, d.TriggerTime = [down, across], thick, times[f]
             pixels = frame.array[..., k].T.round().astype("<u2")
             d.Rows, d.Columns = pixels.shape
             d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 12, 11, 0
