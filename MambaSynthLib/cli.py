@@ -33,6 +33,7 @@ COMMANDS = (
     "evaluate-cine",
     "models",
     "evaluate",
+    "dicom",
     "verify",
     "info",
     "demo",

@@ -23,6 +23,7 @@ PACKAGES = {  # what one wants to do, an extra of pyproject.toml -> the packages
     "synthesize": ("onnx", "onnxruntime"),
     "report": ("matplotlib", "scikit-image", "scipy"),
     "cine": ("torch",),
+    "dicom": ("highdicom",),
     "train": ("SimpleITK", "lightning", "monai", "pyyaml", "tensorboard", "torchmetrics", "zarr"),
 }
 NAMES = {

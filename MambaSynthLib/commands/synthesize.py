@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from MambaSynthLib.engine import Synthesis
     from MambaSynthLib.image.volume import Volume
     from MambaSynthLib.io.atomic import Outputs
+    from MambaSynthLib.io.dicom_series import Series
     from MambaSynthLib.model.card import ModelCard
     from MambaSynthLib.model.package import ModelPackage
     from MambaSynthLib.provenance import Provenance
@@ -28,14 +29,16 @@ def add_parser(commands: Any) -> None:
         "synthesize", help="make a volume of a contrast that was not acquired"
     )
     add = parser.add_argument
-    add("input", type=Path, metavar="INPUT", help="acquired volume (.nii .nii.gz .nrrd .mha ...)")
+    add("input", type=Path, metavar="INPUT",
+        help="acquired volume (.nii .nii.gz .nrrd .mha ...) or folder of DICOM")  # fmt: skip
     add("--to", required=True, metavar="CONTRAST", help="target contrast, for example T2w")
     add("--from", dest="source", metavar="CONTRAST", help="contrast of INPUT, for example T1w")
     add("--with", dest="others", type=_named_file, action="append", default=[],
         metavar="CONTRAST=FILE", help="a further source, on the grid of INPUT")  # fmt: skip
     add("--model", metavar="ID|FOLDER",
         help="model package (default: see 'mambasynth models list')")  # fmt: skip
-    add("-o", "--output", type=Path, required=True, metavar="OUT", help=".nii .nii.gz .nrrd .mha")
+    add("-o", "--output", type=Path, required=True, metavar="OUT",
+        help=".nii .nii.gz .nrrd .mha; or a folder (no suffix) for DICOM from DICOM")  # fmt: skip
     add("--slices", type=slice_range, metavar="A:B", help="only these slices of the model's axis")
     add("--overwrite", action="store_true", help="replace OUT if it exists")
     add("--report", type=Path, metavar="PNG", help="picture of source and synthetic volume")
@@ -64,7 +67,8 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.model.registry import choose_model
 
     _check_outputs(options)
-    source, others, reference = _read(options)
+    series = _series(options)
+    source, others, reference = _read(options, series)
     package = choose_model(options.model, options.source, options.to, _suits(options))
     _check_uncertainty(options, package)
     engine = Engine(package, options.device, options.backend)
@@ -85,27 +89,37 @@ def run(options: argparse.Namespace) -> int:
             progress=progress,
         )
     seconds = time.monotonic() - started
-    files = _write(options, source, reference, synthesis)
+    files = _write(options, source, reference, synthesis, series)
     record = {
         "output": str(options.output),
         "files": [str(file) for file in files],
         "seconds": round(seconds, 1),
         "provenance": synthesis.record_of(options.to).to_bids(),
     }
-    lines = [f"wrote {file}" for file in files] + [synthesis.record_of(options.to).sentence()]
+    written = dict.fromkeys(file.parent if file.suffix == ".dcm" else file for file in files)
+    lines = [f"wrote {file}" for file in written] + [synthesis.record_of(options.to).sentence()]
     console.result(record, lines, options.json)
     return 0
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
     """Refuse what cannot be written, before any computing."""
+    from MambaSynthLib.io.dicom_writing import means_dicom
     from MambaSynthLib.io.files import check_output
+    from MambaSynthLib.io.output import check_new_folder
 
     others = [path for _, path in options.others]
     inputs = [path for path in (options.input, *others, options.reference) if path]
-    check_output(options.output, overwrite=options.overwrite, inputs=inputs)
+    for path in filter(None, (options.output, options.uncertainty)):
+        if means_dicom(path, options.input):
+            check_new_folder(path)
+        else:
+            check_output(path, overwrite=options.overwrite, inputs=inputs)
     if options.uncertainty:
-        check_output(options.uncertainty, overwrite=options.overwrite, inputs=inputs)
+        if means_dicom(options.uncertainty, options.input) and find_spec("highdicom") is None:
+            raise RequestError(
+                f"--uncertainty as DICOM needs highdicom; {how_to_install('dicom')}."
+            )
         if _place(options.uncertainty) == _place(options.output):
             raise RequestError(
                 f"{options.uncertainty}: would share its name or sidecar with {options.output}; "
@@ -174,7 +188,23 @@ def _named_file(text: str) -> tuple[str, Path]:
     return contrast, Path(file)
 
 
-def _read(options: argparse.Namespace) -> tuple[Volume, dict[str, Volume], Volume | None]:
+def _series(options: argparse.Namespace) -> Series | None:
+    """The input as a DICOM series that others can refer to, where an output is to be one."""
+    from MambaSynthLib.io.dicom_attributes import check_source
+    from MambaSynthLib.io.dicom_series import open_series
+    from MambaSynthLib.io.dicom_writing import means_dicom
+
+    outputs = filter(None, (options.output, options.uncertainty))
+    if not any(means_dicom(path, options.input) for path in outputs):
+        return None
+    series = open_series(options.input, allow_synthetic=options.allow_synthetic_input)
+    check_source(series)
+    return series
+
+
+def _read(
+    options: argparse.Namespace, series: Series | None
+) -> tuple[Volume, dict[str, Volume], Volume | None]:
     """The source, the further ones by contrast, and the reference if there is one, on one grid."""
     from MambaSynthLib.image.volume import check_same_grid
     from MambaSynthLib.io.files import read_volume
@@ -187,7 +217,7 @@ def _read(options: argparse.Namespace) -> tuple[Volume, dict[str, Volume], Volum
             allow_synthetic=options.allow_synthetic_input,
         )
 
-    source = read(options.input)
+    source = series.volume() if series else read(options.input)
     others = {contrast: read(path) for contrast, path in options.others}
     if not options.reference:
         return source, others, None
@@ -197,10 +227,15 @@ def _read(options: argparse.Namespace) -> tuple[Volume, dict[str, Volume], Volum
 
 
 def _write(
-    options: argparse.Namespace, source: Volume, reference: Volume | None, synthesis: Synthesis
+    options: argparse.Namespace,
+    source: Volume,
+    reference: Volume | None,
+    synthesis: Synthesis,
+    series: Series | None,
 ) -> list[Path]:
     """All files that were asked for, or none of them."""
     from MambaSynthLib.io.atomic import together
+    from MambaSynthLib.io.dicom_writing import means_dicom, write_dicom
     from MambaSynthLib.io.files import write_volume
 
     made = synthesis.record_of(options.to)
@@ -210,6 +245,9 @@ def _write(
     written: list[Path] = []
     with together() as files:
         for volume, path, provenance in volumes:
+            if series and means_dicom(path, options.input):
+                written += write_dicom([volume], path, series, provenance, into=files)
+                continue
             written += write_volume(
                 volume, path, provenance=provenance, overwrite=options.overwrite, into=files
             )

@@ -16,13 +16,15 @@ What reading does with a file that is not plain and sound:
 | truncated, wrong checksum, header that promises too much     | refused before allocation      |
 | text, web page, folder, pipe, empty, missing                 | refused                        |
 | detached header that names a file outside its folder         | refused                        |
+| DICOM: a damaged file among the slices, or slices of another | refused                        |
+| patient, study, place or kind; directions not of length 1    |                                |
 | marked as synthetic                                          | noted; refused where asked     |
 | from another machine than MR, by DICOM or the sidecar        | refused; an odd modality noted |
 | a localizer, by DICOM Image Type                             | read, with a named warning     |
 
-A cine is read by ``cine_files``: the same checks for 4-D files, and one frame is refused. A folder
-with one DICOM series is a volume where each slice is there once, and a cine where each is there at
-as many times; what does not form a full, straight, even grid is refused (``dicom_series``).
+A cine is read by ``cine_files``: the same checks for 4-D files, and one frame is refused. A DICOM
+series, classic or Enhanced MR, is a volume where each slice is there once, and a cine where each is
+there at as many times; what is no full, straight, even grid is refused (``dicom_series``).
 
 World axes become RAS in ``geometry.flipped`` and nowhere else. The formats are one table
 (``formats``, which says how to add one); each file and its sidecar are read once, so that marks and

@@ -81,7 +81,7 @@ class Outputs:
         self._members.append(_Member(part, path, replaces, describes))
 
     def folder(self, path: Path) -> Path:
-        """A folder to fill, which replaces nothing. Raises FileError."""
+        """A folder to fill, which replaces nothing but an empty one. Raises FileError."""
         with telling(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             part = self._part_of(path)
@@ -118,12 +118,12 @@ class Outputs:
         for path, replaces in [(member.path, member.replaces) for member in self._members]:
             if not os.path.lexists(path):
                 continue
-            if not replaces:
+            if not replaces and not is_empty_folder(path):
                 raise FileError(
                     f"{shown(path)}: exists already, perhaps since this run began; nothing was "
                     "changed, choose another name or use --overwrite."
                 )
-            if len(self._members) > 1:  # a single file is replaced in one step
+            if len(self._members) > 1 or path.is_dir():  # a single file is replaced in one step
                 with telling(path):
                     former[path] = self._part_of(path)
                     _keep(path, former[path])
@@ -136,6 +136,8 @@ class Outputs:
             path, is_named = member.path, not os.path.lexists(member.part)
             try:
                 if path in former and (is_named or not os.path.lexists(path)):
+                    if is_named and path.is_dir():
+                        shutil.rmtree(path)
                     os.replace(former[path], path)
                 elif path not in former and is_named:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -233,8 +235,15 @@ def telling(path: Path) -> Iterator[None]:
         ) from error
 
 
+def is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+
+
 def _keep(path: Path, second: Path) -> None:
-    """Give a file another name, too."""
+    """Give a file another name, too; an empty folder only the other one."""
+    if path.is_dir() and not path.is_symlink():
+        path.rename(second)
+        return
     if path.is_symlink():
         os.symlink(os.readlink(path), second)
         return

@@ -18,8 +18,8 @@ from MambaSynthLib.image.cine import Cine, of_frames
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.cine_acdc import phases_beside
 from MambaSynthLib.io.decoded import Asked, Prefer
-from MambaSynthLib.io.dicom_marks import holds_dicom
-from MambaSynthLib.io.dicom_series import read_series
+from MambaSynthLib.io.dicom_files import holds_dicom
+from MambaSynthLib.io.dicom_series import open_series
 from MambaSynthLib.io.files import as_float32, open_image, read_volume, synthetic_note
 from MambaSynthLib.io.formats import CINES, suffix_of
 from MambaSynthLib.io.payload import opened, shown
@@ -44,9 +44,9 @@ def read_cine(
     VolumeError: fewer than two frames, on one grid, at growing times.
     """
     path = Path(path)
+    if holds_dicom(path):
+        return open_series(path, allow_synthetic=allow_synthetic).cine()
     if os.path.isdir(path):  # as Path.is_dir, but an impossible name is no error
-        if holds_dicom(path):
-            return read_series(path, allow_synthetic=allow_synthetic)
         return _read_folder(path, prefer, nan_as_zero, allow_synthetic)
     name = shown(path)
     if suffix_of(path) not in CINES:

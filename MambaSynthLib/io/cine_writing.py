@@ -28,16 +28,11 @@ from MambaSynthLib.io.cine_files import TABLE
 from MambaSynthLib.io.files import hash_of_frames, sha256_of, write_marked, write_volume
 from MambaSynthLib.io.formats import CINES, suffix_of
 from MambaSynthLib.io.geometry import flipped
-from MambaSynthLib.io.output import check_output
+from MambaSynthLib.io.output import check_new_folder, check_output, is_folder_name
 from MambaSynthLib.io.payload import shown
 from MambaSynthLib.provenance import Provenance
 
 CHUNK = 2**20  # bytes handled at once
-
-
-def is_folder_name(path: Path) -> bool:
-    """Whether an output is meant as a folder of frames: its name has no image suffix."""
-    return suffix_of(path) == "" and path.suffix == ""
 
 
 def check_cine_output(
@@ -46,11 +41,7 @@ def check_cine_output(
     """Refuse, before any computing, an output that could not be written. Raises FileError."""
     files = [Path(other) for other in inputs if Path(other).is_file()]
     if is_folder_name(path):
-        check_output(path.with_name(path.name + ".nii.gz"), marked=False, room=room)
-        if path.exists() or path.is_symlink():
-            raise FileError(
-                f"{shown(path)}: exists already; a folder is never replaced, choose another name."
-            )
+        check_new_folder(path, room=room)
         return
     if suffix_of(path) not in CINES:
         raise FileError(

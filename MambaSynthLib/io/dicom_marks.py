@@ -1,7 +1,8 @@
-"""Which files are DICOM, and whether they say that they are synthetic. Headers only.
+"""Whether DICOM files say that they are synthetic, and by what. Headers only.
 
-Source: DICOM PS3.3 C.7.6.1 (General Image: Image Comments), C.8.3.1.1.1 (Image Type), and the
-attribute Synthetic Data (0008,001C).
+Our own record of origin is the text of a BIDS sidecar in a private element. Source: DICOM PS3.3
+C.7.6.1 (General Image: Image Comments), C.8.3.1.1.1 (Image Type), and the attribute Synthetic Data
+(0008,001C); PS3.5 7.8 (private elements).
 """
 
 from __future__ import annotations
@@ -11,20 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.dicom_files import files_in, is_dicom
+from MambaSynthLib.io.marks import SyntheticMark, mark_from_record, parsed
 from MambaSynthLib.io.payload import shown
 from MambaSynthLib.provenance import MARK
 
-MOST_FILES = 20_000
-READ = ["SOPClassUID", "SyntheticData", "ImageType", "ImageComments"]
+OURS = "MambaSynth"  # manufacturer, and creator of the private element
+BLOCK, RECORD = 0x0071, 0x01  # the group and the element of our record
+READ = [0x00080016, 0x0008001C, 0x00080008, 0x00204000,  # SOP Class UID and the marks
+        0x00710010, 0x00711001]  # fmt: skip
 
 
-def holds_dicom(folder: Path) -> bool:
-    """Whether one of the first files in ``folder`` is DICOM by its magic word."""
-    return any(is_dicom(path) for path in files_in(folder)[:20])
-
-
-def read_dicom_mark(path: Path) -> str:
-    """What says that a DICOM file, or one of a folder, is synthetic; '' where nothing does.
+def read_dicom_mark(path: Path) -> SyntheticMark | None:
+    """What says that a DICOM file, or one of a folder, is synthetic; None where nothing does.
 
     Raises FileError for what is not DICOM or cannot be read.
     """
@@ -38,38 +38,26 @@ def read_dicom_mark(path: Path) -> str:
             with warnings.catch_warnings(action="ignore"):
                 dataset = pydicom.dcmread(file, specific_tags=READ, stop_before_pixels=True)
                 dataset.SOPClassUID  # noqa: B018 - every image has one; bytes that are none lack it
-                mark = mark_in_dataset(dataset)
+                mark, record = mark_in_dataset(dataset), _record_in(dataset)
         except Exception as error:  # pydicom raises many kinds for damaged files
             raise FileError(
                 f"{shown(file)}: is not a format I read (DICOM, but {str(error)[:80]}); export it "
                 "again."
             ) from error
         if mark:
-            return f"{shown(file)}: {mark}" if file != path else mark
-    return ""
+            where = f"{shown(file)}: {mark}" if file != path else mark
+            ours = mark_from_record(where, parsed(record)).provenance if record else None
+            return SyntheticMark(where, ours, ours.sentence() if ours else MARK)
+    return None
 
 
-def files_in(folder: Path) -> list[Path]:
+def _record_in(dataset: Any) -> str:
+    """Our record of origin; '' where there is none."""
     try:
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-    except OSError as error:
-        raise FileError(
-            f"{shown(folder)}: cannot be read ({error.strerror}); check the folder."
-        ) from error
-    if len(files) > MOST_FILES:
-        raise FileError(
-            f"{shown(folder)}: holds {len(files)} files, more than {MOST_FILES}; name a folder "
-            "with one series."
-        )
-    return files
-
-
-def is_dicom(path: Path) -> bool:
-    try:
-        with open(path, "rb") as stream:
-            return stream.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
-    except OSError:
-        return False
+        value = dataset.private_block(BLOCK, OURS)[RECORD].value
+    except KeyError:
+        return ""
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
 
 
 def mark_in_dataset(dataset: Any) -> str:

@@ -1,87 +1,107 @@
-"""A folder with one DICOM series of parallel slices, each acquired once or at several times.
+"""One DICOM series of parallel slices, each acquired once or at several times.
 
-What is no single series, or not readable, is refused with the reason; ``dicom_stack`` puts the
-slices in place. Source: DICOM PS3.3 C.8.3.1 (MR Image), C.11.1 (Modality LUT).
+What is no single series, or not readable, is refused with the reason; ``dicom_slice`` reads each
+slice and ``dicom_stack`` puts them in place. Source: DICOM PS3.3 C.8.3.1 (MR Image).
 """
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.cine import Cine, of_frames
-from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.io.dicom_marks import files_in, image_type, is_dicom, mark_in_dataset
-from MambaSynthLib.io.dicom_stack import SAME_TIME_MS, Slice, affine_of, by_place, by_time
+from MambaSynthLib.image.volume import Affine, Volume
+from MambaSynthLib.io.dicom_files import is_dicom, slice_files
+from MambaSynthLib.io.dicom_marks import image_type, mark_in_dataset
+from MambaSynthLib.io.dicom_slice import AGREED, Slice, read_slices, values_of
+from MambaSynthLib.io.dicom_stack import SAME_TIME_MS, affine_of, by_place, by_time, thickness_note
 from MambaSynthLib.io.modality import check_modality
-from MambaSynthLib.io.payload import check_size, shown
+from MambaSynthLib.io.payload import opened, shown
 
+MEASURED = ("PixelSpacing", "ImageOrientationPatient", "EchoTime")  # and rounded by some writers
 SAME_DIRECTION = 1e-4  # between direction cosines
-AGREED = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "EchoTime",
-          "PhotometricInterpretation")  # fmt: skip
-IN_WORDS = {
-    "Rows": "sizes", "Columns": "sizes", "PixelSpacing": "pixel sizes", "EchoTime": "echo times",
-    "ImageOrientationPatient": "orientations", "PhotometricInterpretation": "kinds of pixel",
-}  # fmt: skip
 
 
-def read_series(folder: Path, *, allow_synthetic: bool = True) -> Cine:
-    """The cine in ``folder``: at each slice position as many times.
+@dataclass(frozen=True)
+class Series:
+    """The slices of a series, put in place.
+
+    stacks: for each position along the normal its slices, in the order of their times; as many
+    everywhere. affine: (4,4) column, row, slice index -> RAS mm. notes: named warnings.
+    """
+
+    name: str
+    stacks: list[list[Slice]]
+    affine: Affine
+    notes: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Columns, rows, slices."""
+        first = self.stacks[0][0].dataset
+        return int(first.Columns), int(first.Rows), len(self.stacks)
+
+    def volume(self) -> Volume:
+        """Of slices that are there once. Raises FileError for a cine, and for damaged pixels."""
+        if len(self.stacks[0]) != 1:
+            raise FileError(
+                f"{self.name}: holds {len(self.stacks[0])} times of each slice; use it with "
+                "'mambasynth cine', or keep one time."
+            )
+        return self._frame(0)
+
+    def cine(self) -> Cine:
+        """Raises VolumeError for one time only, which is a volume, FileError for damaged pixels."""
+        frames, times = [], []
+        for n in range(len(self.stacks[0])):
+            frames.append(self._frame(n))
+            of_frame = [stack[n].time for stack in self.stacks]
+            times.append(np.array([time for time in of_frame if time is not None]))
+        if any(len(of_frame) != len(self.stacks) for of_frame in times):
+            return of_frames(frames, None, self.name)
+        spread = max(float(np.ptp(of_frame)) for of_frame in times)
+        medians = [float(np.median(of_frame)) for of_frame in times]
+        cine = of_frames(frames, medians, self.name)
+        if spread <= SAME_TIME_MS:
+            return cine
+        note = f"trigger times differ by up to {spread:g} ms between slices; their median was taken"
+        return Cine(cine.frames, cine.times_ms, self.name, (*cine.notes, note), cine.phases)
+
+    def frame_like(self, image: Volume, time_ms: float) -> int | None:
+        """Which frame is exactly ``image``, by number from 0; of several, that nearest in time."""
+        apart = [abs((one.time or 0.0) - time_ms) for one in self.stacks[0]]
+        for n in map(int, np.argsort(apart, kind="stable")):
+            slices = zip(self.stacks, np.moveaxis(image.array, -1, 0), strict=True)
+            if all(np.array_equal(values_of(stack[n]).T, array) for stack, array in slices):
+                return n
+        return None
+
+    def _frame(self, n: int) -> Volume:
+        """(I,J,K): columns, rows, slices."""
+        slices = [values_of(stack[n]).T for stack in self.stacks]
+        return Volume(np.stack(slices, axis=-1), self.affine, self.name, self.notes)
+
+
+def open_series(path: Path, *, allow_synthetic: bool = True) -> Series:
+    """The series in a folder, or in one multi-frame file; pixels are decoded when asked for.
 
     Raises
     ------
-    FileError: no DICOM, several series, missing or doubled slices, other geometry in one of them,
-        unequal numbers of times, gantry tilt, no decoder, truncated or synthetic files.
-    VolumeError: one time only, which is a volume and no cine.
+    FileError: no DICOM, several series, patients or frames of reference, damaged files among the
+        slices, missing or doubled slices, other geometry in one of them, unequal numbers of times,
+        gantry tilt, synthetic files where they are not allowed.
     """
-    slices, stacks, notes = _sorted_series(folder, allow_synthetic)
-    name = shown(folder.resolve())
-    affine = affine_of(slices, stacks, name)
-    frames, times = [], []
-    for n in range(len(stacks[0])):
-        stack = [slices_here[n] for slices_here in stacks]
-        frames.append(Volume(_pixels(stack), affine, name, notes))
-        times.append(np.array([one.time for one in stack if one.time is not None]))
-    if any(len(of_frame) != len(stacks) for of_frame in times):
-        return of_frames(frames, None, name)
-    spread = max(float(np.ptp(of_frame)) for of_frame in times)
-    medians = [float(np.median(of_frame)) for of_frame in times]
-    cine = of_frames(frames, medians, name)
-    if spread <= SAME_TIME_MS:
-        return cine
-    note = f"trigger times differ by up to {spread:g} ms between slices; their median was taken"
-    return Cine(cine.frames, cine.times_ms, name, (*cine.notes, note), cine.phases)
-
-
-def read_dicom_volume(folder: Path, *, allow_synthetic: bool = True) -> Volume:
-    """The volume in ``folder``, each slice once. Raises FileError as ``read_series``."""
-    slices, stacks, notes = _sorted_series(folder, allow_synthetic)
-    name = shown(folder.resolve())
-    if len(stacks[0]) != 1:
-        raise FileError(
-            f"{name}: holds {len(stacks[0])} times of each slice; use it with 'mambasynth cine', "
-            "or keep one time."
-        )
-    affine = affine_of(slices, stacks, name)
-    return Volume(_pixels([one for (one,) in stacks]), affine, name, notes)
-
-
-# --- the files ------------------------------------------------------------------------------------
-
-
-def _sorted_series(
-    folder: Path, allow_synthetic: bool
-) -> tuple[list[Slice], list[list[Slice]], tuple[str, ...]]:
-    """All slices, the same by position and then time, and named warnings."""
-    name = shown(folder.resolve())
-    slices = [_read(path) for path in files_in(folder) if is_dicom(path)]
+    name = shown(path.resolve())
+    files = slice_files(path) if path.is_dir() else [_multi_frame_file(path)]
+    slices = [one for file in files for one in read_slices(file)]
     if not slices:
         raise FileError(f"{name}: holds no DICOM files; name a folder with one series.")
+    if path.is_file() and slices[0].frame is None:
+        raise FileError(f"{name}: is one slice of a series; name the folder that holds them all.")
     _check_one_series(slices, name)
     notes = _notes(slices, name, allow_synthetic)
     stacks = by_place(slices)
@@ -92,77 +112,54 @@ def _sorted_series(
             f"{name}: slice {worst + 1} has {len(stacks[worst])} times but slice 1 has "
             f"{len(stacks[0])}; complete the series, or remove what is too much."
         )
-    return slices, [by_time(stack, name) for stack in stacks], notes
+    stacks = [by_time(stack, name) for stack in stacks]
+    notes += thickness_note(stacks)
+    return Series(name, stacks, affine_of(slices, stacks, name), notes)
 
 
-def _read(path: Path) -> Slice:
-    import pydicom
-
-    try:
-        with warnings.catch_warnings(action="ignore"):  # oddities that do not concern the image
-            dataset = pydicom.dcmread(path)
-            for keyword in ("SeriesInstanceUID", "Modality", *AGREED):
-                dataset.get(keyword)  # values are parsed, and complained of, at first use
-            place = np.array([float(part) for part in dataset.ImagePositionPatient])
-            direction = [float(part) for part in dataset.ImageOrientationPatient]
-            spacing = [float(part) for part in dataset.PixelSpacing]
-            sizes = int(dataset.Rows), int(dataset.Columns)
-            time = _time(dataset)
-    except (pydicom.errors.InvalidDicomError, AttributeError, TypeError, ValueError, EOFError,
-            KeyError, OSError) as error:  # fmt: skip
-        raise FileError(
-            f"{shown(path)}: is no MR slice with a position, orientation and pixel size "
-            f"({str(error)[:80]}); remove it, or export the series again as classic DICOM."
-        ) from error
-    sane = len(place) == 3 and len(direction) == 6 and len(spacing) == 2 and min(spacing) > 0
-    if not sane or not np.all(np.isfinite([*place, *direction, *spacing])):
-        raise FileError(f"{shown(path)}: states an impossible geometry; export the series again.")
-    check_size(sizes, shown(path))
-    return Slice(path, dataset, place, time)
-
-
-def _time(dataset: Any) -> float | None:
-    """ms: Trigger Time, else Temporal Position Identifier as an order."""
-    for keyword in ("TriggerTime", "TemporalPositionIdentifier"):
-        value = getattr(dataset, keyword, None)
-        if value not in (None, ""):
-            return float(value)
-    return None
+def _multi_frame_file(path: Path) -> Path:
+    with opened(path):
+        if not is_dicom(path):
+            raise FileError(
+                f"{shown(path)}: is no DICOM; name a folder with one series, or a file of Enhanced "
+                "MR."
+            )
+    return path
 
 
 def _check_one_series(slices: list[Slice], name: str) -> None:
-    series = {str(getattr(one.dataset, "SeriesInstanceUID", "")) for one in slices}
+    first = slices[0]
+    series = {str(one.dataset.get("SeriesInstanceUID", "")) for one in slices}
     if len(series) > 1:
         raise FileError(
             f"{name}: holds {len(series)} DICOM series; put one of them into a folder of its own."
         )
-    first = slices[0]
     for one in slices:
-        if int(getattr(one.dataset, "NumberOfFrames", 1) or 1) > 1:
-            raise FileError(
-                f"{shown(one.path)}: is a multi-frame file; export the series as classic DICOM, "
-                "one file a slice."
-            )
-        for keyword in AGREED:
-            if not _equal(
-                getattr(one.dataset, keyword, None), getattr(first.dataset, keyword, None)
-            ):
+        for keyword, what in AGREED.items():
+            if not _equal(one.dataset.get(keyword), first.dataset.get(keyword), keyword):
                 raise FileError(
-                    f"{name}: {shown(one.path)} and {shown(first.path)} have different "
-                    f"{IN_WORDS[keyword]}; put slices of one kind into a folder of their own."
+                    f"{name}: {one.name} and {first.name} have different {what}; put slices of "
+                    "one kind into a folder of their own."
                 )
+    parts = {one.path: one.image.get("InConcatenationTotalNumber") for one in slices}
+    stated = max((int(total or 0) for total in parts.values()), default=0)
+    if stated > len(parts):
+        raise FileError(
+            f"{name}: holds {len(parts)} of the {stated} files that its frames were divided into; "
+            "export the whole series."
+        )
 
 
-def _equal(one: Any, other: Any) -> bool:
-    if one is None or other is None or isinstance(one, str):
-        return bool(one == other)
-    return bool(np.allclose(np.array(one, float), np.array(other, float), atol=SAME_DIRECTION))
+def _equal(one: Any, other: Any, keyword: str) -> bool:
+    if keyword in MEASURED and None not in (one, other) and "" not in (one, other):
+        return np.allclose(np.array(one, float), np.array(other, float), atol=SAME_DIRECTION)
+    return bool(one == other)
 
 
 def _notes(slices: list[Slice], name: str, allow_synthetic: bool) -> tuple[str, ...]:
     first = slices[0].dataset
     notes: tuple[str, ...] = ()
-    marks = [mark for one in slices if (mark := mark_in_dataset(one.dataset))]
+    marks = [mark for one in slices if (mark := mark_in_dataset(one.image))]
     if marks:
         if not allow_synthetic:
             raise FileError(
@@ -170,41 +167,16 @@ def _notes(slices: list[Slice], name: str, allow_synthetic: bool) -> tuple[str, 
                 "with --allow-synthetic-input."
             )
         notes += (f"synthetic source: {marks[0]}",)
-    for modality in sorted({str(getattr(one.dataset, "Modality", "")) for one in slices}):
+    for modality in sorted({str(one.image.get("Modality", "")) for one in slices}):
         notes += check_modality(modality or "unknown", name)
-    if any("LOCALIZER" in image_type(one.dataset) for one in slices):
+    kinds = {word for one in slices for word in image_type(one.image)}
+    if "MOSAIC" in kinds:
+        raise FileError(
+            f"{name}: shows all slices side by side in each picture (a mosaic); convert it to "
+            "NIfTI with dcm2niix, or export it as one file a slice."
+        )
+    if "LOCALIZER" in kinds:
         notes += ("localizer: the series is a scout (DICOM Image Type), not made for reading",)
     if str(getattr(first, "PhotometricInterpretation", "")) == "MONOCHROME1":
         notes += ("inverted: the series is stored with white as zero (MONOCHROME1)",)
     return notes
-
-
-# --- the pixels -----------------------------------------------------------------------------------
-
-
-def _pixels(stack: list[Slice]) -> NDArray[np.float32]:
-    """(I,J,K) of the slices in order: columns, rows, slices."""
-    return np.stack([_rescaled(one).T for one in stack], axis=-1)
-
-
-def _rescaled(one: Slice) -> NDArray[np.float32]:
-    """(rows,columns) real values. Each slice has a slope and intercept of its own."""
-    dataset, name = one.dataset, shown(one.path)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            stored = np.asarray(dataset.pixel_array)
-    except Exception as error:  # pydicom and its decoders raise many kinds
-        raise FileError(
-            f"{name}: its pixels cannot be read ({str(error)[:80]}); it is truncated or needs a "
-            "decoder that is not installed, export it uncompressed."
-        ) from error
-    if stored.ndim != 2:
-        raise FileError(f"{name}: holds color pixels, but a scalar slice is needed.")
-    slope = float(getattr(dataset, "RescaleSlope", 1) or 1)
-    intercept = float(getattr(dataset, "RescaleIntercept", 0) or 0)
-    values = stored.astype(np.float64) * slope + intercept
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        values = (2 ** int(dataset.BitsStored) - 1) * slope + 2 * intercept - values
-    if not np.all(np.isfinite(values)):
-        raise FileError(f"{name}: its rescaling is no number; export the series again.")
-    return values.astype(np.float32)

@@ -8,30 +8,18 @@ DICOM PS3.3 C.7.6.2 (Image Plane).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.dicom_slice import Slice
 from MambaSynthLib.io.geometry import check_affine, flipped
-from MambaSynthLib.io.payload import shown
 
 SAME_SLICE_MM = 0.05  # between two positions along the normal that are one slice
 UNEVEN_MM = 0.1  # that the distance of two slices may differ from that of the others
 SAME_TIME_MS = 1e-3
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One file: its data set, and where and when it lies. ``time`` is None where none is stated."""
-
-    path: Path
-    dataset: Any
-    place: NDArray[np.float64]  # (3,) mm LPS of the first pixel
-    time: float | None
 
 
 def _normal(slices: Iterable[Slice]) -> NDArray[np.float64]:
@@ -66,7 +54,7 @@ def by_time(stack: list[Slice], name: str) -> list[Slice]:
     for one, other in zip(ordered, ordered[1:], strict=False):
         if (other.time or 0.0) - (one.time or 0.0) <= SAME_TIME_MS:
             raise FileError(
-                f"{name}: {shown(one.path)} and {shown(other.path)} show the same slice at the "
+                f"{name}: {one.name} and {other.name} show the same slice at the "
                 "same time; remove one of them."
             )
     return ordered
@@ -93,14 +81,23 @@ def affine_of(slices: list[Slice], stacks: list[list[Slice]], name: str) -> NDAr
     return ras
 
 
+def thickness_note(stacks: list[list[Slice]]) -> tuple[str, ...]:
+    """Of one slice alone nothing but its header tells how thick it is."""
+    if len(stacks) > 1 or _thickness(stacks[0][0].dataset):
+        return ()
+    return ("slice thickness assumed: the only slice states none, 1 mm was taken",)
+
+
+def _thickness(dataset: Any) -> float:
+    """mm; 0 where none is stated."""
+    return float(dataset.get("SpacingBetweenSlices") or dataset.get("SliceThickness") or 0)
+
+
 def _step(dataset: Any, places: NDArray[np.float64], name: str) -> NDArray[np.float64]:
     """(3,) from slice to slice."""
     if len(places) == 1:
-        thickness = getattr(dataset, "SpacingBetweenSlices", None) or getattr(
-            dataset, "SliceThickness", None
-        )
         normal = np.cross(*np.array(dataset.ImageOrientationPatient, float).reshape(2, 3))
-        thick: NDArray[np.float64] = normal * float(thickness or 1.0)
+        thick: NDArray[np.float64] = normal * (_thickness(dataset) or 1.0)
         return thick
     steps = np.diff(places, axis=0)
     lengths = np.linalg.norm(steps, axis=1)

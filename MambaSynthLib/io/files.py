@@ -22,8 +22,9 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Affine, Volume
 from MambaSynthLib.io.atomic import Check, Outputs, Write, within
 from MambaSynthLib.io.decoded import Asked, Decoded, Prefer
-from MambaSynthLib.io.dicom_marks import holds_dicom, is_dicom, read_dicom_mark
-from MambaSynthLib.io.dicom_series import read_dicom_volume
+from MambaSynthLib.io.dicom_files import holds_dicom
+from MambaSynthLib.io.dicom_marks import read_dicom_mark
+from MambaSynthLib.io.dicom_series import open_series
 from MambaSynthLib.io.formats import Format, format_of, words_of
 from MambaSynthLib.io.geometry import check_affine, flipped
 from MambaSynthLib.io.marks import (
@@ -36,7 +37,7 @@ from MambaSynthLib.io.marks import (
 from MambaSynthLib.io.modality import check_record
 from MambaSynthLib.io.output import check_output
 from MambaSynthLib.io.payload import opened, shown
-from MambaSynthLib.provenance import MARK, Provenance
+from MambaSynthLib.provenance import Provenance
 
 __all__ = [
     "SyntheticMark",
@@ -64,7 +65,7 @@ def read_volume(
     Parameters
     ----------
     path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd, in any case of letters; or a folder with one
-        DICOM series.
+        DICOM series, or a file of Enhanced MR.
     prefer: which form of a NIfTI header to believe where sform and qform disagree.
     nan_as_zero: replace NaN and infinite values by 0 instead of refusing them.
     allow_synthetic: False refuses a file that is marked as synthetic.
@@ -76,8 +77,8 @@ def read_volume(
     """
     path = Path(path)
     name = shown(path)
-    if os.path.isdir(path) and holds_dicom(path):
-        return read_dicom_volume(path, allow_synthetic=allow_synthetic)
+    if holds_dicom(path):
+        return open_series(path, allow_synthetic=allow_synthetic).volume()
     image = open_image(path, Asked(prefer))
     array, value_notes = as_float32(image.values, name, nan_as_zero)
     if image.mark is not None:
@@ -135,9 +136,8 @@ def read_marks(path: str | Path) -> SyntheticMark | None:
     be read.
     """
     path = _header_of(Path(path))
-    if os.path.isdir(path) or is_dicom(path):
-        said = read_dicom_mark(path)
-        return SyntheticMark(said, None, MARK) if said else None
+    if os.path.isdir(path) or holds_dicom(path):
+        return read_dicom_mark(path)
     with opened(path) as stream:
         if path.suffix.lower() == ".json":
             return mark_in_sidecar_itself(stream, shown(path))

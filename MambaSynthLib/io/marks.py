@@ -16,6 +16,7 @@ from MambaSynthLib.io.payload import printable, shown
 from MambaSynthLib.provenance import MARK, TAG_PREFIX, Provenance
 
 MOST_SIDECAR = 2**20  # bytes
+OUR_TITLE = re.compile(r"SYNTHETIC .* from .*, not for diag")  # of a DICOM series, perhaps cut
 WORD = re.compile(r"(?<![a-z])synthetic(?![a-z])", re.IGNORECASE)
 
 
@@ -81,9 +82,18 @@ def mark_in_sidecar(path: Path) -> SyntheticMark | None:
 
 
 def _mark_of_record(path: Path, record: Mapping[str, Any]) -> SyntheticMark | None:
-    if record.get("Synthetic") is not True:
-        return None
-    return mark_from_record(f"sidecar {shown(sidecar_of(path))}", record)
+    return _mark_in_record(f"sidecar {shown(sidecar_of(path))}", record)
+
+
+def _mark_in_record(where: str, record: Mapping[str, Any]) -> SyntheticMark | None:
+    """The mark of a BIDS sidecar, or what dcm2niix copied into one from a synthetic header."""
+    if record.get("Synthetic") is True:
+        return mark_from_record(where, record)
+    kinds, title = record.get("ImageType"), record.get("SeriesDescription")
+    marked = isinstance(kinds, list) and "SYNTHETIC" in kinds
+    if marked or isinstance(title, str) and OUR_TITLE.match(title):
+        return SyntheticMark(where, None, "converted from DICOM that was marked as synthetic")
+    return None
 
 
 def mark_in_sidecar_itself(stream: BinaryIO, name: str) -> SyntheticMark | None:
@@ -92,7 +102,7 @@ def mark_in_sidecar_itself(stream: BinaryIO, name: str) -> SyntheticMark | None:
     record = parsed(data) if len(data) <= MOST_SIDECAR else {}
     if not record:
         raise FileError(f"{name}: is no JSON sidecar; check what the file is.")
-    return mark_from_record(name, record) if record.get("Synthetic") is True else None
+    return _mark_in_record(name, record)
 
 
 def mark_in_name(path: Path) -> SyntheticMark | None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.atomic import is_empty_folder
 from MambaSynthLib.io.formats import WRITABLE, suffix_of
 from MambaSynthLib.io.marks import read_record, sidecar_of
 from MambaSynthLib.io.payload import shown
@@ -54,6 +55,28 @@ def check_output(
         if marked:
             _check_sidecar(path, overwrite)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"{name}: cannot be written ({reason}); choose another name.") from error
+
+
+def is_folder_name(path: Path) -> bool:
+    """Whether an output is meant as a folder: its name has no image suffix."""
+    return suffix_of(path) == "" and path.suffix == ""
+
+
+def check_new_folder(path: Path, *, room: int = 2**20) -> None:
+    """Refuse a folder that could not be made whole, or that is there and holds something.
+
+    ``room`` bytes must be free on the disk. Raises FileError.
+    """
+    name = shown(path.absolute())
+    try:
+        _check_folder(path.parent, name, room)
+        if _is_there(path) and not is_empty_folder(path):
+            raise FileError(
+                f"{name}: exists already; a folder is never replaced, choose another name."
+            )
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FileError(f"{name}: cannot be written ({reason}); choose another name.") from error
 

@@ -11,7 +11,13 @@ from pathlib import Path
 from Testing.documents.prose import FENCE, ROOT
 
 CINE_README = "training/MambaSynthTraining/cine/README.md"
-READMES = ("README.md", "MambaSynth/README.md", "training/README.md", CINE_README)
+READMES = (
+    "README.md",
+    "MambaSynthLib/README.md",
+    "MambaSynth/README.md",
+    "training/README.md",
+    CINE_README,
+)
 PROGRAMS = {
     "mambasynth": "-m MambaSynthLib",
     "python": "",

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from MambaSynthLib.io.files import read_volume
 from Testing.documents.commands import CINE_README, READMES, Shell, commands, fences
 from Testing.documents.prose import ROOT
+from Testing.library.dicom_slices import dicom_series, of_a_person
 
-USE, OWN, TABLES, CINE = "use", "train your own", "full size", "cine steps"  # scenes of this file
+USE, DICOM, OWN, TABLES, CINE = "use", "DICOM", "train your own", "full size", "cine steps"
+SCENES = (USE, DICOM, OWN, TABLES, CINE)  # of this file
 SLICER = "Testing/slicer/test_documents.py::test_the_program_of_the_tutorial_runs"
 SLICES = 6  # of a made-up person; a data set wants five
 RUN_BY = {
@@ -23,6 +26,11 @@ RUN_BY = {
         "pip install '.[synthesize,report]'": "make demo",
         "mambasynth synthesize T1.nii.gz": USE,
         "python: from mambasynth import Engine, model_for, read_volume, write_volume": USE,
+    },
+    "MambaSynthLib/README.md": {
+        "mambasynth synthesize SERIES": DICOM,
+        "mambasynth dicom T2.nii.gz": DICOM,
+        "mambasynth verify T2_DICOM": DICOM,
     },
     "MambaSynth/README.md": {"python: from MambaSynth import MambaSynthLogic": SLICER},
     "training/README.md": {
@@ -88,7 +96,7 @@ def test_whoever_runs_a_command_exists():
             path, _, test = runner.partition("::")
             assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8")
         else:
-            assert runner in (USE, OWN, TABLES, CINE)
+            assert runner in SCENES
 
 
 @pytest.mark.parametrize("name", READMES)
@@ -141,6 +149,18 @@ def test_the_lines_that_use_the_library_run_as_printed(shell):
     shell.type("python program.py")
     for name in ("T2_synthetic.nii.gz", "report.png", "T2.nii.gz"):
         assert (shell.folder / name).is_file()
+
+
+def test_the_lines_about_dicom_run_as_printed(shell):
+    save_head(shell.folder / "T1.nii.gz", "T1w", 0)
+    head = read_volume(shell.folder / "T1.nii.gz")
+    scaled = head.with_array(head.array * (1000 / head.array.max()))
+    dicom_series(shell.folder / "SERIES", [scaled], change=of_a_person)
+    for line in of_scene(DICOM):
+        shell.type(line)
+    folders = [shell.folder / name for name in ("T2_DICOM", "T2_LATER")]
+    first, second = ([path.read_bytes() for path in sorted(f.iterdir())] for f in folders)
+    assert first == second and len(first) == head.shape[2]
 
 
 @pytest.mark.slow

@@ -101,6 +101,7 @@ def test_each_missing_package_is_asked_for_by_the_extra_that_brings_it(installed
         "torch": "run pip install 'mambasynth[cine]'.",
         "skimage": "run pip install 'mambasynth[report]'.",
         "yaml": "run pip install 'mambasynth[train]'.",
+        "highdicom": "run pip install 'mambasynth[dicom]'.",
         "onnxruntime": "run pip install 'mambasynth[synthesize]'.",
         "pydicom": "run pip install mambasynth.",
         "imageio_ffmpeg": "run pip install imageio_ffmpeg.",

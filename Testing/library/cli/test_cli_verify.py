@@ -58,6 +58,21 @@ def test_a_picture_and_a_sidecar_of_somebody_else_carry_no_mark(tmp_path, capsys
         assert verified(capsys, tmp_path / name) == (3, None)
 
 
+@pytest.mark.parametrize(
+    ("record", "answer"),
+    [
+        ({"ImageType": ["DERIVED", "SECONDARY", "OTHER", "SYNTHETIC"]}, (0, True)),
+        ({"SeriesDescription": "SYNTHETIC cine from ED + ES, not for diagnosis"}, (0, True)),
+        ({"ImageType": ["ORIGINAL", "PRIMARY"], "SeriesDescription": "Synthetic MR"}, (3, None)),
+        ({"ImageType": "SYNTHETIC"}, (3, None)),
+    ],
+)
+def test_what_dcm2niix_copies_from_a_synthetic_header_is_a_mark(folder, capsys, record, answer):
+    (folder / "head.json").write_text(json.dumps(record))
+    for name in ("head.json", "head.nii.gz"):
+        assert verified(capsys, folder / name) == answer
+
+
 def test_a_name_alone_is_no_mark(folder, capsys):
     shutil.copy(folder / "head.nii.gz", folder / "synthetic_head.nii.gz")
     assert verified(capsys, folder / "synthetic_head.nii.gz") == (3, "suspected")

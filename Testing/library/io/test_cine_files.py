@@ -8,19 +8,16 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from MambaSynthLib.cine.phases import choose_phases, seems_swapped
 from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.io.cine_files import read_cine
 from MambaSynthLib.io.cine_writing import write_cine
-from MambaSynthLib.io.dicom_series import read_dicom_volume
 from MambaSynthLib.io.files import read_marks, read_volume, write_volume
 from Testing.library.cine_hearts import beat
+from Testing.library.dicom_slices import TIMES, dicom_series, edit
 from Testing.provenance_records import CINE_RECORD
 
-TIMES = (0.0, 100.0, 250.0, 400.0)
 RECORD = replace(
     CINE_RECORD, times_ms=TIMES, acquired=(1, 4), phases="ED frame 1, ES frame 3: found"
 )
@@ -173,55 +170,12 @@ def test_an_empty_folder_is_no_cine(tmp_path):
 # --- DICOM ----------------------------------------------------------------------------------------
 
 
-def dicom_series(folder, frames=None, times=TIMES, change=lambda dataset, k, f: True):
-    """A classic MR cine of ``beat``, file names in no useful order. ``change`` edits a data set;
-    False leaves it out.
-    """
-    frames = frames or beat()
-    folder.mkdir(exist_ok=True)
-    lps = np.diag([-1.0, -1, 1, 1]) @ frames[0].affine
-    series, study = generate_uid(), generate_uid()
-    for f, frame in enumerate(frames):
-        for k in range(frame.shape[2]):
-            d = pydicom.Dataset()
-            d.file_meta = FileMetaDataset()
-            d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-            d.SOPClassUID, d.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", generate_uid()
-            d.SeriesInstanceUID, d.StudyInstanceUID, d.Modality = series, study, "MR"
-            d.ImagePositionPatient = [round(v, 6) for v in lps[:3] @ (0, 0, k, 1)]
-            axes = lps[:3, :2] / np.linalg.norm(lps[:3, :2], axis=0)
-            d.ImageOrientationPatient = [round(v, 8) for v in axes.T.ravel()]
-            d.PixelSpacing = [2, 2]
-            d.SliceThickness, d.TriggerTime = 8, times[f]
-            pixels = frame.array[..., k].T.round().astype("<u2")
-            d.Rows, d.Columns = pixels.shape
-            d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 12, 11, 0
-            d.SamplesPerPixel, d.PhotometricInterpretation = 1, "MONOCHROME2"
-            d.PixelData = pixels.tobytes()
-            if change(d, k, f) is not False:
-                d.save_as(
-                    folder / f"{(k * 7 + f * 3) % 16:02}-{k}-{f}.dcm", enforce_file_format=True
-                )
-    return folder
-
-
 def test_a_dicom_cine_is_put_in_place_and_time_by_its_tags(tmp_path):
     cine = read_cine(dicom_series(tmp_path / "d"))
     assert cine.times_ms == TIMES and cine.notes == ()
     for frame, original in zip(cine.frames, beat(), strict=True):
         np.testing.assert_array_equal(frame.array, original.array.round())
         np.testing.assert_allclose(frame.affine, original.affine, atol=1e-4)
-
-
-def edit(**values):
-    """Set values in one file: that of slice 2 at time 1."""
-
-    def change(dataset, k, f):
-        if (k, f) == (2, 1):
-            for keyword, value in values.items():
-                setattr(dataset, keyword, value)
-
-    return change
 
 
 def shifted(dataset, k, f):
@@ -301,12 +255,11 @@ def test_an_odd_modality_and_a_localizer_are_noted(tmp_path):
 
 def test_a_series_with_each_slice_once_is_a_volume(tmp_path):
     one = dicom_series(tmp_path / "d", frames=beat()[:1])
-    np.testing.assert_array_equal(read_dicom_volume(one).array, beat()[0].array.round())
-    assert read_volume(one).shape == beat()[0].shape
+    np.testing.assert_array_equal(read_volume(one).array, beat()[0].array.round())
     with pytest.raises(VolumeError, match="1 frame"):
         read_cine(one)
     with pytest.raises(FileError, match="4 times of each slice"):
-        read_dicom_volume(dicom_series(tmp_path / "e"))
+        read_volume(dicom_series(tmp_path / "e"))
 
 
 def test_a_real_stack_with_ed_and_es_is_read(shared):
