@@ -93,7 +93,8 @@ def run(options: argparse.Namespace) -> int:
         "provenance": synthesis.record_of(options.to).to_bids(),
     }
     lines = [f"wrote {file}" for file in files] + [synthesis.record_of(options.to).sentence()]
-    console.result(record, lines, options.json)
+    with console.after_writing():
+        console.result(record, lines, options.json)
     return 0
 
 
