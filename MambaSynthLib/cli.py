@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from difflib import get_close_matches
 from typing import NoReturn
 
 from MambaSynthLib import __version__
+from MambaSynthLib.commands.console import drop_unprinted
 from MambaSynthLib.commands.plug_ins import add_plug_ins
 from MambaSynthLib.errors import Cancelled, MambaSynthError
 from MambaSynthLib.installation import remedy_for_module
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"mambasynth: {printable(sentence(error))}")
         return EXIT_USER if isinstance(error, EXPECTED) else EXIT_BUG
     finally:
-        _let_go()
+        drop_unprinted()
 
 
 def sentence(error: Exception) -> str:
@@ -149,16 +149,6 @@ def sentence(error: Exception) -> str:
 def _say(text: str) -> None:
     with suppress(OSError):  # nobody listens
         print(text, file=sys.stderr)
-
-
-def _let_go() -> None:
-    """Drop what a closed pipe or a full disk did not take, so that Python does not try again."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream:
-                stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _allow_any_text() -> None:

@@ -17,6 +17,7 @@ from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.image.volume import Volume, check_same_grid
 from MambaSynthLib.io.files import VOXELS, read_marks, read_volume, sha256_of
 from MambaSynthLib.io.marks import mark_in_sidecar, read_record, sidecar_of
+from MambaSynthLib.io.payload import shown
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthLib.provenance import Provenance
 
@@ -86,13 +87,15 @@ def existing_result(
         differences.append(f"on another grid than {source.name} has now")
     if not differences:
         return Existing("finished")
-    return Existing("made otherwise", f"{output}: was made {', '.join(differences)}")
+    return Existing("made otherwise", f"{shown(output)}: was made {', '.join(differences)}")
 
 
 def _record(output: Path) -> Provenance:
     mark = read_marks(output)
     if mark is None or mark.provenance is None:
-        raise FileError(f"{output}: was not made by MambaSynth; move it or choose another folder.")
+        raise FileError(
+            f"{shown(output)}: was not made by MambaSynth; move it or choose another folder."
+        )
     return mark.provenance
 
 

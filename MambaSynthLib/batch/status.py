@@ -9,7 +9,7 @@ from functools import partial
 
 from MambaSynthLib.batch.existing import Settings, existing_result, read_source
 from MambaSynthLib.batch.tree import Task
-from MambaSynthLib.batch.volumes import Outcome
+from MambaSynthLib.batch.volumes import Outcome, reason
 from MambaSynthLib.errors import MambaSynthError
 from MambaSynthLib.model.package import ModelPackage
 
@@ -34,6 +34,6 @@ def _status_of(package: ModelPackage, settings: Settings, task: Task) -> Outcome
         there = existing_result(task.output, source, package, settings)
         status, message = there.kind, there.reason
     except (MambaSynthError, OSError, MemoryError) as error:
-        status, message = "failed", str(error)
+        status, message = "failed", reason(error)
     seconds = round(time.monotonic() - started, 1)
     return Outcome(str(task.source), str(task.output), status, seconds, message)

@@ -10,17 +10,25 @@ from pathlib import Path
 
 from MambaSynthLib.batch.volumes import Outcome
 from MambaSynthLib.io.atomic import write_whole
+from MambaSynthLib.io.payload import printable
 
 MOST_NAMED = 20  # files; a long list would hide what comes before it
 COLUMNS = ("source", "output", "status", "seconds", "message")
 
 
-def write_summary(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """One row for each outcome. Raises FileError where the file cannot be written."""
+def write_summary(path: Path, outcomes: Sequence[Outcome], folder: Path) -> None:
+    """One row for each outcome: sources below ``folder``, outputs below that of ``path``.
+
+    What lies above them may name a person, and tables are passed on. Raises FileError where the
+    file cannot be written.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
-    writer.writerows(outcome.to_dict() for outcome in outcomes)
+    for outcome in outcomes:
+        source = Path(outcome.source).relative_to(folder).as_posix()
+        output = Path(outcome.output).relative_to(path.parent).as_posix()
+        writer.writerow(outcome.to_dict() | {"source": source, "output": output})
     write_whole(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
@@ -39,7 +47,7 @@ def print_counts(outcomes: Sequence[Outcome]) -> None:
 def print_unfinished(unfinished: Sequence[Outcome], total: int) -> None:
     """Each file that is missing or otherwise not finished, up to a number, and how many are."""
     for outcome in unfinished[:MOST_NAMED]:
-        print(f"{outcome.status}: {outcome.message or outcome.output}")
+        print(f"{outcome.status}: {printable(outcome.message or outcome.output)}")
     if len(unfinished) > MOST_NAMED:
         print(f"and {len(unfinished) - MOST_NAMED} more; --json lists all")
     print(f"{len(unfinished)} of {total} files are not finished")

@@ -50,11 +50,18 @@ def outcome_of(engine: Engine, task: Task, settings: Settings) -> Outcome:
     try:
         status, message = _synthesize(engine, task, settings)
     except (MambaSynthError, OSError, MemoryError) as error:
-        status, message = "failed", str(error) or "the memory of this machine is not enough"
+        status, message = "failed", reason(error)
     except Exception as error:  # one file, whatever is wrong with it, must not stop the rest
         status, message = "failed", f"a bug in MambaSynth ({type(error).__name__}: {error})"
     seconds = round(time.monotonic() - started, 1)
     return Outcome(str(task.source), str(task.output), status, seconds, message)
+
+
+def reason(error: Exception) -> str:
+    """Why a file failed, without the folders it lies in."""
+    if isinstance(error, OSError):
+        return f"{error.strerror or type(error).__name__}; check the disk and the permissions"
+    return str(error) or "the memory of this machine is not enough"
 
 
 def _synthesize(engine: Engine, task: Task, settings: Settings) -> tuple[str, str]:

@@ -87,8 +87,9 @@ def run(options: argparse.Namespace) -> int:
         "provenance": provenance.to_bids(),
     }
     written = files if options.output.is_file() else [options.output, *files[-1:] * bool(film)]
-    lines = [f"wrote {file}" for file in written]
-    console.result(record, [*lines, f"{provenance.phases}.", provenance.sentence()], options.json)
+    lines = [f"wrote {file}" for file in written] + [f"{provenance.phases}."]
+    with console.after_writing():
+        console.result(record, [*lines, provenance.sentence()], options.json)
     return 0
 
 

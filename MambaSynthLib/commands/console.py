@@ -1,12 +1,18 @@
-"""What the command line says: progress and notes on stderr, results on stdout."""
+"""What the command line says: progress and notes on stderr, results on stdout.
+
+Titles and names come from files, so whatever would steer a terminal is shown as an escape.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+
+from MambaSynthLib.io.payload import printable
 
 if TYPE_CHECKING:  # so that listing models or verifying a file works without torch
     from MambaSynthLib.engine import Progress
@@ -15,7 +21,16 @@ if TYPE_CHECKING:  # so that listing models or verifying a file works without to
 def note(text: str) -> None:
     """A remark beside the result. Whether anybody can hear it must not stop the work."""
     with suppress(OSError):
-        print(text, file=sys.stderr)
+        print(_shown(text), file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """A part of the result, of any number of lines."""
+    print(_shown(text))
+
+
+def _shown(text: str) -> str:
+    return "\n".join(printable(line.expandtabs()) for line in text.split("\n"))
 
 
 def result(record: Mapping[str, Any], lines: list[str], as_json: bool) -> None:
@@ -23,7 +38,31 @@ def result(record: Mapping[str, Any], lines: list[str], as_json: bool) -> None:
     if as_json:
         print(json.dumps(record, indent=2))
     else:
-        print("\n".join(lines))
+        say("\n".join(lines))
+
+
+@contextmanager
+def after_writing() -> Iterator[None]:
+    """For what is said once the files are there: they are, even where stdout takes no text."""
+    try:
+        yield
+        if sys.stdout:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # nobody wants to know
+    except OSError as error:
+        drop_unprinted()
+        note(f"the files were written, but what they are cannot be printed ({error.strerror})")
+
+
+def drop_unprinted() -> None:
+    """Drop what a closed pipe or a full disk did not take, so that Python does not try again."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -38,6 +77,7 @@ def slice_progress(title: str, unit: str = "slices") -> Iterator[Progress]:
         TimeRemainingColumn,
     )
 
+    title = printable(title)
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _TenthPrinter(title, unit)

@@ -74,10 +74,12 @@ def run(options: argparse.Namespace) -> int:
     lines = [line for verdict in verdicts for line in (*table(verdict), "")]
     lines += mean_table(verdicts) if len(verdicts) > 1 else []
     record = {"cines": [verdict.to_dict() for verdict in verdicts]}
-    if options.output:
-        files = write_scores(options.output, verdicts)
-        lines += [f"wrote {file}" for file in files]
-    console.result(record, lines, options.json)
+    if not options.output:
+        console.result(record, lines, options.json)
+        return 0
+    lines += [f"wrote {file}" for file in write_scores(options.output, verdicts)]
+    with console.after_writing():
+        console.result(record, lines, options.json)
     return 0
 
 

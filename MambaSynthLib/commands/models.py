@@ -103,20 +103,22 @@ def _ids_of_defaults(packages: list[ModelPackage]) -> set[str]:
 
 
 def run_show(options: argparse.Namespace) -> int:
+    from MambaSynthLib.commands import console
     from MambaSynthLib.model.card import ContrastCard
     from MambaSynthLib.model.registry import find_model
 
     package = find_model(options.model)
-    print(package.describe() or f"# {package.card.title}\n\n{package.card.trained_on}")
+    console.say(package.describe() or f"# {package.card.title}\n\n{package.card.trained_on}")
     if isinstance(package.card, ContrastCard) and package.card.neighbors:
-        print(f"neighboring slices seen on either side: {package.card.neighbors} (2.5-D)")
-    print(f"folder: {package.folder}\nweights sha256: {package.weights_sha256}")
-    print(f"package sha256: {package.sha256}")
+        console.say(f"neighboring slices seen on either side: {package.card.neighbors} (2.5-D)")
+    console.say(f"folder: {package.folder}\nweights sha256: {package.weights_sha256}")
+    console.say(f"package sha256: {package.sha256}")
     return 0
 
 
 def run_verify(options: argparse.Namespace) -> int:
     """Check each package to the last byte; exit code 2 if one fails."""
+    from MambaSynthLib.commands import console
     from MambaSynthLib.errors import ModelError
     from MambaSynthLib.model.registry import find_all, find_model
 
@@ -126,10 +128,10 @@ def run_verify(options: argparse.Namespace) -> int:
         try:
             package = find_model(name)
             count = _check_package(package)
-            print(f"{package.card.id} {package.card.version}: sound, {count:,} values")
+            console.say(f"{package.card.id} {package.card.version}: sound, {count:,} values")
         except ModelError as error:
             failures += 1
-            print(f"NOT sound: {error}")
+            console.say(f"NOT sound: {error}")
     return 2 if failures else 0
 
 
@@ -142,6 +144,7 @@ def _check_package(package: ModelPackage) -> int:
 
 
 def run_import(options: argparse.Namespace) -> int:
+    from MambaSynthLib.commands import console
     from MambaSynthLib.install.importing import import_checkpoint, import_package
 
     if options.path.is_dir() or options.path.suffix.lower() == ".zip":
@@ -159,20 +162,26 @@ def run_import(options: argparse.Namespace) -> int:
             in_plane_spacing_mm=options.spacing,
             size=tuple(options.size),
         )
-    print(f"installed {package.card.id} ({package.card.direction}) in {package.folder}")
+    with console.after_writing():
+        console.say(f"installed {package.card.id} ({package.card.direction}) in {package.folder}")
     return 0
 
 
 def run_default(options: argparse.Namespace) -> int:
+    from MambaSynthLib.commands import console
     from MambaSynthLib.install.own_models import choose_default
 
     package = choose_default(options.model)
-    print(f"{package.card.id} is now the default for {package.card.direction}")
+    with console.after_writing():
+        console.say(f"{package.card.id} is now the default for {package.card.direction}")
     return 0
 
 
 def run_remove(options: argparse.Namespace) -> int:
+    from MambaSynthLib.commands import console
     from MambaSynthLib.install.own_models import remove_model
 
-    print(f"removed {remove_model(options.model)}")
+    removed = remove_model(options.model)
+    with console.after_writing():
+        console.say(f"removed {removed}")
     return 0

@@ -98,7 +98,8 @@ def run(options: argparse.Namespace) -> int:
     }
     written = dict.fromkeys(file.parent if file.suffix == ".dcm" else file for file in files)
     lines = [f"wrote {file}" for file in written] + [synthesis.record_of(options.to).sentence()]
-    console.result(record, lines, options.json)
+    with console.after_writing():
+        console.result(record, lines, options.json)
     return 0
 
 

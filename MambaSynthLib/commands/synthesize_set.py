@@ -82,19 +82,20 @@ def run(options: argparse.Namespace) -> int:
         for outcome in _with_progress("synthesizing", _outcomes(model, mine, options.jobs), mine):
             found.append(outcome)  # one by one: what is done when Ctrl-C comes is reported
     except KeyboardInterrupt:
-        write_summary(summary, found)
+        write_summary(summary, found, options.input)
         console.note(
             f"mambasynth: interrupted after {len(found)} of {len(mine)} files; the same command "
             "goes on"
         )
         return EXIT_INTERRUPTED
     found.sort(key=lambda outcome: outcome.source)
-    write_summary(summary, found)
-    if options.json:
-        print(json.dumps([outcome.to_dict() for outcome in found], indent=2))
-    else:
-        print_counts(found)
-        print(f"wrote {summary}")
+    write_summary(summary, found, options.input)
+    with console.after_writing():
+        if options.json:
+            print(json.dumps([outcome.to_dict() for outcome in found], indent=2))
+        else:
+            print_counts(found)
+            console.say(f"wrote {summary}")
     return EXIT_SOME_UNDONE if any(o.status in UNDONE for o in found) else EXIT_DONE
 
 

@@ -40,7 +40,6 @@ def run(options: argparse.Namespace) -> int:
     """Print what is known of the file's origin."""
     from MambaSynthLib.commands import console
     from MambaSynthLib.io.files import read_marks
-    from MambaSynthLib.io.payload import printable
     from MambaSynthLib.io.written_voxels import voxels_are_as_written
 
     mark = read_marks(options.file)
@@ -60,8 +59,8 @@ def run(options: argparse.Namespace) -> int:
         verdict = "is synthetic" if mark.certain else "may be synthetic"
         lines = [f"{options.file}: {verdict} ({mark.where}).", made]
         if mark.provenance:
-            lines += [printable(mark.provenance.computing())]
-            lines += [f"warning: {printable(text)}" for text in mark.provenance.warnings]
+            lines += [mark.provenance.computing()]
+            lines += [f"warning: {text}" for text in mark.provenance.warnings]
         lines.append(f"{options.file}: {VOXELS[as_written]}")
     console.result(record, lines, options.json)
     if as_written is False:

@@ -12,6 +12,8 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.payload import opened, shown
 
 INFO = "Info.cfg"
+KEYS = ("ED", "ES", "NbFrame")
+MOST_DIGITS = 9
 LARGEST = 2**16  # bytes
 
 
@@ -19,7 +21,8 @@ def phases_beside(image: Path, frames: int) -> tuple[tuple[int, int, str] | None
     """Frame indices (ED, ES) from 0 and how they are known, or None; and named warnings.
 
     A file that is made for another number of frames is not believed, with a note.
-    Raises FileError where ``Info.cfg`` is there but names no two frames of the cine.
+    Raises FileError where ``Info.cfg`` is there but names no two frames of the cine, or numbers
+    that no cine has.
     """
     path = image.parent / INFO
     if not path.is_file():
@@ -44,6 +47,13 @@ def _numbers(path: Path) -> dict[str, int]:
     found = {}
     for line in text.splitlines():
         key, _, value = line.partition(":")
-        if value.strip().isdecimal():
-            found[key.strip()] = int(value)
+        key, value = key.strip(), value.strip()
+        if key not in KEYS or not value.isdecimal():
+            continue
+        if len(value) > MOST_DIGITS:
+            raise FileError(
+                f"{shown(path)}: states a number of {len(value)} digits for {key}; correct it, or "
+                "move it elsewhere and use --ed and --es."
+            )
+        found[key] = int(value)
     return found

@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,8 @@ def _read_folder(folder: Path, prefer: Prefer, nan_as_zero: bool, allow_syntheti
     files = [folder / file for file, _ in table] or sorted(
         (path for path in folder.iterdir() if suffix_of(path)), key=_natural
     )
+    if not table:
+        _check_numbers(files, name)
     if not files:
         raise FileError(
             f"{name}: holds neither DICOM nor image files; name a folder with one file a frame."
@@ -101,7 +105,28 @@ def _read_folder(folder: Path, prefer: Prefer, nan_as_zero: bool, allow_syntheti
 
 def _natural(path: Path) -> list[Any]:
     """Orders frame-2 before frame-10."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
+    parts = re.split(r"([0-9]+)", path.name)
+    return [int(part) if part.isdecimal() else part for part in parts]
+
+
+def _check_numbers(files: Sequence[Path], name: str) -> None:
+    """Raises FileError where the names differ in one number, and that does not grow evenly: frames
+    without a table of times are taken as evenly spaced.
+    """
+    rows = [_natural(path) for path in files]
+    if len({len(row) for row in rows}) != 1:
+        return
+    varying = [column for column in zip(*rows, strict=True) if len(set(column)) > 1]
+    if len(varying) != 1 or not all(isinstance(number, int) for number in varying[0]):
+        return
+    pairs = list(pairwise(varying[0]))
+    least = min(after - before for before, after in pairs)
+    for before, after in pairs:
+        if after - before != least or not least:
+            raise FileError(
+                f"{name}: has a frame {before} and then {after}, but others are {least} apart; add "
+                f"the frame that is missing, or state the times in {TABLE}."
+            )
 
 
 def _read_table(folder: Path) -> list[tuple[str, float]]:

@@ -6,9 +6,12 @@ import json
 import sys
 import tomllib
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import MambaSynthLib
 from MambaSynthLib import installation
@@ -132,6 +135,21 @@ def names(requirements):
 def test_the_hints_name_the_packages_of_pyproject(extra):
     declared = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
     assert set(PACKAGES[extra]) == names(declared)
+
+
+FLOORS = {"torch": "2.10", "pydicom": "3.0.2", "lightning": "2.6.6", "onnx": "1.21"}
+
+
+def test_no_version_with_a_known_hole_fulfills_the_requirements():
+    """Older ones run code of a checkpoint, follow external data out of their folder, or worse."""
+    extras = PROJECT["optional-dependencies"].values()
+    requirements = [Requirement(text) for text in chain(PROJECT["dependencies"], *extras)]
+    for name, floor in FLOORS.items():
+        asked = [each for each in requirements if each.name == name]
+        assert asked, name
+        for requirement in asked:
+            lowest = {spec.version for spec in requirement.specifier if spec.operator == ">="}
+            assert [Version(text) >= Version(floor) for text in lowest] == [True], requirement
 
 
 def test_the_version_stands_in_one_place_and_the_newest_change_belongs_to_it():

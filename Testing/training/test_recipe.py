@@ -174,8 +174,29 @@ def test_a_wrong_recipe_is_told_in_one_sentence(tmp_path, changes, told):
 def test_a_recipe_that_does_not_exist_or_is_no_text_is_told(tmp_path):
     with pytest.raises(FileError, match="nowhere.yaml: cannot be read"):
         read_recipe(tmp_path / "nowhere.yaml")
-    for content in (b"\xff\xfe\x00binary", b"seed: [1", b"a: !!python/object:os.x {}"):
+    for content, told in (
+        (b"\xff\xfe\x00binary", "can't decode"),
+        (b"\x00", "special characters are not allowed"),
+        (b"seed: [1", "expected ',' or ']'"),
+        (b"a: !!python/object:os.x {}", "could not determine a constructor"),
+        (b"seed: 1\nseed: 2\n", "the key 'seed' appears twice"),
+        (b"optimization: {ema: 0.9, betas: [0.5, 0.9], ema: 0.5}", "the key 'ema' appears twice"),
+        (b"rate: .inf", ".inf is no finite number"),
+        (b"rate: 1.0e+400", "1.0e\\+400 is no finite number"),
+        (b"seed: " + b"9" * 6000, "6000 digits"),
+        (b"[" * 20_000, "it is nested too deeply"),
+        (b"a: 2026-13-99", "month must be in 1..12"),
+    ):
         (tmp_path / "image.yaml").write_bytes(content)
-        with pytest.raises(FileError, match="image.yaml: is no YAML") as caught:
+        with pytest.raises(FileError, match=f"image.yaml: is no YAML .*{told}") as caught:
             read_recipe(tmp_path / "image.yaml")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", ["&a [*a]", "method: &a {b: *a}", "&a {method: cravim, small: *a}"]
+)
+def test_a_recipe_that_holds_itself_is_told(tmp_path, content):
+    (tmp_path / "image.yaml").write_text(content)
+    with pytest.raises(MambaSynthError, match="image.yaml: "):
+        read_recipe(tmp_path / "image.yaml")

@@ -66,6 +66,8 @@ def test_a_change_goes_before_a_preset_and_the_last_of_two_counts(recipe):
         ("=3", "--set =3 is no key=value"),
         ("a..b=3", "--set a..b=3 is no key=value"),
         ("seed=[1", r"--set seed=\[1 has a value that is no YAML"),
+        ("optimization.ema=.inf", r"--set optimization.ema=.inf has .*\.inf is no finite number"),
+        ("seed=" + "[" * 9000, "it is nested too deeply"),
     ],
 )
 def test_a_wrong_change_is_told_as_a_wrong_recipe_is(recipe, change, told, capsys):

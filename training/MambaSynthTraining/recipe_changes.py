@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-import yaml
+from MambaSynthTraining.yaml_file import parse_yaml
+
+MOST_SHOWN = 200  # characters of a change
 
 
 def with_changes(data: Any, changes: Sequence[str]) -> Any:
@@ -21,9 +23,11 @@ def with_changes(data: Any, changes: Sequence[str]) -> Any:
         if not equals or not all(key.split(".")):
             raise ValueError(f"--set {change} is no key=value")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ValueError(f"--set {change} has a value that is no YAML") from None
+            value = parse_yaml(text)
+        except ValueError as error:
+            raise ValueError(
+                f"--set {change[:MOST_SHOWN]} has a value that is no YAML ({error})"
+            ) from error
         *above, last = key.split(".")
         inner = data
         for n, name in enumerate(above):

@@ -46,7 +46,7 @@ def read_recipe(
             for stage in recipe.stages:
                 method.begin(stage)
         return recipe
-    except (TypeError, ValueError, MambaSynthError) as error:
+    except (TypeError, ValueError, RecursionError, MambaSynthError) as error:
         raise RequestError(f"{path}: {error}; compare the files in training/recipes.") from error
 
 

@@ -181,6 +181,31 @@ def test_a_damaged_output_is_made_again(run, tmp_path):
     assert output.read_bytes() == whole
 
 
+def test_the_table_names_no_folder_above_the_trees(run, tree, tmp_path):
+    (tree / "sub-02/ses-2/anat/sub-02_ses-2_acq-mprage_T1w.nrrd").write_bytes(b"no image")
+    run()
+    (tmp_path / "out/sub-01/anat/sub-01_desc-synthetic_T2w.nii.gz").write_bytes(b"whose?")
+    (tmp_path / "out/sub-01/anat/sub-01_desc-synthetic_T2w.json").unlink()
+    assert run("--seed", "1")[0] == 2
+    assert str(tmp_path) not in (tmp_path / "out/synthesis.csv").read_text()
+    first, second, third = rows(tmp_path / "out")
+    assert first["source"] == "sub-01/anat/sub-01_T1w.nii.gz"
+    assert first["output"] == "sub-01/anat/sub-01_desc-synthetic_T2w.nii.gz"
+    assert [first["status"], second["status"], third["status"]] == [
+        "failed", "made otherwise", "failed",
+    ]  # fmt: skip
+
+
+def test_an_error_of_the_system_names_no_folder_in_the_table(run, tree, tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(volumes, "read_source", refuse)
+    assert run()[0] == 2
+    table = (tmp_path / "out/synthesis.csv").read_text()
+    assert "Permission denied" in table and str(tmp_path) not in table
+
+
 def test_a_result_whose_sidecar_is_of_an_earlier_version_is_finished(run, tmp_path):
     run()
     sidecar = tmp_path / "out/sub-01/anat/sub-01_desc-synthetic_T2w.json"

@@ -11,6 +11,7 @@ import SimpleITK
 
 from MambaSynthLib.cine.phases import choose_phases, seems_swapped
 from MambaSynthLib.errors import FileError, VolumeError
+from MambaSynthLib.io.cine_acdc import phases_beside
 from MambaSynthLib.io.cine_files import read_cine
 from MambaSynthLib.io.cine_writing import write_cine
 from MambaSynthLib.io.files import read_marks, read_volume, write_volume
@@ -140,15 +141,56 @@ def test_info_cfg_names_the_phases(tmp_path):
 
 
 def test_a_folder_of_frames_is_read_in_the_order_of_its_numbers(tmp_path):
-    for number, frame in zip((1, 2, 10, 11), beat(), strict=True):
+    for number, frame in zip((8, 9, 10, 11), beat(), strict=True):
         write_volume(frame, tmp_path / f"frame{number}.nii.gz")
     cine = read_cine(tmp_path)
     assert [f.array[9, 12, 0] for f in cine.frames] == [f.array[9, 12, 0] for f in beat()]
-    (tmp_path / "frames.tsv").write_text("file\ttime_ms\nframe10.nii.gz\t5\nframe1.nii.gz\t9\n")
+    (tmp_path / "frames.tsv").write_text("file\ttime_ms\nframe10.nii.gz\t5\nframe8.nii.gz\t9\n")
     assert read_cine(tmp_path).times_ms == (5, 9)
     (tmp_path / "frames.tsv").write_text("file\nframe10.nii.gz\n")
     with pytest.raises(FileError, match="frames.tsv: is no table"):
         read_cine(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["frame-1", "frame-2", "frame-4"], "has a frame 2 and then 4, but others are 1 apart"),
+        (["0000", "0010", "0030"], "has a frame 10 and then 30, but others are 10 apart"),
+        (
+            ["sub-1_f07_T1", "sub-1_f09_T1", "sub-1_f10_T1"],
+            "has a frame 7 and then 9, but others are 1 apart",
+        ),
+        (["f1", "f01", "f2"], "has a frame 1 and then 1, but others are 0 apart"),
+    ],
+)
+def test_a_gap_in_the_numbers_of_frames_is_not_taken_as_even_spacing(tmp_path, names, told):
+    for name in names:
+        write_volume(beat()[0], tmp_path / f"{name}.nii")
+    with pytest.raises(FileError, match=f"{told}; add the frame that is missing"):
+        read_cine(tmp_path)
+    rows = [f"{name}.nii\t{100 * n}" for n, name in enumerate(names)]
+    (tmp_path / "frames.tsv").write_text("\n".join(["file\ttime_ms", *rows]))
+    assert read_cine(tmp_path).times_ms == (0, 100, 200)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["f-1", "f-2", "f-3"], ["f9", "f10", "f11"], ["10ms", "30ms", "50ms"], ["ED", "ES", "M"],
+     ["a1", "b7", "c9"], ["1" * 30 + "1", "1" * 30 + "2", "1" * 30 + "3"], ["1", "4"]],
+)  # fmt: skip
+def test_even_numbers_and_names_without_a_number_of_the_frame_are_read(tmp_path, names):
+    for name in names:
+        write_volume(beat()[0], tmp_path / f"{name}.nii")
+    assert len(read_cine(tmp_path).frames) == len(names)
+
+
+@pytest.mark.parametrize("key", ["ED", "ES", "NbFrame"])
+def test_a_number_of_any_length_beside_a_cine_is_told_in_one_sentence(tmp_path, key):
+    write_volume(beat()[0], tmp_path / "frame-1.nii")
+    (tmp_path / "Info.cfg").write_text(f"ED: 1\nES: 2\n{key}: {'9' * 6000}\nWeight: {'9' * 6000}\n")
+    with pytest.raises(FileError, match=f"^Info.cfg: states a number of 6000 digits for {key}"):
+        phases_beside(tmp_path / "frame-1.nii", 4)
 
 
 def test_in_a_folder_only_synthetic_frames_are_marked(tmp_path):
