@@ -31,7 +31,7 @@ try:
 except ImportError:  # in a source checkout it lies one folder up
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from MambaSynthSlicer import annotation, models, mrml, run, sequences
+from MambaSynthSlicer import annotation, frame_times, models, mrml, run, sequences
 from MambaSynthSlicer.cine_run import CineJob, CineRequest
 from MambaSynthSlicer.cine_section import CineSection
 from MambaSynthSlicer.compare_section import CompareSection
@@ -264,8 +264,10 @@ class MambaSynthLogic(ScriptedLoadableModuleLogic):
         return next((node for node in volumes if mrml.refusal(node) is None), None)
 
     def firstSuitableCine(self) -> Any:
+        """One that lacks nothing, or only times, which the panel asks for."""
         cines = slicer.util.getNodesByClass("vtkMRMLSequenceNode")
-        return next((node for node in cines if sequences.refusal(node) is None), None)
+        pace = frame_times.ANY_PACE
+        return next((node for node in cines if sequences.refusal(node, pace=pace) is None), None)
 
     def latestSynthetic(self, source: Any) -> Any:
         """The synthetic volume that was made last from ``source``, or None."""

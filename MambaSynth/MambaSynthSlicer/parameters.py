@@ -26,6 +26,8 @@ DEFAULTS: dict[str, Any] = {
     "cineEd": 0,  # 0: found
     "cineEs": 0,
     "cineOnlyPhases": False,
+    "cinePace": 0.0,  # of a cine without times; 0: not known
+    "cinePaceUnit": "bpm",
 }
 
 
