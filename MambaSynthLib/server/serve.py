@@ -24,7 +24,7 @@ Events, each with an ``event``:
 
 | event     | further keys                                                                      |
 |-----------|-----------------------------------------------------------------------------------|
-| ready     | protocol, version; sent once, first                                               |
+| ready     | protocol, version, pid of this process; sent once, first                          |
 | loading   | id: the model is being loaded                                                     |
 | progress  | id, done, total: slices times steps or whatever the method counts; thousandths of |
 |           | cine (half for the motion, half for the frames); steps of an import               |
@@ -104,7 +104,8 @@ class Server:
 
     def run(self, requests: IO[str], leave: Callable[[], None]) -> None:
         """Serve until ``stop`` or the end of ``requests``; ``leave`` cleans up and exits."""
-        self._send({"event": "ready", "protocol": PROTOCOL, "version": __version__})
+        ready = {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid()}
+        self._send({"event": "ready", **ready})
         reader = threading.Thread(target=self._listen, args=(requests, leave), daemon=True)
         reader.start()
         while (request := self._requests.get())["do"] != "stop":

@@ -2,12 +2,14 @@
 
 The model's id says how it behaves, so that tests can ask for every kind of trouble:
 ``inverter`` (fast), ``slow``, ``stubborn`` (ignores cancel), ``noisy`` (prints to stdout),
-``refuses`` (a user's error), ``broken`` (a bug), ``dies`` (the process ends), ``loads-slowly``.
+``refuses`` (a user's error), ``broken`` (a bug), ``dies`` and ``dies-silently`` (the process ends),
+``crashes`` (inside a library), ``loads-slowly``.
 
 Cine models: ``blender`` (frames between ED and ES are blends of both), and ``slow-blender``,
 ``dying-blender``.
 """
 
+import ctypes
 import os
 import sys
 import time
@@ -68,7 +70,10 @@ class FakeEngine:
             raise ZeroDivisionError("a bug")
         if self.model == "dies":
             print("out of cheese", file=sys.stderr, flush=True)
+        if self.model.startswith("dies"):
             os._exit(7)
+        if self.model == "crashes":
+            ctypes.string_at(0)
 
     def provenance(self, source, steps, samples, seed, slices):
         return replace(
