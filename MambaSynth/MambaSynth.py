@@ -31,7 +31,7 @@ try:
 except ImportError:  # in a source checkout it lies one folder up
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from MambaSynthSlicer import annotation, frame_times, models, mrml, run, sequences
+from MambaSynthSlicer import annotation, file_marks, frame_times, models, mrml, run, sequences
 from MambaSynthSlicer.cine_run import CineJob, CineRequest
 from MambaSynthSlicer.cine_section import CineSection
 from MambaSynthSlicer.compare_section import CompareSection
@@ -60,10 +60,12 @@ class MambaSynth(ScriptedLoadableModule):
             "Implements CRAViM and MSTG; each model card names its paper."
         )
         self.annotations = annotation.SliceAnnotations()
+        self.fileMarks = file_marks.FileMarks()
         slicer.app.connect("startupCompleted()", self.onStartup)
 
     def onStartup(self) -> None:
         self.annotations.start()
+        self.fileMarks.start()
 
 
 class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

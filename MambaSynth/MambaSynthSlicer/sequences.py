@@ -149,7 +149,7 @@ def framesRefusal(sequenceId: str, modifiedTime: int, pace: Pace) -> str | None:
     """As ``refusal``, looking at each of what may be 1,000 frames once for each change."""
     sequence = slicer.mrmlScene.GetNodeByID(sequenceId)
     name, count = sequence.GetName(), sequence.GetNumberOfDataNodes()
-    if mrml.isSynthetic(sequence):
+    if mrml.isMarked(sequence) or mrml.isSynthetic(sequence):
         return _("{name} is synthetic itself; select an acquired cine.").format(name=name)
     if count < 2:
         message = _("{name} has {count} frames, but a cine needs two or more.")
