@@ -61,11 +61,21 @@ class MambaSynth(ScriptedLoadableModule):
         )
         self.annotations = annotation.SliceAnnotations()
         self.fileMarks = file_marks.FileMarks()
+        self._started = False
         slicer.app.connect("startupCompleted()", self.onStartup)
+        qt.QTimer.singleShot(0, self.onEventLoop)
+
+    def onEventLoop(self) -> None:
+        """Added to a running Slicer, whose start-up was completed long ago."""
+        window = slicer.util.mainWindow()
+        if window is not None and window.visible:
+            self.onStartup()
 
     def onStartup(self) -> None:
-        self.annotations.start()
-        self.fileMarks.start()
+        if not self._started:
+            self._started = True
+            self.annotations.start()
+            self.fileMarks.start()
 
 
 class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -38,6 +38,8 @@ NAMED = re.compile(r"\bSYNTHETIC\b")  # as syntheticName writes it
 SOURCE_ROLE = TAG_PREFIX + "source"
 QUANTITY_ATTRIBUTE = TAG_PREFIX + "quantity"  # of a map that is no image
 FRAME_ATTRIBUTE = TAG_PREFIX + "frame"  # of a frame of a cine: acquired, or synthetic
+PREVIEW_ATTRIBUTE = TAG_PREFIX + "preview"  # of a volume that holds one synthetic slice
+SPREAD_COLORS = "vtkMRMLColorTableNodeIron"  # from black: certain, to white
 
 SEVERAL_VALUES = (
     "vtkMRMLVectorVolumeNode",
@@ -130,9 +132,18 @@ def fileMark(file: str, changed: int | None, sidecarChanged: int | None) -> Synt
 
 
 def isSynthesisOf(node: Any, source: Any) -> bool:
-    """Whether ``node`` was synthesized from ``source``; uncertainty maps do not count."""
+    """Whether ``node`` was synthesized from ``source``; neither maps nor previews count."""
     made = isSynthetic(node) and node.GetAttribute(QUANTITY_ATTRIBUTE) is None
-    return made and node.GetNodeReferenceID(SOURCE_ROLE) == source.GetID()
+    whole = node.GetAttribute(PREVIEW_ATTRIBUTE) is None
+    return made and whole and node.GetNodeReferenceID(SOURCE_ROLE) == source.GetID()
+
+
+def previewOf(source: Any) -> Any:
+    """The volume that holds the preview made last of ``source``, or None."""
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    made = (node for node in volumes if node.GetAttribute(PREVIEW_ATTRIBUTE) is not None)
+    own = [node for node in made if node.GetNodeReferenceID(SOURCE_ROLE) == source.GetID()]
+    return own[-1] if own else None
 
 
 def isSheared(affine: np.ndarray) -> bool:
@@ -263,6 +274,12 @@ def setWindow(node: Any, low: float, high: float) -> None:
     display = node.GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(low, high)
+
+
+def setSpreadDisplay(node: Any, spread: np.ndarray) -> None:
+    """A map of numbers must not look like an image: colors, from no spread at all upwards."""
+    setWindow(node, 0.0, max(float(np.percentile(spread, WINDOW_PERCENTILES[1])), 1e-6))
+    node.GetDisplayNode().SetAndObserveColorNodeID(SPREAD_COLORS)
 
 
 def window(array: np.ndarray) -> tuple[float, float]:

@@ -64,6 +64,7 @@ class FakeEngine:
         if self.model == "noisy":
             print("this is not an event")
             os.write(1, b"nor is this\n")  # as a C library does
+            os.write(2, b"gr\xfc\xdfe\n")  # in the code page of an old Windows
         if self.model == "refuses":
             raise RequestError("Head.nii: is constant, so there is nothing to synthesize.")
         if self.model == "broken":

@@ -143,6 +143,13 @@ def test_prints_of_libraries_go_to_the_log_and_not_among_the_events(worker):
     assert "this is not an event" in log and "nor is this" in log
 
 
+def test_a_line_of_the_log_that_is_no_utf_8_is_shown_as_well_as_it_can_be(worker):
+    start(worker, "noisy")
+    wait_for(worker, "done")
+    start(worker, "dies")
+    assert "gr\ufffd\ufffde\nout of cheese" in wait_for(worker, "crashed")[-1]["details"]
+
+
 def test_a_crash_is_told_with_its_reason_and_the_next_run_starts_a_new_child(worker):
     start(worker, "dies")
     event = wait_for(worker, "crashed")[-1]
