@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,14 @@ class Worker:
     child's stderr) and ``crashed`` (the child has ended by itself; ``message`` says why).
     """
 
-    def __init__(self, command: list[str] | None = None, temporaryFolder: Path | None = None):
+    def __init__(
+        self,
+        command: list[str] | None = None,
+        temporaryFolder: Path | None = None,
+        environment: Callable[[], dict[str, str]] = dict,
+    ):
         self.command = command
+        self._environment = environment  # what the next child gets besides its usual one
         self._parentFolder = Path(temporaryFolder or tempfile.gettempdir())
         self._folder: Path | None = None
         self._child: ProcessTree | None = None
@@ -227,7 +234,7 @@ class Worker:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=childEnvironment(),
+            env=childEnvironment() | self._environment(),
         )
         follow = threading.Thread(
             target=self._follow, args=(self._child, self._generation), daemon=True

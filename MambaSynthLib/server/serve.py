@@ -221,9 +221,10 @@ def cine_engine_for(model: str, device: str) -> Any:
 
 def devices_here() -> list[dict[str, str]]:
     """The devices of this machine, for the panel."""
-    from MambaSynthLib.backends.torch_backend import describe_devices
+    from MambaSynthLib.backends import choose_backend
 
-    return [{"id": name, "title": title} for name, title in describe_devices().items()]
+    devices = choose_backend().describe_devices()
+    return [{"id": name, "title": title} for name, title in devices.items()]
 
 
 def claim_stdout() -> Callable[[Event], None]:
