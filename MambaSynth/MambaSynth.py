@@ -202,7 +202,7 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         node = self.parameters.mrml
         wasModifying = node.StartModify()
-        for section in (self.models, self.contrast, self.cine, self.run):
+        for section in (self.models, self.contrast, self.cine, self.run, self.compare):
             section.keep()
         node.EndModify(wasModifying)
         self.update()

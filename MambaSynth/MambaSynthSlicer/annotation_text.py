@@ -42,8 +42,10 @@ def shownIn(composite: Any) -> list[Any]:
 
 def markOf(nodes: list[Any]) -> str:
     """The mark where one is synthetic; that a frame between such is acquired; else nothing."""
-    if any(node.GetAttribute(QUANTITY_ATTRIBUTE) is not None for node in nodes):
-        return f"{MARK}\n{_('uncertainty map')}"
+    maps = [node.GetAttribute(QUANTITY_ATTRIBUTE) for node in nodes]
+    named = next((told.split(":")[0] for told in maps if told is not None), None)
+    if named is not None:  # uncertainty map, difference map
+        return f"{MARK}\n{named}"
     if any(isSynthetic(node) for node in nodes):
         return MARK
     frames = any(node.GetAttribute(FRAME_ATTRIBUTE) == "acquired" for node in nodes)

@@ -25,6 +25,7 @@ from MambaSynthLib.errors import MambaSynthError
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 REQUIREMENTS = RESOURCES / "requirements.txt"
 ONNX_REQUIREMENTS = RESOURCES / "requirements-onnx.txt"
+SCORE_REQUIREMENTS = RESOURCES / "requirements-scores.txt"
 ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")  # share one folder
 TORCH = ">=2.10,<2.14"  # floor: fixed CVEs; ceiling: tested
 # The license files of 2.13 lie so deep that below Slicer's folder their paths exceed the 260

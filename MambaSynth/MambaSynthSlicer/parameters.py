@@ -10,7 +10,7 @@ from typing import Any
 import qt
 import slicer
 
-SOURCE, OUTPUT = "Source", "Output"  # node reference roles
+SOURCE, OUTPUT, ACQUIRED = "Source", "Output", "Acquired"  # node reference roles
 CINE_SOURCE, CINE_ES = "CineSource", "CineES"
 DEFAULTS: dict[str, Any] = {
     "task": "contrast",  # the tab shown

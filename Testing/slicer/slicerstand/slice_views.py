@@ -167,6 +167,20 @@ class LayoutManager(qt.QObject):
             self._three_d = [ThreeDWidget(self._core, "1")]
         return self._three_d[0]
 
+    def layoutLogic(self) -> Any:
+        """vtkMRMLLayoutLogic, as far as scripted modules use it: it keeps the layout node."""
+        return self
+
+    def GetLayoutNode(self) -> Any:
+        import slicer
+
+        found = self._core.scene.GetSingletonNode("vtkMRMLLayoutNode", "vtkMRMLLayoutNode")
+        if found is None:
+            found = slicer.vtkMRMLLayoutNode()
+            found.SetSingletonTag("vtkMRMLLayoutNode")
+            found = self._core.scene.AddNode(found)
+        return found
+
     def setLayout(self, layout: int) -> None:
         self.layout = layout
         self.layoutChanged.emit(layout)
