@@ -31,7 +31,7 @@ try:
 except ImportError:  # in a source checkout it lies one folder up
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from MambaSynthSlicer import annotation, models, mrml, run, sequences
+from MambaSynthSlicer import annotation, file_marks, frame_times, models, mrml, run, sequences
 from MambaSynthSlicer.cine_run import CineJob, CineRequest
 from MambaSynthSlicer.cine_section import CineSection
 from MambaSynthSlicer.compare_section import CompareSection
@@ -60,10 +60,22 @@ class MambaSynth(ScriptedLoadableModule):
             "Implements CRAViM and MSTG; each model card names its paper."
         )
         self.annotations = annotation.SliceAnnotations()
+        self.fileMarks = file_marks.FileMarks()
+        self._started = False
         slicer.app.connect("startupCompleted()", self.onStartup)
+        qt.QTimer.singleShot(0, self.onEventLoop)
+
+    def onEventLoop(self) -> None:
+        """Added to a running Slicer, whose start-up was completed long ago."""
+        window = slicer.util.mainWindow()
+        if window is not None and window.visible:
+            self.onStartup()
 
     def onStartup(self) -> None:
-        self.annotations.start()
+        if not self._started:
+            self._started = True
+            self.annotations.start()
+            self.fileMarks.start()
 
 
 class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -190,7 +202,7 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         node = self.parameters.mrml
         wasModifying = node.StartModify()
-        for section in (self.models, self.contrast, self.cine, self.run):
+        for section in (self.models, self.contrast, self.cine, self.run, self.compare):
             section.keep()
         node.EndModify(wasModifying)
         self.update()
@@ -264,8 +276,10 @@ class MambaSynthLogic(ScriptedLoadableModuleLogic):
         return next((node for node in volumes if mrml.refusal(node) is None), None)
 
     def firstSuitableCine(self) -> Any:
+        """One that lacks nothing, or only times, which the panel asks for."""
         cines = slicer.util.getNodesByClass("vtkMRMLSequenceNode")
-        return next((node for node in cines if sequences.refusal(node) is None), None)
+        pace = frame_times.ANY_PACE
+        return next((node for node in cines if sequences.refusal(node, pace=pace) is None), None)
 
     def latestSynthetic(self, source: Any) -> Any:
         """The synthetic volume that was made last from ``source``, or None."""

@@ -1,4 +1,5 @@
-"""The word SYNTHETIC in every slice view that shows a synthetic volume or frame.
+"""The word SYNTHETIC in every slice view that shows a synthetic volume or frame; 3-D views have
+theirs from ``annotation_3d.py``.
 
 An own annotation at the top edge: the four corners belong to Slicer's Data Probe, which rewrites
 them whenever the slice changes.
@@ -10,13 +11,9 @@ from typing import Any
 
 import slicer
 import vtk
-from slicer.i18n import tr as _
 
-from MambaSynthLib.provenance import MARK
-
-from .mrml import FRAME_ATTRIBUTE, QUANTITY_ATTRIBUTE, isSynthetic
-
-COLOR = (1.0, 0.78, 0.24)
+from .annotation_3d import ThreeDAnnotations
+from .annotation_text import markOf, shownIn, textIn
 
 
 class SliceAnnotations:
@@ -26,18 +23,21 @@ class SliceAnnotations:
         self._annotations: dict[str, Any] = {}
         self._observed: list[tuple[Any, int]] = []
         self._shown: dict[str, list[tuple[Any, int]]] = {}  # of each view
+        self._threeD = ThreeDAnnotations()
 
     def start(self) -> None:
         layout = slicer.app.layoutManager()
         if layout is None:  # Slicer without a main window
             return
         layout.connect("layoutChanged(int)", self.addMissing)
+        self._threeD.start()
         self.addMissing()
 
     def stop(self) -> None:
         for node, tag in sum(self._shown.values(), self._observed):
             node.RemoveObserver(tag)
         self._observed, self._shown = [], {}
+        self._threeD.stop()
         layout = slicer.app.layoutManager()
         if layout is not None:
             layout.disconnect("layoutChanged(int)", self.addMissing)
@@ -48,15 +48,11 @@ class SliceAnnotations:
         for name in layout.sliceViewNames():
             if name not in self._annotations:
                 self._add(name, layout.sliceWidget(name))
+        self._threeD.addMissing()
 
     def _add(self, name: str, widget: Any) -> None:
-        annotation = vtk.vtkCornerAnnotation()
-        annotation.SetMaximumFontSize(14)
-        annotation.GetTextProperty().SetColor(*COLOR)
-        annotation.GetTextProperty().SetShadow(True)
         view = widget.sliceView()
-        view.renderWindow().GetRenderers().GetFirstRenderer().AddViewProp(annotation)
-        self._annotations[name] = annotation
+        annotation = self._annotations[name] = textIn(view)
         composite = widget.mrmlSliceCompositeNode()
 
         def update(*_: Any) -> None:
@@ -64,6 +60,7 @@ class SliceAnnotations:
             self._follow(name, nodes, update)
             annotation.SetText(vtk.vtkCornerAnnotation.UpperEdge, markOf(nodes))
             view.scheduleRender()
+            self._threeD.update()
 
         tag = composite.AddObserver(vtk.vtkCommand.ModifiedEvent, update)
         self._observed.append((composite, tag))
@@ -77,25 +74,6 @@ class SliceAnnotations:
                 node.RemoveObserver(tag)
             changed = vtk.vtkCommand.ModifiedEvent
             self._shown[view] = [(node, node.AddObserver(changed, update)) for node in nodes]
-
-
-def shownIn(composite: Any) -> list[Any]:
-    """The background and a visible foreground."""
-    shown = [composite.GetBackgroundVolumeID()]
-    if composite.GetForegroundOpacity() > 0:
-        shown.append(composite.GetForegroundVolumeID())
-    nodes = (slicer.mrmlScene.GetNodeByID(nodeId) for nodeId in shown if nodeId)
-    return [node for node in nodes if node is not None]
-
-
-def markOf(nodes: list[Any]) -> str:
-    """The mark where one is synthetic; that a frame between such is acquired; else nothing."""
-    if any(node.GetAttribute(QUANTITY_ATTRIBUTE) is not None for node in nodes):
-        return f"{MARK}\n{_('uncertainty map')}"
-    if any(isSynthetic(node) for node in nodes):
-        return MARK
-    frames = any(node.GetAttribute(FRAME_ATTRIBUTE) == "acquired" for node in nodes)
-    return _("acquired frame") if frames else ""
 
 
 def refresh() -> None:

@@ -15,6 +15,7 @@ from MambaSynthLib.provenance import Provenance
 from MambaSynthLib.server.exchange import load_volume, save_volume
 
 from . import annotation, sequences
+from .frame_times import Pace
 from .worker import Event
 
 WATCH_S = 2.0  # between two looks at all frames of the source, which may be 1,000
@@ -27,6 +28,8 @@ class CineRequest:
     ``frames``: how many the result has, the acquired ones included. ``ed`` and ``es``: frame
     numbers from 1, None: found. ``onlyPhases``: from ED to ES, without the other acquired frames.
     ``refine``: polish the motion on the frames. ``timing``: linear, cardiac, None: chosen.
+    ``frameMs`` (ms from frame to frame) or ``heartRate`` (beats a minute): of a source that does
+    not say when its frames were taken.
     """
 
     model: str
@@ -38,6 +41,12 @@ class CineRequest:
     refine: bool = True
     timing: str | None = None
     seed: int = 0
+    frameMs: float = 0.0
+    heartRate: float = 0.0
+
+    @property
+    def pace(self) -> Pace:
+        return Pace(self.frameMs, self.heartRate)
 
 
 class CineJob:
@@ -47,7 +56,7 @@ class CineJob:
 
     def __init__(self, source: Any, es: Any, request: CineRequest):
         self.request = request
-        self._source = sequences.acquired(source, es)
+        self._source = sequences.acquired(source, es, request.pace)
         self._ownerId = self._source.owner.GetID()
         self._esId = None if self._source.timesMs else es.GetID()
         self._fingerprint: tuple[Any, ...] = ()
@@ -87,15 +96,18 @@ class CineJob:
             return None
         self._watched = time.monotonic()
         edited = _("The source was edited during the synthesis; start it again.")
-        if sequences.refusal(*nodes):
+        if sequences.refusal(*nodes, pace=self.request.pace):
             return edited
-        same = sequences.acquired(*nodes).fingerprint() == self._fingerprint
+        same = self._acquired(nodes).fingerprint() == self._fingerprint
         return None if same else edited
+
+    def _acquired(self, nodes: list[Any]) -> sequences.Acquired:
+        return sequences.acquired(*nodes, pace=self.request.pace)
 
     def place(self, event: Event) -> dict[str, Any]:
         """``output`` (the sequence), its ``browser`` and ``proxy``, ``phases`` and ``warnings``."""
         provenance = Provenance.from_bids(event["provenance"])
-        source = sequences.acquired(*self._nodes())
+        source = self._acquired(self._nodes())
         times = event["times_ms"]
         sequence = sequences.newSequence()
         for file, timeMs, number in zip(event["frames"], times, event["acquired"], strict=True):

@@ -1,4 +1,4 @@
-"""Source and synthetic volume side by side, linked, with a fade between them; and back again."""
+"""Source and synthetic volume side by side, and an acquired one beside them, linked; and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 import slicer
 import vtk
 
-LEFT, RIGHT = "Red", "Yellow"  # the views of Slicer's side-by-side layout
+LEFT, RIGHT, THIRD = "Red", "Yellow", "Green"  # the first two are Slicer's side-by-side layout
+THREE_UP = 7713  # the number of our own layout
+PANE = """<item><view class="vtkMRMLSliceNode" singletontag="{name}">
+<property name="orientation" action="default">Axial</property>
+<property name="viewlabel" action="default">{label}</property>
+<property name="viewcolor" action="default">{color}</property></view></item>"""
+PANES = ((LEFT, "R", "#F34A33"), (RIGHT, "Y", "#EDD54C"), (THIRD, "G", "#6EB04B"))
 
 
 @dataclass
@@ -33,13 +39,19 @@ class SideBySide:
     def shown(self) -> bool:
         return self._layout is not None
 
-    def show(self, source: Any, synthetic: Any) -> None:
+    def show(self, source: Any, synthetic: Any, acquired: Any = None) -> None:
         manager = slicer.app.layoutManager()
         if not self.shown:
             self._layout = manager.layout
-            self._views = {name: stateOf(manager.sliceWidget(name)) for name in (LEFT, RIGHT)}
-        manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView)
-        for name, background in ((LEFT, source), (RIGHT, synthetic)):
+            names = (LEFT, RIGHT, THIRD)
+            self._views = {name: stateOf(manager.sliceWidget(name)) for name in names}
+        panes = [(LEFT, source), (RIGHT, synthetic)]
+        if acquired is None:
+            manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView)
+        else:
+            panes.append((THIRD, acquired))
+            showThreeUp(manager)
+        for name, background in panes:
             widget = manager.sliceWidget(name)
             composite = widget.mrmlSliceCompositeNode()
             composite.SetLinkedControl(False)  # else each view would copy the other's volumes
@@ -48,8 +60,14 @@ class SideBySide:
             composite.SetForegroundOpacity(0.0)
             widget.mrmlSliceNode().SetOrientation("Axial")
             widget.sliceLogic().FitSliceToBackground()
-        for name in (LEFT, RIGHT):
+        for name, _background in panes:
             manager.sliceWidget(name).mrmlSliceCompositeNode().SetLinkedControl(True)
+
+    def overlay(self, node: Any, synthetic: Any, opacity: float) -> None:
+        """Lay ``node`` over the synthetic volume in the view that shows it; None: nothing."""
+        composite = slicer.app.layoutManager().sliceWidget(RIGHT).mrmlSliceCompositeNode()
+        composite.SetForegroundVolumeID((node or synthetic).GetID())
+        composite.SetForegroundOpacity(opacity if node is not None else 0.0)
 
     def fade(self, opacity: float) -> None:
         """How much of the synthetic volume lies over the source, 0 to 1, in the left view."""
@@ -64,6 +82,15 @@ class SideBySide:
             putBack(manager.sliceWidget(name), state)
         manager.setLayout(self._layout)
         self._layout, self._views = None, {}
+
+
+def showThreeUp(manager: Any) -> None:
+    """Three slice views in a row; Slicer has no such layout of its own."""
+    node = manager.layoutLogic().GetLayoutNode()
+    if not node.IsLayoutDescription(THREE_UP):
+        panes = "".join(PANE.format(name=n, label=label, color=c) for n, label, c in PANES)
+        node.AddLayoutDescription(THREE_UP, f'<layout type="horizontal">{panes}</layout>')
+    manager.setLayout(THREE_UP)
 
 
 def stateOf(widget: Any) -> ViewState:

@@ -33,6 +33,7 @@ class Request:
     seed: int = 0
     slices: tuple[int, int] | None = None
     spread: bool = False
+    preview: bool = False  # ``slices`` are one, for a look; it is no result
 
 
 class ContrastJob:
@@ -85,10 +86,11 @@ class ContrastJob:
             raise RequestError(_("The result does not have the source's grid; report this."))
         slicer.mrmlScene.SaveStateForUndo()
         name = mrml.syntheticName(source, self.request.targetContrast)
-        output = slicer.mrmlScene.GetNodeByID(self._outputId) if self._outputId else None
-        output = output or mrml.newVolumeNode(source, name)
+        output = self._output(source, name)
         mrml.fill(output, volume, source)
         mrml.markSynthetic(output, provenance, source)
+        if self.request.preview:
+            output.SetAttribute(mrml.PREVIEW_ATTRIBUTE, "one slice")
         annotation.refresh()
         said = [*provenance.warnings, *filter(None, [provenance.limits])]
         placed = {"output": output, "spread": None, "warnings": said}
@@ -96,5 +98,13 @@ class ContrastJob:
             return placed
         spreadNode = mrml.newVolumeNode(source, f"{name} {UNCERTAINTY}")
         mrml.fill(spreadNode, spread, source)
+        mrml.setSpreadDisplay(spreadNode, spread.array)
         mrml.markSynthetic(spreadNode, provenance.of_spread(), source)
         return {**placed, "spread": spreadNode}
+
+    def _output(self, source: Any, name: str) -> Any:
+        """The node that was chosen; else a new one, but one preview takes the place of another."""
+        if self.request.preview:
+            return mrml.previewOf(source) or mrml.newVolumeNode(source, f"{name} preview")
+        chosen = slicer.mrmlScene.GetNodeByID(self._outputId) if self._outputId else None
+        return chosen or mrml.newVolumeNode(source, name)

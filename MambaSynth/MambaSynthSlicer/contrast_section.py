@@ -96,7 +96,9 @@ class ContrastSection:
     def job(self) -> ContrastJob:
         return self._job(self.selectedSlices(), self.panel.parameters.node(OUTPUT))
 
-    def _job(self, slices: tuple[int, int] | None, output: Any) -> ContrastJob:
+    def _job(
+        self, slices: tuple[int, int] | None, output: Any, preview: bool = False
+    ) -> ContrastJob:
         get, entry = self.panel.parameters.get, self.panel.models.current()
         request = Request(
             model=entry.key,
@@ -107,7 +109,8 @@ class ContrastSection:
             samples=get("samples") or None,
             seed=get("seed"),
             slices=slices,
-            spread=get("spread"),
+            spread=get("spread") and not preview,
+            preview=preview,
         )
         return ContrastJob(self.panel.parameters.node(SOURCE), output, request)
 
@@ -124,11 +127,14 @@ class ContrastSection:
         return ""
 
     def onPreview(self) -> None:
-        """One slice into a new volume: seconds instead of minutes, to see whether it works."""
+        """One slice, into a volume of its own: seconds instead of minutes, to see whether it works.
+
+        The next preview takes its place.
+        """
         source, entry = self.panel.parameters.node(SOURCE), self.panel.models.current()
         view = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
         index = mrml.sliceShown(view, source, entry.axisCodes)
-        self.panel.run.start(lambda: self._job((index, index + 1), None))
+        self.panel.run.start(lambda: self._job((index, index + 1), None, preview=True))
 
     def onSample(self) -> None:
         try:

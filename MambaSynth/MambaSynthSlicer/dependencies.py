@@ -1,12 +1,19 @@
 """What has to be installed before the first synthesis, asked for when the button is clicked.
 
-Light packages through ``slicer.packaging``, torch through the PyTorch extension, which picks the
-build that fits the graphics card. Nothing is imported or installed before that.
+| task     | computes with                                                                        |
+|----------|--------------------------------------------------------------------------------------|
+| contrast | PyTorch where a version that fits is there; else ONNX Runtime, which is asked for    |
+| cine     | PyTorch, which is asked for: the cine networks have no other form                    |
+
+Light packages and ONNX Runtime come through ``slicer.packaging``, torch through the PyTorch
+extension, which picks the build that fits the graphics card. Nothing is imported or installed
+before that.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +22,11 @@ from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import MambaSynthError
 
-REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
+RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
+REQUIREMENTS = RESOURCES / "requirements.txt"
+ONNX_REQUIREMENTS = RESOURCES / "requirements-onnx.txt"
+SCORE_REQUIREMENTS = RESOURCES / "requirements-scores.txt"
+ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml")  # share one folder
 TORCH = ">=2.10,<2.14"  # floor: fixed CVEs; ceiling: tested
 # The license files of 2.13 lie so deep that below Slicer's folder their paths exceed the 260
 # characters of Windows, and the installation breaks half-way (Slicer/light-the-torch issue 176).
@@ -32,19 +43,24 @@ class DependencyError(MambaSynthError):
     """A package is missing and was not installed."""
 
 
-def ensure() -> None:
-    """Have everything installed, asking the user once for each of the two groups.
+def ensure(task: str) -> None:
+    """Have everything installed that a task (contrast, cine) needs, asking the user before.
 
     Raises DependencyError when the user declines or the installation fails.
     """
-    ensureLightPackages()
-    ensureTorch()
+    ensurePackages(REQUIREMENTS)
+    if torchIsUsable():
+        return
+    if task == "cine":
+        ensureTorch()
+    elif not onnxIsInstalled():
+        ensurePackages(ONNX_REQUIREMENTS)
 
 
-def ensureLightPackages() -> None:
+def ensurePackages(file: Path) -> None:
     from slicer import packaging
 
-    requirements = packaging.load_requirements(REQUIREMENTS)
+    requirements = packaging.load_requirements(file)
     try:  # asks only for what is missing
         packaging.pip_ensure(requirements, requester="MambaSynth")
     except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
@@ -54,18 +70,46 @@ def ensureLightPackages() -> None:
         raise DependencyError(message.format(reason=firstLine(error), offline=OFFLINE)) from error
 
 
-def installedTorch() -> str | None:
-    """The version, such as 2.12.1+cu130, or None; PyTorch is not imported to find out."""
+def onnxIsInstalled() -> bool:
+    """Any of its builds: a second one would overwrite the files of the first."""
+    return installed("onnx") is not None and any(map(installed, ONNX_RUNTIMES))
+
+
+def installed(package: str) -> str | None:
+    """The version, such as 2.12.1+cu130, or None; nothing is imported to find out."""
     try:
-        return importlib.metadata.version("torch")
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def childEnvironment() -> dict[str, str]:
+    """So that the child process leaves alone a PyTorch that does not fit."""
+    return {} if torchIsUsable() else {"MAMBASYNTH_BACKEND": "onnxruntime"}
+
+
+def computesWith() -> str:
+    """What would compute a contrast now, and what another choice would gain, for the panel."""
+    torch = installed("torch")
+    if torchIsUsable():
+        return _("Computes with PyTorch {version}.").format(version=torch)
+    gain = _("PyTorch would also make cines, and use a graphics card.")
+    if not torchExists():
+        gain = _("For this Slicer there is no PyTorch that fits, so cines cannot be made.")
+    if onnxIsInstalled():
+        return _("Computes contrasts with ONNX Runtime, on the CPU.") + " " + gain
+    return _("Contrasts will compute with ONNX Runtime (about 100 MB, asked for).") + " " + gain
+
+
+def torchExists() -> bool:
+    """Intel builds for macOS, which Slicer needs there under Rosetta, end at PyTorch 2.2."""
+    return not (sys.platform == "darwin" and platform.machine() == "x86_64")
 
 
 def torchIsUsable() -> bool:
     from packaging.specifiers import SpecifierSet  # part of Slicer, which uses it for pip
 
-    version = installedTorch()
+    version = installed("torch")
     return version is not None and SpecifierSet(TORCH).contains(version, prereleases=True)
 
 
@@ -80,10 +124,16 @@ def ensureTorch() -> None:
     """
     if torchIsUsable():
         return
-    version = installedTorch()
+    if not torchExists():
+        message = _(
+            "Cines are computed with PyTorch {wanted}, which does not exist for this Slicer (Intel "
+            "code on a Mac); contrasts work without it."
+        )
+        raise DependencyError(message.format(wanted=torchToInstall()))
+    version = installed("torch")
     if version is not None:
         message = _(
-            "PyTorch {version} is installed, probably by another extension, but MambaSynth needs "
+            "PyTorch {version} is installed, probably by another extension, but cines need "
             "{wanted}: uninstall it in the module PyTorch Utils, restart Slicer and try again."
         )
         raise DependencyError(message.format(version=version, wanted=torchToInstall()))
@@ -91,7 +141,7 @@ def ensureTorch() -> None:
         from PyTorchUtils import PyTorchUtilsLogic
     except ImportError as error:
         message = _(
-            "MambaSynth computes with PyTorch: install the PyTorch extension in the Extensions "
+            "Cines are computed with PyTorch: install the PyTorch extension in the Extensions "
             "Manager, restart Slicer and try again. {offline}"
         )
         raise DependencyError(message.format(offline=OFFLINE)) from error
@@ -103,7 +153,7 @@ def ensureTorch() -> None:
         message = _("PyTorch could not be installed ({reason}). {offline}")
         raise DependencyError(message.format(reason=firstLine(error), offline=OFFLINE)) from error
     if torch is None:
-        message = _("PyTorch was not installed, so nothing can be synthesized. {offline}")
+        message = _("PyTorch was not installed, so no cine can be synthesized. {offline}")
         raise DependencyError(message.format(offline=OFFLINE))
 
 

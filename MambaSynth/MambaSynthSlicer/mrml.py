@@ -13,6 +13,9 @@ and moves along.
 
 from __future__ import annotations
 
+import os
+import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +24,22 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from MambaSynthLib.errors import VolumeError
+from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.image.grid import Reorientation
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.io.marks import mark_in_sidecar
+from MambaSynthLib.io.files import read_marks
+from MambaSynthLib.io.marks import SyntheticMark, mark_in_sidecar, sidecar_of
 from MambaSynthLib.provenance import MARK, TAG_PREFIX, Provenance
 
 SHEAR_LIMIT = 1e-4  # cosine between two voxel axes that still counts as a right angle
 WINDOW_PERCENTILES = (1.0, 99.0)  # of the voxels that are not background
 MARK_ATTRIBUTE = TAG_PREFIX + "mark"
+NAMED = re.compile(r"\bSYNTHETIC\b")  # as syntheticName writes it
 SOURCE_ROLE = TAG_PREFIX + "source"
 QUANTITY_ATTRIBUTE = TAG_PREFIX + "quantity"  # of a map that is no image
 FRAME_ATTRIBUTE = TAG_PREFIX + "frame"  # of a frame of a cine: acquired, or synthetic
+PREVIEW_ATTRIBUTE = TAG_PREFIX + "preview"  # of a volume that holds one synthetic slice
+SPREAD_COLORS = "vtkMRMLColorTableNodeIron"  # from black: certain, to white
 
 SEVERAL_VALUES = (
     "vtkMRMLVectorVolumeNode",
@@ -58,8 +65,12 @@ def refusal(node: Any, under: Any = None) -> str | None:
     image = node.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
         return _("{name} is empty; load an image into it.").format(name=name)
-    if isSynthetic(node) or comesFromSyntheticFile(node):
+    if isMarked(node):
         return _("{name} is synthetic itself; select an acquired volume.").format(name=name)
+    if isSynthetic(node):
+        return _("{name} is named SYNTHETIC; select an acquired volume, or rename it.").format(
+            name=name
+        )
     transform = (under or node).GetParentTransformNode()
     if transform is not None and not transform.IsTransformToWorldLinear():
         return _("{name} is under a non-linear transform; harden or remove it.").format(name=name)
@@ -85,20 +96,54 @@ def refusedKind(node: Any) -> str | None:
 
 
 def isSynthetic(node: Any) -> bool:
-    return node is not None and node.GetAttribute(MARK_ATTRIBUTE) is not None
+    """By its mark, or by its name alone: the mark may be lost on the way through other programs."""
+    return node is not None and (
+        node.GetAttribute(MARK_ATTRIBUTE) is not None or bool(NAMED.search(node.GetName() or ""))
+    )
 
 
-def comesFromSyntheticFile(node: Any) -> bool:
-    """Whether the sidecar beside the node's file marks it; Slicer drops a NIfTI file's own mark."""
+def isMarked(node: Any) -> bool:
+    """Whether the node or the file that it was loaded from carries a mark."""
+    return node.GetAttribute(MARK_ATTRIBUTE) is not None or markInFile(node) is not None
+
+
+def markInFile(node: Any) -> SyntheticMark | None:
+    """The mark in or beside the file that the node was loaded from, or saved to last."""
     storage = node.GetStorageNode()
-    file = storage.GetFileName() if storage else None
-    return bool(file) and mark_in_sidecar(Path(file)) is not None
+    file = storage.GetFullNameFromFileName() if storage else None
+    return fileMark(file, changedAt(file), changedAt(str(sidecar_of(Path(file))))) if file else None
+
+
+def changedAt(file: str) -> int | None:
+    try:
+        return os.stat(file).st_mtime_ns
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=64)
+def fileMark(file: str, changed: int | None, sidecarChanged: int | None) -> SyntheticMark | None:
+    """Asked again and again, so each state of a file is read once. Hints do not count."""
+    try:
+        mark = read_marks(file)
+    except (FileError, ImportError):  # no image, or one of a kind whose reader is not installed
+        mark = mark_in_sidecar(Path(file))
+    return mark if mark is not None and mark.certain else None
 
 
 def isSynthesisOf(node: Any, source: Any) -> bool:
-    """Whether ``node`` was synthesized from ``source``; uncertainty maps do not count."""
+    """Whether ``node`` was synthesized from ``source``; neither maps nor previews count."""
     made = isSynthetic(node) and node.GetAttribute(QUANTITY_ATTRIBUTE) is None
-    return made and node.GetNodeReferenceID(SOURCE_ROLE) == source.GetID()
+    whole = node.GetAttribute(PREVIEW_ATTRIBUTE) is None
+    return made and whole and node.GetNodeReferenceID(SOURCE_ROLE) == source.GetID()
+
+
+def previewOf(source: Any) -> Any:
+    """The volume that holds the preview made last of ``source``, or None."""
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    made = (node for node in volumes if node.GetAttribute(PREVIEW_ATTRIBUTE) is not None)
+    own = [node for node in made if node.GetNodeReferenceID(SOURCE_ROLE) == source.GetID()]
+    return own[-1] if own else None
 
 
 def isSheared(affine: np.ndarray) -> bool:
@@ -177,7 +222,10 @@ def fingerprint(node: Any, under: Any = None) -> tuple[Any, ...]:
 
 def changesOf(node: Any) -> list[tuple[Any, Any]]:
     """The events of ``node`` after which it may have become fit or unfit."""
-    return [(node, node.ImageDataModifiedEvent), (node, node.TransformModifiedEvent)]
+    changes = [(node, node.ImageDataModifiedEvent), (node, node.TransformModifiedEvent)]
+    if isSynthetic(node):  # it may lose its name
+        changes.append((node, vtk.vtkCommand.ModifiedEvent))
+    return changes
 
 
 # --------------------------------------------------------------------------- Volume -> node
@@ -228,6 +276,12 @@ def setWindow(node: Any, low: float, high: float) -> None:
     display.SetWindowLevelMinMax(low, high)
 
 
+def setSpreadDisplay(node: Any, spread: np.ndarray) -> None:
+    """A map of numbers must not look like an image: colors, from no spread at all upwards."""
+    setWindow(node, 0.0, max(float(np.percentile(spread, WINDOW_PERCENTILES[1])), 1e-6))
+    node.GetDisplayNode().SetAndObserveColorNodeID(SPREAD_COLORS)
+
+
 def window(array: np.ndarray) -> tuple[float, float]:
     """Display limits: percentiles of what is brighter than the darkest value, the background."""
     tissue = array[array > array.min()]
@@ -250,6 +304,24 @@ def markSynthetic(node: Any, provenance: Provenance, source: Any) -> None:
 def setTags(node: Any, provenance: Provenance) -> None:
     for name, text in provenance.to_tags().items():
         node.SetAttribute(name, text)
+
+
+def restoreMarks(node: Any, mark: SyntheticMark) -> None:
+    """Attributes and description of a node that was loaded from a marked file."""
+    if mark.provenance is None:
+        node.SetAttribute(MARK_ATTRIBUTE, MARK)
+    else:
+        setTags(node, mark.provenance)
+    if not node.GetDescription():
+        node.SetDescription(mark.text if mark.text.startswith(MARK) else f"{MARK}: {mark.text}")
+
+
+def provenanceOrNone(node: Any) -> Provenance | None:
+    """None: the node is marked, but not, or not intactly, by MambaSynth."""
+    try:
+        return provenanceOf(node)
+    except FileError:
+        return None
 
 
 def provenanceOf(node: Any) -> Provenance:

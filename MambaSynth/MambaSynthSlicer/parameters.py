@@ -10,7 +10,7 @@ from typing import Any
 import qt
 import slicer
 
-SOURCE, OUTPUT = "Source", "Output"  # node reference roles
+SOURCE, OUTPUT, ACQUIRED = "Source", "Output", "Acquired"  # node reference roles
 CINE_SOURCE, CINE_ES = "CineSource", "CineES"
 DEFAULTS: dict[str, Any] = {
     "task": "contrast",  # the tab shown
@@ -26,6 +26,8 @@ DEFAULTS: dict[str, Any] = {
     "cineEd": 0,  # 0: found
     "cineEs": 0,
     "cineOnlyPhases": False,
+    "cinePace": 0.0,  # of a cine without times; 0: not known
+    "cinePaceUnit": "bpm",
 }
 
 

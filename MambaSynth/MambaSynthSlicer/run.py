@@ -21,6 +21,7 @@ from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import MambaSynthError, RequestError
 
+from . import dependencies
 from .worker import DEVICES_ID, Event, Worker
 
 
@@ -61,7 +62,10 @@ class Runner:
     """Starts runs, follows them and has their results put into the scene."""
 
     def __init__(self, worker: Worker | None = None):
-        self.worker = worker or Worker(temporaryFolder=Path(slicer.app.temporaryPath))
+        self.worker = worker or Worker(
+            temporaryFolder=Path(slicer.app.temporaryPath),
+            environment=dependencies.childEnvironment,
+        )
         self._run: Run | None = None
 
     @property

@@ -133,7 +133,7 @@ class RunSection:
     def start(self, makeJob: Callable[[], Job], section: Any = None, status: str = "") -> None:
         """Run the job of the tab shown, or of another ``section`` that can ``present`` it."""
         try:
-            dependencies.ensure()
+            dependencies.ensure(self._taskOf(section or self.task))
             self.logic.start(makeJob())
         except MambaSynthError as error:
             self.panel.showError(str(error))
@@ -144,9 +144,15 @@ class RunSection:
         self._timer.start()
         self.panel.update()
 
+    def _taskOf(self, section: Any) -> str:
+        """What is installed for it; a model is imported with what contrasts are computed with."""
+        return "cine" if section is self.panel.cine else "contrast"
+
     def onAdvancedFolded(self, folded: bool) -> None:
         """Ask for the devices when they are first looked at: it needs the child process."""
-        if not folded and not self._devicesKnown and dependencies.torchIsUsable():
+        self.ui.backendLabel.text = dependencies.computesWith()
+        ready = dependencies.torchIsUsable() or dependencies.onnxIsInstalled()
+        if not folded and not self._devicesKnown and ready:
             self.logic.askDevices()
             self._timer.start()
 

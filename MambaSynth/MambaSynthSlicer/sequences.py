@@ -3,7 +3,7 @@
 | MRML                                          | library                                     |
 |-----------------------------------------------|---------------------------------------------|
 | data nodes of a sequence, or two volumes      | volumes of one grid, in the order of time   |
-| index value, in ms or s                       | trigger time, ms                            |
+| times, see ``frame_times.py``                 | trigger times, ms                           |
 | ``MambaSynth.*`` attributes of the sequence   | ``Provenance`` of the whole cine            |
 | ``MambaSynth.frame`` of a data node           | acquired, or synthetic                      |
 
@@ -22,13 +22,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import VolumeError
-from MambaSynthLib.image.cine import check_times
 from MambaSynthLib.image.volume import SAME_PLACE, Volume, displacement
 from MambaSynthLib.provenance import Provenance
 
-from . import mrml
+from . import frame_times, mrml
+from .frame_times import Pace
 
-MS_PER_UNIT = {"ms": 1.0, "s": 1000.0}
 INDEX_NAME, INDEX_UNIT = "time", "ms"
 SLOWEST_FPS, FASTEST_FPS = 1.0, 30.0
 
@@ -41,6 +40,7 @@ class Acquired:
     owner: the sequence or the ED volume; the result is named after it and filed beside it.
     proxy: the node under whose parent transform all frames stand; None: each under its own.
     browser: plays ``owner``, and may play a sequence in ms beside it; or None.
+    notes: warnings that the result should carry.
     """
 
     frames: tuple[Any, ...]
@@ -48,6 +48,7 @@ class Acquired:
     owner: Any
     proxy: Any = None
     browser: Any = None
+    notes: tuple[str, ...] = ()
 
     @property
     def shown(self) -> Any:
@@ -58,30 +59,44 @@ class Acquired:
         """The frames as the library sees them, one after the other."""
         for frame in self.frames:
             name = self.owner.GetName() if self.timesMs else frame.GetName()
-            yield mrml.readVolume(frame, self.proxy, name)
+            yield mrml.readVolume(frame, self.proxy, name, self.notes)
 
     def fingerprint(self) -> tuple[Any, ...]:
         """Changes whenever voxels, place or times change, and with nothing else."""
         return self.timesMs, *(mrml.fingerprint(frame, self.proxy) for frame in self.frames)
 
 
-def acquired(source: Any, es: Any = None) -> Acquired:
+def acquired(source: Any, es: Any = None, pace: Pace = frame_times.UNKNOWN) -> Acquired:
     """The frames of ``source``: a sequence or its proxy; or an ED volume with ``es``.
 
-    Raises VolumeError with the sentence of ``refusal``.
+    ``pace``: of a sequence that does not say when its frames were taken. Raises VolumeError with
+    the sentence of ``refusal``.
     """
-    reason = refusal(source, es)
+    reason = refusal(source, es, pace)
     if reason:
         raise VolumeError(reason)
     sequence = sequenceOf(source)
     if sequence is None:
         return Acquired((source, es), None, source)
-    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(sequence)
-    proxy = browser.GetProxyNode(sequence) if browser else None
+    browser = browserOf(sequence)
+    proxy = proxyOf(sequence)
     if sequence.GetIndexUnit() != INDEX_UNIT:
-        browser = None  # it would compare seconds with milliseconds
-    times = tuple(timesMs(sequence))
-    return Acquired(framesOf(sequence), times, sequence, proxy, browser)
+        browser = None  # it would compare seconds, or numbers of frames, with milliseconds
+    times, numbers = zip(*frame_times.inOrder(sequence, pace), strict=True)
+    frames = tuple(sequence.GetNthDataNode(number) for number in numbers)
+    notes = () if frame_times.stated(sequence) else (pace.note(),)
+    return Acquired(frames, times, sequence, proxy, browser, notes)
+
+
+def browserOf(sequence: Any) -> Any:
+    """The browser that plays ``sequence``, or None."""
+    return slicer.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(sequence)
+
+
+def proxyOf(sequence: Any) -> Any:
+    """The node that shows the selected frame of ``sequence``, or None."""
+    browser = browserOf(sequence)
+    return browser.GetProxyNode(sequence) if browser else None
 
 
 def sequenceOf(node: Any) -> Any:
@@ -96,38 +111,18 @@ def framesOf(sequence: Any) -> tuple[Any, ...]:
     return tuple(sequence.GetNthDataNode(n) for n in range(sequence.GetNumberOfDataNodes()))
 
 
-def timesMs(sequence: Any) -> list[float]:
-    """The index values in ms. Raises VolumeError where one is no time, or they do not grow."""
-    name, unit = sequence.GetName(), sequence.GetIndexUnit()
-    if unit not in MS_PER_UNIT or sequence.GetIndexType() != sequence.NumericIndex:
-        message = _("The index of {name} is no time in ms or s; set it in the Sequences module.")
-        raise VolumeError(message.format(name=name))
-    times = []
-    for number in range(sequence.GetNumberOfDataNodes()):
-        text = sequence.GetNthIndexValue(number)
-        try:
-            times.append(float(text) * MS_PER_UNIT[unit])
-        except ValueError as error:
-            message = _("Frame {number} of {name} has no time ({text!r}); set its index value.")
-            raise VolumeError(message.format(number=number + 1, name=name, text=text)) from error
-    check_times(times, name)
-    return times
-
-
 # --------------------------------------------------------------------------------- unfit sources
 
 
-def refusal(source: Any, es: Any = None) -> str | None:
+def refusal(source: Any, es: Any = None, pace: Pace = frame_times.UNKNOWN) -> str | None:
     """Why there is no cine in ``source`` (and ``es``), in one sentence; None: there is."""
     if source is None:
         return _("Select a cine, or an ED and an ES volume.")
     sequence = sequenceOf(source)
     if sequence is None:
         return pairRefusal(source, es)
-    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(sequence)
-    proxy = browser.GetProxyNode(sequence) if browser else None
-    reason = framesRefusal(sequence.GetID(), sequence.GetMTime())
-    return reason or mrml.refusal(sequence.GetNthDataNode(0), proxy)
+    reason = framesRefusal(sequence.GetID(), sequence.GetMTime(), pace)
+    return reason or mrml.refusal(sequence.GetNthDataNode(0), proxyOf(sequence))
 
 
 def pairRefusal(ed: Any, es: Any) -> str | None:
@@ -150,24 +145,24 @@ def pairRefusal(ed: Any, es: Any) -> str | None:
 
 
 @lru_cache(maxsize=8)
-def framesRefusal(sequenceId: str, modifiedTime: int) -> str | None:
+def framesRefusal(sequenceId: str, modifiedTime: int, pace: Pace) -> str | None:
     """As ``refusal``, looking at each of what may be 1,000 frames once for each change."""
     sequence = slicer.mrmlScene.GetNodeByID(sequenceId)
     name, count = sequence.GetName(), sequence.GetNumberOfDataNodes()
-    if mrml.isSynthetic(sequence):
+    if mrml.isMarked(sequence) or mrml.isSynthetic(sequence):
         return _("{name} is synthetic itself; select an acquired cine.").format(name=name)
     if count < 2:
         message = _("{name} has {count} frames, but a cine needs two or more.")
         return message.format(name=name, count=count)
-    try:
-        timesMs(sequence)
-    except VolumeError as error:
-        return str(error)
     frames = framesOf(sequence)
     for number, frame in enumerate(frames, start=1):
         reason = frameRefusal(frame, frames[0])
         if reason:
             return _("Frame {number} of {name}").format(number=number, name=name) + f" {reason}"
+    try:
+        frame_times.inOrder(sequence, pace)
+    except VolumeError as error:
+        return str(error)
     return None
 
 

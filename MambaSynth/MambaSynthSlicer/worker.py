@@ -15,14 +15,22 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from .process_tree import ProcessTree
 
 PROTOCOL = 1
 DEVICES_ID = 0  # runs count from 1
 PREFIX = "mambasynth_"
 CANCEL_LIMIT_S = 0.8  # then the child is ended from here
 STDERR_LINES_KEPT = 30
+LAST_WORDS_S = 1.0  # for what a process has written before it ended
+ABNORMAL_EXIT = "exit abnormally"  # CTKAppLauncher's words, with exit code 1, for any signal
+FATAL = "Fatal Python error: "  # what Python's faulthandler writes before a crash ends it
+KILLED = -9
+OUT_OF_MEMORY = "the system ended it, most likely because memory ran out"
 
 Event = dict[str, Any]
 
@@ -41,10 +49,11 @@ def pythonCommand() -> list[str]:
 
 
 def childEnvironment() -> dict[str, str]:
-    """This environment, with the library importable and the output in UTF-8."""
+    """This environment, with the library importable, the output in UTF-8, and crashes told."""
     known = os.environ.get("PYTHONPATH", "")
     paths = [str(libraryFolder())] + ([known] if known else [])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"}
+    own = {"PYTHONIOENCODING": "utf-8", "PYTHONFAULTHANDLER": "1"}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **own}
 
 
 def removeFoldersOfDeadSessions(parent: Path) -> None:
@@ -74,17 +83,26 @@ def isAlive(pid: int) -> bool:
 
 
 class Worker:
-    """One child process at a time, and its private folder for volumes.
+    """One child process at a time, and a private folder for the volumes of each.
+
+    The folder is the child's alone: where Slicer dies, the child removes it, and whatever becomes
+    of a child, it cannot touch the files of the next one.
 
     Events are those of ``MambaSynthLib.server.serve`` plus two made here: ``log`` (a line of the
     child's stderr) and ``crashed`` (the child has ended by itself; ``message`` says why).
     """
 
-    def __init__(self, command: list[str] | None = None, temporaryFolder: Path | None = None):
+    def __init__(
+        self,
+        command: list[str] | None = None,
+        temporaryFolder: Path | None = None,
+        environment: Callable[[], dict[str, str]] = dict,
+    ):
         self.command = command
+        self._environment = environment  # what the next child gets besides its usual one
         self._parentFolder = Path(temporaryFolder or tempfile.gettempdir())
         self._folder: Path | None = None
-        self._child: subprocess.Popen[str] | None = None
+        self._child: ProcessTree | None = None
         self._events: queue.Queue[tuple[int, Event]] = queue.Queue()
         self._generation = 0  # events of an ended child are not those of the next one
         self._stderr: list[str] = []
@@ -100,13 +118,16 @@ class Worker:
 
     @property
     def running(self) -> bool:
-        return self._child is not None and self._child.poll() is None
+        return self._child is not None and self._child.running
 
     def newRunFolder(self) -> Path:
-        """A private (0700) folder for the files of one run; see ``removeRunFolder``."""
-        return Path(tempfile.mkdtemp(prefix="run_", dir=self._sessionFolder()))
+        """A private (0700) folder for the files of the next run; see ``removeRunFolder``."""
+        if not self.running:
+            self._end()
+        return Path(tempfile.mkdtemp(prefix="run_", dir=self._childFolder()))
 
-    def _sessionFolder(self) -> Path:
+    def _childFolder(self) -> Path:
+        """That of the running child, or of the one that is started next."""
         if self._folder is None or not self._folder.exists():
             removeFoldersOfDeadSessions(self._parentFolder)
             prefix = f"{PREFIX}{os.getpid()}_"
@@ -145,9 +166,6 @@ class Worker:
         """End the child and remove every file."""
         self._end()
         self._busyId = self._cancelledAt = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
 
     # -------------------------------------------------------------------------------- events
 
@@ -168,9 +186,11 @@ class Worker:
         kind = event["event"]
         if kind == "log":
             self._stderr = [*self._stderr, event["text"]][-STDERR_LINES_KEPT:]
-        elif kind == "ready" and event["protocol"] != PROTOCOL:
-            self._end()
-            return [self._crash(f"it speaks protocol {event['protocol']}, not {PROTOCOL}")]
+        elif kind == "ready":
+            self._child.innerPid = event.get("pid")
+            if event["protocol"] != PROTOCOL:
+                self._end()
+                return [self._crash(f"it speaks protocol {event['protocol']}, not {PROTOCOL}")]
         elif kind == "ended":
             return self._ended(event["code"])
         elif kind in ("done", "cancelled", "failed") and event["id"] == self._busyId:
@@ -182,7 +202,7 @@ class Worker:
         return [event]
 
     def _ended(self, code: int) -> list[Event]:
-        self._end()
+        self._end(removeFiles=False)  # a result may still have to be read
         if self._cancelledAt:
             return [{"event": "cancelled", "id": self._finished()}]
         if self.busy:
@@ -205,9 +225,8 @@ class Worker:
             return
         self._generation += 1
         self._stderr = []
-        command = (self.command or pythonCommand()) + ["--folder", str(self._sessionFolder())]
-        hidden = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {}
-        self._child = subprocess.Popen(
+        command = (self.command or pythonCommand()) + ["--folder", str(self._childFolder())]
+        self._child = ProcessTree(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -215,48 +234,58 @@ class Worker:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=childEnvironment(),
-            **hidden,
+            env=childEnvironment() | self._environment(),
         )
         follow = threading.Thread(
             target=self._follow, args=(self._child, self._generation), daemon=True
         )
         follow.start()
 
-    def _follow(self, child: subprocess.Popen[str], generation: int) -> None:
-        """In a thread: pass on what the child says until it ends, then how it ended."""
+    def _follow(self, child: ProcessTree, generation: int) -> None:
+        """In a thread: pass on what the child says until it ends, then how it ended.
+
+        What the launcher has started may outlive it, and would keep the pipes open.
+        """
+        process = child.process
 
         def readLog() -> None:
-            for line in child.stderr:
+            for line in process.stderr:
                 self._events.put((generation, {"event": "log", "text": line.rstrip()}))
 
-        log = threading.Thread(target=readLog, daemon=True)
-        log.start()
-        for line in child.stdout:
-            self._events.put((generation, parsed(line)))
-        code = child.wait()
-        log.join(timeout=1.0)
+        def readEvents() -> None:
+            for line in process.stdout:
+                self._events.put((generation, parsed(line)))
+
+        readers = [threading.Thread(target=read, daemon=True) for read in (readLog, readEvents)]
+        for reader in readers:
+            reader.start()
+        code = process.wait()
+        child.kill()
+        for reader in readers:
+            reader.join(timeout=LAST_WORDS_S)
         self._events.put((generation, {"event": "ended", "code": code}))
 
     def _send(self, request: dict[str, Any]) -> None:
         try:
-            self._child.stdin.write(json.dumps(request) + "\n")
-            self._child.stdin.flush()
+            self._child.process.stdin.write(json.dumps(request) + "\n")
+            self._child.process.stdin.flush()
         except OSError:
             pass  # it has just died: the ``ended`` event tells
 
-    def _end(self) -> None:
-        """End the child without waiting; its pipes close with it."""
-        if self._child is None:
-            return
+    def _end(self, removeFiles: bool = True) -> None:
+        """End the child with all that it started, and remove its files; its pipes close with it."""
         self._generation += 1
-        self._child.kill()
-        self._child.wait(timeout=5)
-        try:
-            self._child.stdin.close()
-        except OSError:
-            pass  # a request was still in the buffer
-        self._child = None
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            child.process.wait(timeout=5)
+            try:
+                child.process.stdin.close()
+            except OSError:
+                pass  # a request was still in the buffer
+        if removeFiles and self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
 
 
 def parsed(line: str) -> Event:
@@ -268,9 +297,13 @@ def parsed(line: str) -> Event:
 
 
 def reason(code: int, stderr: list[str]) -> str:
-    """Why the child ended, in words."""
-    if code == -9:
-        return "the system ended it, most likely because memory ran out"
+    """Why the child ended, in words; also where a launcher stands between and tells little."""
+    fatal = next((line for line in stderr if line.startswith(FATAL)), None)
+    if fatal is not None:
+        return f"it crashed ({fatal.removeprefix(FATAL).rstrip('.')})"
+    abnormal = code == 1 and any(ABNORMAL_EXIT in line for line in stderr)
+    if abnormal or code == KILLED:
+        return OUT_OF_MEMORY
     if code < 0:
         return f"signal {-code}"
     last = next((line.strip() for line in reversed(stderr) if line.strip()), "")

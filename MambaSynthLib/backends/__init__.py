@@ -9,6 +9,7 @@ to rounding.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -28,6 +29,7 @@ Compute = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 GPUS = ("cuda", "mps", "coreml")
 FILES = {"torch": "torch_backend", "onnxruntime": "onnx_backend"}
 NEEDS = {"torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx")}
+PREFERRED = "MAMBASYNTH_BACKEND"  # environment variable: what ``auto`` means
 EXTRAS = {"torch": "cine", "onnxruntime": "synthesize"}
 
 
@@ -62,6 +64,9 @@ class Backend(Protocol):
 
     def choose_device(self, wanted: str = "auto") -> str:
         """The device to run on. Raises RequestError when the wanted one is not here."""
+
+    def describe_devices(self) -> dict[str, str]:
+        """Device name -> a line for people."""
 
     def why_not(self, wanted: str) -> str:
         """What is missing here for a device that cannot be chosen."""
@@ -105,6 +110,8 @@ def choose_backend(wanted: str = "auto", device: str = "auto") -> Backend:
     RequestError: the wanted one is unknown or not installed, none is installed, or none of several
         has the device.
     """
+    if wanted == "auto":
+        wanted = os.environ.get(PREFERRED) or "auto"
     if wanted != "auto":
         return load_backend(wanted)
     installed = installed_backends()

@@ -53,6 +53,12 @@ def available_devices() -> dict[str, str]:
     }
 
 
+def describe_devices() -> dict[str, str]:
+    """Device name -> a line for people."""
+    titles = {"cuda": "NVIDIA GPU", "coreml": "Apple GPU, by CoreML", "cpu": "CPU"}
+    return {device: f"{titles[device]}, ONNX Runtime" for device in available_devices()}
+
+
 def _runs_on(device: str) -> bool:
     g = Graph("probe")
     probe = g.model(g.op("Relu", g.input("x", [1]))).SerializeToString()

@@ -34,6 +34,11 @@ REAL_TYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}  # NIfTI datatype code
 OTHER_TYPES = {1: "binary", 32: "complex", 128: "RGB", 1536: "float128", 1792: "complex",
                2048: "complex", 2304: "RGBA"}  # fmt: skip
 TIME_UNITS = {8: 1e3, 16: 1.0, 24: 1e-3}  # xyzt_units & 0x38 -> ms
+TEXTS = {
+    348: {"descrip": (148, 80), "aux_file": (228, 24)},
+    540: {"descrip": (240, 80), "aux_file": (320, 24)},
+}  # fmt: skip (place and length)
+OFFSETS = {348: ("f", 108), 540: ("q", 168)}  # type and place of vox_offset
 COMMENT = 6  # extension code of plain text
 MOST_EXTENSIONS = 2**24  # bytes
 
@@ -44,7 +49,8 @@ def decode(file: BinaryIO, path: Path, asked: Asked, *, compressed: bool) -> Dec
     stream = _uncompressed(file, name) if compressed else file
     header, start = read_header(stream, name)
     shape, dtype = _layout(header, name, asked.frames)
-    offset = _voxel_offset(header, name)
+    block = header.binaryblock
+    offset = voxel_offset(block, header.endianness, name)
     count = math.prod(shape) * dtype.itemsize
     check_room(offset + count, size_of(file), name, compressed=compressed)
     extensions = read_exactly(stream, offset - start, name)
@@ -55,7 +61,8 @@ def decode(file: BinaryIO, path: Path, asked: Asked, *, compressed: bool) -> Dec
     affine, geometry_notes = patient_affine(header, (i, j, k), asked.prefer, name)
     times = frame_times(header, shape[3]) if asked.frames else None
     all_notes = geometry_notes + notes + data_notes
-    return Decoded(values, affine, "RAS", _words(header, bytes(extensions)), all_notes, times)
+    said = _words(block, header.endianness, bytes(extensions))
+    return Decoded(values, affine, "RAS", said, all_notes, times)
 
 
 def is_nifti(start: bytes) -> bool:
@@ -63,14 +70,21 @@ def is_nifti(start: bytes) -> bool:
     return any(start[:4] == struct.pack(order + "i", length) for order in "<>" for length in MAGIC)
 
 
-def read_header(stream: BinaryIO, name: str, *, pairs: bool = False) -> tuple[Header, int]:
-    """The header at the start of ``stream``, unchecked but recognized, and its length.
-
-    ``pairs`` allows that of an .img/.hdr pair, whose image lies elsewhere.
-    """
+def read_header(stream: BinaryIO, name: str) -> tuple[Header, int]:
+    """The header at the start of ``stream``, unchecked but recognized, and its length."""
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
+    block, order = header_block(stream, name)
+    kind: Any = Nifti1Header if len(block) == 348 else Nifti2Header
+    return kind(block, endianness=order, check=False), len(block)
+
+
+def header_block(stream: BinaryIO, name: str, *, pairs: bool = False) -> tuple[bytes, str]:
+    """The bytes of the header at the start of ``stream``, and their order, < or >.
+
+    ``pairs`` allows that of an .img/.hdr pair, whose image lies elsewhere.
+    """
     block = stream.read(348)
     for order in "<>":
         length = struct.unpack(order + "i", block[:4])[0] if len(block) == 348 else 0
@@ -85,8 +99,7 @@ def read_header(stream: BinaryIO, name: str, *, pairs: bool = False) -> tuple[He
                 )
             magic = b""
         if len(block) == length and block[place : place + len(magic)] == magic:
-            kind: Any = Nifti1Header if length == 348 else Nifti2Header
-            return kind(block, endianness=order, check=False), length
+            return block, order
     raise FileError(
         f"{name}: is not a NIfTI image (it holds {looks_like(block)}); check what the file is, "
         "or save the image again."
@@ -145,9 +158,11 @@ def _stored_type(header: Header, name: str) -> np.dtype[Any]:
     return dtype
 
 
-def _voxel_offset(header: Header, name: str) -> int:
-    offset = float(header["vox_offset"])
-    least = MAGIC[int(header["sizeof_hdr"])][2]
+def voxel_offset(block: bytes, order: str, name: str) -> int:
+    """Where the image begins, by the header ``block``. Raises FileError where that cannot be."""
+    kind, place = OFFSETS[len(block)]
+    offset = float(struct.unpack_from(order + kind, block, place)[0])
+    least = MAGIC[len(block)][2]
     if not (math.isfinite(offset) and offset >= least and offset == int(offset)):
         raise FileError(
             f"{name}: states that the image begins at byte {offset:g}, but it must be a whole "
@@ -176,21 +191,24 @@ def _rescaled(
 
 
 def words(file: BinaryIO, name: str, *, compressed: bool) -> Words:
-    """What the header says, also that of an .img/.hdr pair. Raises FileError."""
+    """What the header says, also that of an .img/.hdr pair; nibabel is not needed for that.
+
+    Raises FileError.
+    """
     stream = _uncompressed(file, name) if compressed else file
-    header, start = read_header(stream, name, pairs=True)
-    one_file = header["magic"].tobytes()[:2] == b"n+"
-    end = _voxel_offset(header, name) if one_file else start + MOST_EXTENSIONS
-    return _words(header, stream.read(min(end - start, MOST_EXTENSIONS)))
+    block, order = header_block(stream, name, pairs=True)
+    one_file = block[MAGIC[len(block)][0] :][:2] == b"n+"
+    length = voxel_offset(block, order, name) - len(block) if one_file else MOST_EXTENSIONS
+    return _words(block, order, stream.read(min(length, MOST_EXTENSIONS)))
 
 
-def _words(header: Header, extensions: bytes) -> Words:
+def _words(block: bytes, order: str, extensions: bytes) -> Words:
     """The texts of a header and of the bytes between it and the image."""
     found = {
-        f"NIfTI {field}": bytes(header[field].tobytes()).rstrip(b"\0").decode("latin-1")
-        for field in ("descrip", "aux_file")
+        f"NIfTI {field}": block[place : place + length].rstrip(b"\0").decode("latin-1")
+        for field, (place, length) in TEXTS[len(block)].items()
     }
-    for number, comment in enumerate(_comments(extensions, header.endianness), start=1):
+    for number, comment in enumerate(_comments(extensions, order), start=1):
         found[f"NIfTI header extension {number}"] = comment
     return Words(found)
 

@@ -6,6 +6,7 @@ Source: the NRRD 5 format definition (Teem).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -88,8 +89,12 @@ def head(
             "axis 0 index values": " ".join(f"{time:.10g}" for time in times_ms),
         }
         tags = {**sequence, **tags}
-    lines += [f"{_escaped(key)}:={_escaped(value)}" for key, value in tags.items()]
-    return "\n".join([*lines, "", ""]).encode("ascii")
+    return "\n".join([*lines, *tag_lines(tags), "", ""]).encode("ascii")
+
+
+def tag_lines(tags: Mapping[str, str]) -> list[str]:
+    """Key/values as lines of a header."""
+    return [f"{_escaped(key)}:={_escaped(value)}" for key, value in tags.items()]
 
 
 def _escaped(text: str) -> str:

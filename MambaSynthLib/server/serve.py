@@ -24,7 +24,7 @@ Events, each with an ``event``:
 
 | event     | further keys                                                                      |
 |-----------|-----------------------------------------------------------------------------------|
-| ready     | protocol, version; sent once, first                                               |
+| ready     | protocol, version, pid of this process; sent once, first                          |
 | loading   | id: the model is being loaded                                                     |
 | progress  | id, done, total: slices times steps or whatever the method counts; thousandths of |
 |           | cine (half for the motion, half for the frames); steps of an import               |
@@ -88,9 +88,10 @@ def cine_engine_for(model: str, device: str) -> Any:
 
 def devices_here() -> list[dict[str, str]]:
     """The devices of this machine, for the panel."""
-    from MambaSynthLib.backends.torch_backend import describe_devices
+    from MambaSynthLib.backends import choose_backend
 
-    return [{"id": name, "title": title} for name, title in describe_devices().items()]
+    devices = choose_backend().describe_devices()
+    return [{"id": name, "title": title} for name, title in devices.items()]
 
 
 def claim_stdout() -> Callable[[Event], None]:

@@ -46,7 +46,8 @@ class Server:
 
     def run(self, requests: IO[str], leave: Callable[[], None]) -> None:
         """Serve until ``stop`` or the end of ``requests``; ``leave`` cleans up and exits."""
-        self._send({"event": "ready", "protocol": PROTOCOL, "version": __version__})
+        ready = {"protocol": PROTOCOL, "version": __version__, "pid": os.getpid()}
+        self._send({"event": "ready", **ready})
         reader = threading.Thread(target=self._listen, args=(requests, leave), daemon=True)
         reader.start()
         while (request := self._requests.get())["do"] != "stop":

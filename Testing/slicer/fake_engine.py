@@ -2,12 +2,14 @@
 
 The model's id says how it behaves, so that tests can ask for every kind of trouble:
 ``inverter`` (fast), ``slow``, ``stubborn`` (ignores cancel), ``noisy`` (prints to stdout),
-``refuses`` (a user's error), ``broken`` (a bug), ``dies`` (the process ends), ``loads-slowly``.
+``refuses`` (a user's error), ``broken`` (a bug), ``dies`` and ``dies-silently`` (the process ends),
+``crashes`` (inside a library), ``loads-slowly``.
 
 Cine models: ``blender`` (frames between ED and ES are blends of both), and ``slow-blender``,
 ``dying-blender``.
 """
 
+import ctypes
 import os
 import sys
 import time
@@ -62,13 +64,17 @@ class FakeEngine:
         if self.model == "noisy":
             print("this is not an event")
             os.write(1, b"nor is this\n")  # as a C library does
+            os.write(2, b"gr\xfc\xdfe\n")  # in the code page of an old Windows
         if self.model == "refuses":
             raise RequestError("Head.nii: is constant, so there is nothing to synthesize.")
         if self.model == "broken":
             raise ZeroDivisionError("a bug")
         if self.model == "dies":
             print("out of cheese", file=sys.stderr, flush=True)
+        if self.model.startswith("dies"):
             os._exit(7)
+        if self.model == "crashes":
+            ctypes.string_at(0)
 
     def provenance(self, source, steps, samples, seed, slices):
         return replace(

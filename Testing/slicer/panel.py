@@ -14,7 +14,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SHARED = ROOT.parent / "shared"
 MODULE = ROOT / "MambaSynth" / "MambaSynth.py"
-FAKE = [sys.executable, str(HERE / "fake_engine.py")]
+LAUNCHER = [sys.executable, "-S", str(HERE / "slicerstand" / "launcher.py")]
+FAKE = [*LAUNCHER, sys.executable, str(HERE / "fake_engine.py")]
 
 
 def write_model(folder: Path, model_id: str, target: str = "T2w") -> Path:

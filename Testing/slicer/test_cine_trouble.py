@@ -75,14 +75,15 @@ def test_a_frame_without_a_time_is_refused(panel, value):
 
 
 @pytest.mark.parametrize("what", ["unit", "type"])
-def test_an_index_that_is_no_time_is_refused(panel, what):
+def test_an_index_that_is_no_time_is_refused_until_the_pace_is_given(panel, what):
     source = hearts.sequence()
     if what == "unit":
         source.SetIndexUnit("")
     else:
         source.SetIndexType(source.TextIndex)
-    told = "The index of Cine is no time in ms or s; set it in the Sequences module."
-    assert tooltip_for(panel, source) == told
+    assert "Cine does not say when its frames were taken" in tooltip_for(panel, source)
+    panel.ui.cinePaceSpinBox.value = 60.0
+    assert panel.ui.applyButton.enabled
 
 
 def test_a_sequence_of_other_things_is_refused(panel, scene):

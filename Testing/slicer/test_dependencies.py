@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import subprocess
+import sys
 
+import hearts
 import pytest
 from panel import dialog_after, head
 
@@ -27,18 +29,24 @@ def installed(stand, monkeypatch):
     return monkeypatch
 
 
-def with_torch(monkeypatch, version):
+def with_torch(monkeypatch, version, onnx=None):
     """As another extension has left it; None: as in a fresh Slicer."""
+    versions = {"torch": version, "onnx": onnx, "onnxruntime": onnx, "onnxruntime-gpu": None}
 
     def installed(name):
-        if name != "torch":
+        if name not in versions:
             return honest(name)
-        if version is None:
+        if versions[name] is None:
             raise importlib.metadata.PackageNotFoundError(name)
-        return version
+        return versions[name]
 
     honest = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", installed)
+
+
+def click_cine(panel):
+    hearts.choose_cine(panel, hearts.sequence())
+    panel.ui.applyButton.click()
 
 
 def test_nothing_is_asked_when_everything_is_installed(panel, stand, installed):
@@ -78,7 +86,7 @@ def test_refused_or_failed_packages_give_one_sentence_and_the_offline_way(
 def test_refused_torch_gives_the_offline_way(panel, stand, installed):
     with_torch(installed, None)
     stand.torch.installed = stand.torch.accepts = False
-    dialog = dialog_after(panel, lambda: click(panel))
+    dialog = dialog_after(panel, lambda: click_cine(panel))
     assert dialog.text.startswith("PyTorch was not installed")
     assert "--no-index --find-links" in dialog.text
     assert stand.torch.requests == [{"ask": True, "torch": ">=2.10,<2.14"}]
@@ -91,7 +99,7 @@ def test_another_version_of_torch_is_told_with_the_remedy_and_not_replaced(
 ):
     """``find_spec`` takes any of them for PyTorch."""
     with_torch(installed, version)
-    dialog = dialog_after(panel, lambda: click(panel))
+    dialog = dialog_after(panel, lambda: click_cine(panel))
     assert dialog.text.startswith(f"PyTorch {version} is installed, probably by another extension")
     assert (
         ">=2.10,<2.14" in dialog.text and "uninstall it in the module PyTorch Utils" in dialog.text
@@ -99,14 +107,93 @@ def test_another_version_of_torch_is_told_with_the_remedy_and_not_replaced(
     assert stand.torch.requests == []
 
 
-@pytest.mark.parametrize(("version", "asked"), [("2.2.2", False), (None, False), ("2.13.0", True)])
-def test_devices_are_asked_for_only_where_torch_is_usable(panel, installed, version, asked):
+@pytest.mark.parametrize(
+    ("torch", "onnx", "asked", "said"),
+    [
+        ("2.2.2", None, False, "Contrasts will compute with ONNX Runtime"),
+        (None, None, False, "Contrasts will compute with ONNX Runtime"),
+        ("2.13.0", None, True, "Computes with PyTorch 2.13.0."),
+        (None, "1.20.0", True, "with ONNX Runtime, on the CPU. PyTorch would also make cines"),
+        ("2.2.2", "1.20.0", True, "Computes contrasts with ONNX Runtime"),
+    ],
+)
+def test_the_panel_says_what_computes_and_asks_for_devices_where_something_does(
+    panel, installed, torch, onnx, asked, said
+):
     """The child process would import it to find out."""
-    with_torch(installed, version)
+    with_torch(installed, torch, onnx)
     calls = []
     installed.setattr(panel.logic, "askDevices", lambda: calls.append(1))
     panel.ui.advancedSection.collapsed = False
-    assert bool(calls) == asked
+    assert bool(calls) == asked and said in panel.ui.backendLabel.text
+
+
+@pytest.mark.parametrize("torch", [None, "2.2.2"])
+def test_a_contrast_without_a_fitting_torch_asks_for_onnx_runtime_alone(
+    panel, stand, installed, torch
+):
+    with_torch(installed, torch)
+    stand.packaging.satisfied = False
+    head()
+    assert panel.synthesize() is not None
+    light, onnx = (requirements for requirements, _ in stand.packaging.asked)
+    assert any(r.startswith("onnxruntime>=") for r in onnx) and stand.torch.requests == []
+    assert not any("torch" in r or "==" in r for r in (*light, *onnx))
+
+
+def test_onnx_runtime_in_any_build_is_not_asked_for_again(panel, stand, installed):
+    with_torch(installed, None, "1.20.0")
+    stand.packaging.satisfied = False
+    head()
+    panel.synthesize()
+    assert len(stand.packaging.asked) == 1
+
+
+def test_on_an_intel_slicer_of_a_mac_cines_are_refused_with_the_reason(panel, stand, installed):
+    with_torch(installed, None, "1.20.0")
+    installed.setattr("MambaSynthSlicer.dependencies.sys.platform", "darwin")
+    installed.setattr("MambaSynthSlicer.dependencies.platform.machine", lambda: "x86_64")
+    dialog = dialog_after(panel, lambda: click_cine(panel))
+    assert "does not exist for this Slicer" in dialog.text and stand.torch.requests == []
+    panel.ui.advancedSection.collapsed = False
+    assert "there is no PyTorch that fits" in panel.ui.backendLabel.text
+
+
+@pytest.mark.parametrize(("torch", "chosen"), [("2.2.2", "onnxruntime"), ("2.13.0", None)])
+def test_the_child_leaves_a_torch_that_does_not_fit_alone(installed, torch, chosen):
+    from MambaSynthSlicer import dependencies
+
+    with_torch(installed, torch, "1.20.0")
+    assert dependencies.childEnvironment().get("MAMBASYNTH_BACKEND") == chosen
+
+
+SYSTEMS = {
+    "macOS": ["macosx_11_0_x86_64"],
+    "Windows": ["win_amd64"],
+    "Linux": ["manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64"],
+}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_what_is_asked_for_can_be_had_for_slicers_python_on_every_system(system, tmp_path):
+    """By pip's own resolver. Skips where no package registry is reachable."""
+    from MambaSynthSlicer import dependencies
+
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--retries", "1"]
+    reachable = subprocess.run([*pip, "download", "--no-deps", "-d", tmp_path, "iniconfig"])
+    if reachable.returncode:
+        pytest.skip("no package registry can be reached")
+    platforms = [part for name in SYSTEMS[system] for part in ("--platform", name)]
+    files = [dependencies.REQUIREMENTS, dependencies.ONNX_REQUIREMENTS]
+    result = subprocess.run(
+        [*pip, "install", "--dry-run", "--ignore-installed", "--target", tmp_path / "none"]
+        + ["--python-version", "3.12", "--only-binary=:all:", *platforms]
+        + [part for file in files for part in ("-r", file)],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-500:]
+    assert "Would install" in result.stdout and "onnxruntime-1." in result.stdout
 
 
 @pytest.mark.parametrize("version", ["2.10.0", "2.12.1+cu130", "2.13.0", "2.13.0a0+git123"])
@@ -130,6 +217,7 @@ def test_on_windows_a_version_is_installed_whose_paths_are_short_enough(
     """Slicer/light-the-torch issue 176."""
     with_torch(installed, None)
     installed.setattr("MambaSynthSlicer.dependencies.sys.platform", system)
+    installed.setattr("MambaSynthSlicer.dependencies.platform.machine", lambda: "arm64")
     from MambaSynthSlicer import dependencies
 
     dependencies.ensureTorch()
@@ -140,7 +228,7 @@ def test_on_windows_a_version_is_installed_whose_paths_are_short_enough(
 def test_a_failed_download_of_torch_is_told(panel, stand, installed):
     with_torch(installed, None)
     stand.torch.error = RuntimeError("407 Proxy Authentication Required\nmore lines")
-    dialog = dialog_after(panel, lambda: click(panel))
+    dialog = dialog_after(panel, lambda: click_cine(panel))
     assert "PyTorch could not be installed (407 Proxy Authentication Required)" in dialog.text
 
 
@@ -148,5 +236,5 @@ def test_a_failed_download_of_torch_is_told(panel, stand, installed):
 def test_a_missing_pytorch_extension_is_told(panel, installed):
     with_torch(installed, None)
     installed.setitem(__import__("sys").modules, "PyTorchUtils", None)
-    dialog = dialog_after(panel, lambda: click(panel))
+    dialog = dialog_after(panel, lambda: click_cine(panel))
     assert "install the PyTorch extension in the Extensions Manager" in dialog.text

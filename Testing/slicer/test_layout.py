@@ -84,6 +84,7 @@ def test_the_mark_can_be_read_in_the_rendered_view(panel, stand):
     red = stand.layout.sliceWidget("Red")
     marked = red.image().astype(int)
     output.RemoveAttribute("MambaSynth.mark")
+    output.SetName("plain")
     red.mrmlSliceCompositeNode().Modified()
     plain = red.image().astype(int)
     annotations.stop()

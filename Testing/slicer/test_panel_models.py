@@ -1,5 +1,6 @@
 """The panel's models: what their cards show, import from a folder or a zip file, and deletion."""
 
+import os
 import zipfile
 
 import pytest
@@ -157,6 +158,18 @@ def test_a_child_that_is_killed_during_an_import_leaves_no_model(panel, package)
     panel.wait_idle()
     assert "ended by itself" in panel.stand.record.dialogs[-1].text
     assert installed() == [] and panel.files_left() == []
+
+
+def test_of_two_models_of_one_id_the_one_found_first_is_offered(panel, models, monkeypatch):
+    from panel import write_model
+
+    other = models.parent / "other"
+    card = write_model(other, "inverter") / "model.json"
+    card.write_text(card.read_text().replace("Fake inverter", "Another inverter"))
+    monkeypatch.setenv("MAMBASYNTH_MODELS", f"{models}{os.pathsep}{other}")
+    panel.widget.models.fill()
+    box = panel.ui.modelComboBox
+    assert box.itemText(box.findData("inverter")) == "Fake inverter (1.0.0)"
 
 
 def test_models_that_came_with_the_extension_cannot_be_deleted(panel):

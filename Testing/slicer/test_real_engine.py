@@ -47,6 +47,37 @@ def test_the_real_engine_synthesizes_and_the_second_run_starts_at_once(real_pane
     assert np.array_equal(slicer.util.arrayFromVolume(second), array)  # the same seed
 
 
+def test_without_torch_the_whole_way_from_click_to_result_is_gone_with_onnx_runtime(
+    real_panel, tmp_path, monkeypatch
+):
+    """PyTorch cannot even be imported in the child; the image is the same to rounding."""
+    from MambaSynthSlicer import dependencies, worker
+
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    panel, _ = real_panel
+    source = slicer.util.loadVolume(str(sample_file(tmp_path, (2.0, 2.0, 2.0), skull=False)))
+    panel.events()
+    panel.ui.sliceRangeWidget.setValues(40, 43)
+    arrays = {}
+    for backend in ("torch", "onnxruntime"):
+        if backend == "onnxruntime":
+            panel.worker.stop()
+            blocked = (
+                "import sys, runpy; sys.modules['torch'] = None; sys.argv[1:] = sys.argv[3:]; "
+            )
+            program = blocked + "runpy.run_module('MambaSynthLib', run_name='__main__')"
+            (python, *rest) = worker.pythonCommand()
+            panel.worker.command = [python, "-c", program, *rest]
+            monkeypatch.setattr(dependencies, "torchIsUsable", lambda: False)
+        panel.ui.applyButton.click()
+        panel.wait_idle(120)
+        output = panel.logic.latestSynthetic(source)
+        assert output.GetAttribute("MambaSynth.backend") == backend
+        arrays[backend] = slicer.util.arrayFromVolume(output).copy()
+    assert np.abs(arrays["torch"] - arrays["onnxruntime"]).max() < 1e-2
+
+
 def test_the_real_devices_are_listed(real_panel):
     panel, _ = real_panel
     panel.ui.advancedSection.collapsed = False

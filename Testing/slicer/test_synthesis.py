@@ -179,10 +179,11 @@ def test_without_a_chosen_output_every_run_makes_a_new_volume(panel):
     assert len(names) == 2
 
 
-def test_the_uncertainty_map_comes_as_a_second_marked_volume(panel):
+def test_the_uncertainty_map_comes_as_a_second_marked_volume(panel, scene):
     import slicer
 
     source = head()
+    source.SetAndObserveTransformNodeID(turned_parent(scene).GetID())
     panel.ui.spreadCheckBox.checked = True
     assert panel.ui.samplesSpinBox.value == 4
     output = panel.synthesize()
@@ -193,7 +194,33 @@ def test_the_uncertainty_map_comes_as_a_second_marked_volume(panel):
     assert spread.GetAttribute("MambaSynth.units") == "those of the synthetic T2w image"
     assert "uncertainty map: standard deviation" in spread.GetDescription()
     assert "uncertainty" not in output.GetDescription()
+    assert spread.GetDescription().startswith("SYNTHETIC - NOT FOR DIAGNOSIS")
     assert np.allclose(matrix_of(spread), matrix_of(source))
+    assert spread.GetParentTransformNode() is source.GetParentTransformNode() is not None
+
+
+@pytest.mark.parametrize("samples", [0, 1])
+def test_an_uncertainty_map_needs_more_than_one_sample(panel, samples):
+    head()
+    panel.ui.samplesSpinBox.value = samples
+    panel.ui.spreadCheckBox.checked = True
+    assert panel.ui.samplesSpinBox.value == 4
+
+
+def test_the_uncertainty_map_looks_like_a_map_and_not_like_an_image(panel):
+    import slicer
+
+    head()
+    panel.ui.spreadCheckBox.checked = True
+    output = panel.synthesize()
+    display = slicer.util.getNode(output.GetName() + " uncertainty map").GetDisplayNode()
+    assert (
+        display.GetColorNodeID()
+        == "vtkMRMLColorTableNodeIron"
+        != (output.GetDisplayNode().GetColorNodeID())
+    )
+    assert not display.GetAutoWindowLevel() and display.GetWindowLevelMin() == 0
+    assert display.GetWindowLevelMax() == pytest.approx(0.5)
 
 
 def test_a_slice_range_reaches_the_engine_and_the_marks(panel):
@@ -204,6 +231,15 @@ def test_a_slice_range_reaches_the_engine_and_the_marks(panel):
     assert panel.synthesize().GetAttribute("MambaSynth.slices") == "[3, 7]"
 
 
+def preview(panel):
+    """Click and wait; the volume with the one slice."""
+    from MambaSynthSlicer import mrml
+
+    panel.ui.previewButton.click()
+    panel.wait_idle()
+    return mrml.previewOf(panel.ui.sourceSelector.currentNode())
+
+
 def test_the_preview_synthesizes_the_slice_in_the_middle_of_the_red_view(panel, stand):
     affine = np.diag([-1.0, -1.0, 2.0, 1.0])  # slices grow upwards, as the model counts them
     affine[:3, 3] = [10, 12, -16]
@@ -211,10 +247,7 @@ def test_the_preview_synthesizes_the_slice_in_the_middle_of_the_red_view(panel, 
     panel.events()
     panel.choose_model("inverter")
     stand.layout.sliceWidget("Red").mrmlSliceNode().SetSliceOffset(-16 + 2 * 5)
-    panel.ui.previewButton.click()
-    panel.wait_idle()
-    output = panel.logic.latestSynthetic(panel.ui.sourceSelector.currentNode())
-    assert output.GetAttribute("MambaSynth.slices") == "[5, 6]"
+    assert preview(panel).GetAttribute("MambaSynth.slices") == "[5, 6]"
 
 
 def test_the_preview_counts_from_the_other_end_when_the_grid_is_flipped(panel, stand):
@@ -224,10 +257,27 @@ def test_the_preview_counts_from_the_other_end_when_the_grid_is_flipped(panel, s
     panel.events()
     panel.choose_model("inverter")
     stand.layout.sliceWidget("Red").mrmlSliceNode().SetSliceOffset(16 - 2 * 5)
-    panel.ui.previewButton.click()
-    panel.wait_idle()
-    output = panel.logic.latestSynthetic(panel.ui.sourceSelector.currentNode())
-    assert output.GetAttribute("MambaSynth.slices") == "[10, 11]"
+    assert preview(panel).GetAttribute("MambaSynth.slices") == "[10, 11]"
+
+
+def test_a_preview_is_no_result_and_the_next_one_takes_its_place(panel, stand):
+    import slicer
+
+    source = head()
+    panel.events()
+    panel.choose_model("inverter")
+    first = preview(panel)
+    assert first.GetName() == "Head SYNTHETIC T2w preview"
+    assert panel.logic.latestSynthetic(source) is None and not panel.ui.sideBySideButton.enabled
+    composite = stand.layout.sliceWidget("Red").mrmlSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() == first.GetID()
+    result = panel.synthesize()
+    assert preview(panel) is first and panel.logic.latestSynthetic(source) is result
+    assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 3
+    panel.ui.sideBySideButton.click()
+    right = stand.layout.sliceWidget("Yellow").mrmlSliceCompositeNode()
+    assert right.GetBackgroundVolumeID() == result.GetID()
+    panel.ui.sideBySideButton.click()
 
 
 def test_progress_is_counted_and_the_time_left_is_told(panel):
@@ -240,6 +290,17 @@ def test_progress_is_counted_and_the_time_left_is_told(panel):
     panel.ui.applyButton.click()
     panel.wait_idle()
     assert panel.ui.statusLabel.text == "Cancelled; nothing was changed."
+
+
+def test_the_time_left_follows_from_the_pace_since_the_first_piece(monkeypatch, panel):
+    """Two pieces in 6 s: five more take 15 s, however long the first one, with loading, took."""
+    from MambaSynthSlicer import run
+
+    now = iter([100.0, 103.0, 106.0])
+    monkeypatch.setattr(run.time, "monotonic", lambda: next(now))
+    under_way = run.Run(1, None, None)
+    left = [run.secondsLeft(under_way, done, 10) for done in (3, 3, 5)]
+    assert left == [None, None, 15.0]
 
 
 def test_cancelling_20_times_is_idle_within_a_second_and_leaves_nothing(panel, scene):

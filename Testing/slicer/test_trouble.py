@@ -131,7 +131,7 @@ def test_closing_the_module_mid_run_ends_the_child_and_removes_its_files(panel):
     start(panel)
     child, folder = panel.worker._child, panel.worker._folder
     panel.widget.cleanup()
-    assert child.poll() is not None and not folder.exists()
+    assert not child.running and not folder.exists()
 
 
 @pytest.mark.usefixtures("untouched")

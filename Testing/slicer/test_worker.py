@@ -1,6 +1,7 @@
 """The child process: requests, progress, cancel, crashes, and what is left behind."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from MambaSynthSlicer.worker import Worker  # noqa: E402
 from MambaSynthLib.image.volume import Volume  # noqa: E402
 from MambaSynthLib.server.exchange import load_volume, save_volume  # noqa: E402
 
-FAKE = [sys.executable, str(HERE / "fake_engine.py")]
+LAUNCHER = [sys.executable, "-S", str(HERE / "slicerstand" / "launcher.py")]
+FAKE = [*LAUNCHER, sys.executable, str(HERE / "fake_engine.py")]
 
 
 @pytest.fixture
@@ -141,6 +143,13 @@ def test_prints_of_libraries_go_to_the_log_and_not_among_the_events(worker):
     assert "this is not an event" in log and "nor is this" in log
 
 
+def test_a_line_of_the_log_that_is_no_utf_8_is_shown_as_well_as_it_can_be(worker):
+    start(worker, "noisy")
+    wait_for(worker, "done")
+    start(worker, "dies")
+    assert "gr\ufffd\ufffde\nout of cheese" in wait_for(worker, "crashed")[-1]["details"]
+
+
 def test_a_crash_is_told_with_its_reason_and_the_next_run_starts_a_new_child(worker):
     start(worker, "dies")
     event = wait_for(worker, "crashed")[-1]
@@ -149,11 +158,29 @@ def test_a_crash_is_told_with_its_reason_and_the_next_run_starts_a_new_child(wor
     wait_for(worker, "done")
 
 
-def test_a_killed_child_is_told_as_lack_of_memory(worker):
+@pytest.mark.parametrize("command", [FAKE, FAKE[-2:]], ids=["launched", "alone"])
+def test_a_killed_child_is_told_as_lack_of_memory(worker, command):
+    worker.command = command
     start(worker, "slow", slices=200)
     wait_for(worker, "progress")
-    worker._child.kill()
+    os.kill(worker._child.innerPid, signal.SIGKILL)
     assert "memory ran out" in wait_for(worker, "crashed")[-1]["message"]
+
+
+def test_a_crash_inside_a_library_is_told_as_one(worker):
+    start(worker, "crashes")
+    event = wait_for(worker, "crashed")[-1]
+    assert "ended by itself: it crashed (Segmentation fault)." in event["message"]
+    assert "fake_engine.py" in event["details"]
+
+
+def test_the_last_words_of_one_child_do_not_explain_the_end_of_the_next(worker):
+    start(worker, "dies")
+    assert "out of cheese" in wait_for(worker, "crashed")[-1]["message"]
+    start(worker, "dies-silently")
+    event = wait_for(worker, "crashed")[-1]
+    assert event["message"] == "The synthesis process ended by itself: exit code 7."
+    assert event["details"] == ""
 
 
 def test_a_second_run_at_the_same_time_is_refused(worker):
@@ -185,6 +212,131 @@ def test_the_folder_is_private_and_gone_after_stop(worker, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+# ------------------------------------------------------------- nothing outlives its launcher
+
+
+def all_gone(pids, seconds=2.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and any(map(is_running, pids)):
+        time.sleep(0.01)
+    return not any(map(is_running, pids))
+
+
+def running_pids(worker):
+    """Launcher and child of a run that is under way."""
+    wait_for(worker, "progress")
+    pids = [worker._child.process.pid, worker._child.innerPid]
+    assert len(set(pids)) == 2 and all(map(is_running, pids))
+    return pids
+
+
+def next_run_works(worker):
+    """Its files are there when it ends, and long after."""
+    start(worker)
+    file = Path(wait_for(worker, "done")[-1]["targets"]["T2w"])
+    assert load_volume(file).shape == (6, 5, 20)
+    return file
+
+
+def test_a_hard_cancel_ends_launcher_and_child_and_spares_the_next_runs_files(worker, monkeypatch):
+    """Twenty times; then longer than an orphan would take to clear its folder away."""
+    monkeypatch.setattr(worker_module, "CANCEL_LIMIT_S", 0.05)  # before the child answers
+    for _ in range(20):
+        start(worker, "stubborn", slices=2000)
+        pids = running_pids(worker)
+        worker.cancel()
+        wait_for(worker, "cancelled")
+        assert all_gone(pids)
+    file = next_run_works(worker)
+    time.sleep(3.5)
+    assert file.exists()
+
+
+def test_a_child_that_is_killed_takes_its_launcher_along_and_the_reason_is_told(worker):
+    for _ in range(20):
+        start(worker, "slow", slices=2000)
+        pids = running_pids(worker)
+        os.kill(pids[1], signal.SIGKILL)
+        assert "memory ran out" in wait_for(worker, "crashed")[-1]["message"]
+        assert all_gone(pids)
+        next_run_works(worker)
+
+
+def test_a_launcher_that_is_killed_leaves_no_child(worker):
+    start(worker, "stubborn", slices=2000)
+    pids = running_pids(worker)
+    os.kill(pids[0], signal.SIGKILL)
+    assert "memory ran out" in wait_for(worker, "crashed")[-1]["message"]
+    assert all_gone(pids)
+    next_run_works(worker)
+
+
+def test_stop_in_the_middle_of_a_run_leaves_neither_process_nor_file(worker, tmp_path):
+    start(worker, "stubborn", slices=2000)
+    pids = running_pids(worker)
+    worker.stop()
+    assert all_gone(pids) and list(tmp_path.iterdir()) == []
+
+
+def test_a_result_is_still_there_when_the_child_ends_right_after_it(worker):
+    start(worker)
+    end = time.monotonic() + 10
+    while worker._events.qsize() < 23 and time.monotonic() < end:  # ready, loading, 20, done
+        time.sleep(0.01)
+    os.kill(worker._child.process.pid, signal.SIGKILL)
+    while not any(event["event"] == "ended" for _, event in list(worker._events.queue)):
+        time.sleep(0.01)
+    (done,) = [event for event in worker.poll() if event["event"] == "done"]
+    assert load_volume(done["targets"]["T2w"]).shape == (6, 5, 20)
+    next_run_works(worker)
+    assert not Path(done["targets"]["T2w"]).exists()
+
+
+class Kernel:
+    """Windows' job calls, as its documentation has them, written down."""
+
+    class CreateJobObject:  # its result type is set, as ctypes has it
+        def __call__(self, *_):
+            return 7
+
+    def __init__(self, grants=True):
+        self.calls, self.grants = [], grants
+        self.CreateJobObjectW = self.CreateJobObject()
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            self.calls.append(name)
+            return name != "AssignProcessToJobObject" or self.grants
+
+        return call
+
+
+def test_on_windows_the_launcher_is_put_into_a_job_that_is_ended_as_a_whole():
+    from types import SimpleNamespace
+
+    from MambaSynthSlicer.process_tree import Job
+
+    kernel = Kernel()
+    job = Job.around(SimpleNamespace(_handle=5), kernel)
+    job.end()
+    assert kernel.calls == [
+        "SetInformationJobObject",
+        "AssignProcessToJobObject",
+        "TerminateJobObject",
+        "CloseHandle",
+    ]
+
+
+def test_without_a_job_there_is_none():
+    from types import SimpleNamespace
+
+    from MambaSynthSlicer.process_tree import Job
+
+    kernel = Kernel(grants=False)
+    assert Job.around(SimpleNamespace(_handle=5), kernel) is None
+    assert kernel.calls[-1] == "CloseHandle"
+
+
 def test_folders_of_dead_sessions_are_cleared_away_and_living_ones_kept(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -205,22 +357,19 @@ from test_worker import start, wait_for, Worker, FAKE
 worker = Worker(FAKE, Path({folder!r}))
 start(worker, {model!r}, slices=2000)
 wait_for(worker, "progress")
-print(worker._child.pid, flush=True)
+print(worker._child.process.pid, worker._child.innerPid, flush=True)
 time.sleep(60)
 """
 
 
 @pytest.mark.parametrize("model", ["slow", "stubborn"])
-def test_the_child_of_a_killed_parent_ends_within_5_seconds_and_cleans_up(tmp_path, model):
+def test_launcher_and_child_of_a_killed_parent_end_within_5_seconds_and_clean_up(tmp_path, model):
     script = PARENT.format(paths=[str(HERE)], folder=str(tmp_path), model=model)
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    child = int(parent.stdout.readline())
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
     parent.kill()
     parent.wait()
-    end = time.monotonic() + 5
-    while time.monotonic() < end and is_running(child):
-        time.sleep(0.05)
-    assert not is_running(child)
+    assert all_gone(pids, seconds=5)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -238,7 +387,8 @@ def test_inside_slicer_the_child_runs_in_pythonslicer(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     script = tmp_path / "bin" / "PythonSlicer"
     script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\ntouch "{tmp_path}/used"\nexec "{sys.executable}" "$@"\n')
+    launch = " ".join(f'"{part}"' for part in [*LAUNCHER, sys.executable])
+    script.write_text(f'#!/bin/sh\ntouch "{tmp_path}/used"\nexec {launch} "$@"\n')
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
@@ -259,8 +409,8 @@ def test_inside_slicer_the_child_runs_in_pythonslicer(tmp_path, monkeypatch):
 )
 def test_a_malformed_request_is_told_and_serving_goes_on(worker, line, complaint):
     worker._start()
-    worker._child.stdin.write(line + "\n")
-    worker._child.stdin.flush()
+    worker._child.process.stdin.write(line + "\n")
+    worker._child.process.stdin.flush()
     event = wait_for(worker, "failed")[-1]
     assert complaint in event["message"] and event["id"] is None
     start(worker)

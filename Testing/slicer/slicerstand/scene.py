@@ -38,6 +38,8 @@ class SceneCore:
         self._remote_io = self._set_up_remote_io()  # kept alive
         self.module_logics = {n: self._module_logic(n, c) for n, c in MODULE_LOGICS.items()}
         self.module_logics["Colors"].AddDefaultColorNodes()
+        # As vtkSlicerVolumeRenderingLogic::RegisterNodes does
+        self.scene.RegisterNodeClass(slicer.vtkMRMLGPURayCastVolumeRenderingDisplayNode())
         for event in (self.scene.NodeAddedEvent, self.scene.EndImportEvent):
             self.scene.AddObserver(event, self._file_new_nodes)
 

@@ -114,8 +114,36 @@ class SliceWidget:
         return group
 
 
+class ThreeDWidget:
+    """qMRMLThreeDWidget and qMRMLThreeDView in one: an empty room, with its view node."""
+
+    def __init__(self, core: Any, tag: str):
+        import slicer
+
+        self._node = slicer.vtkMRMLViewNode()
+        self._node.SetSingletonTag(tag)
+        self._node = core.scene.AddNode(self._node)
+        self._window = vtk.vtkRenderWindow()
+        self._window.SetOffScreenRendering(1)
+        self._window.AddRenderer(vtk.vtkRenderer())
+
+    def threeDView(self) -> ThreeDWidget:
+        return self
+
+    def mrmlViewNode(self) -> Any:
+        return self._node
+
+    def renderWindow(self) -> Any:
+        return self._window
+
+    def scheduleRender(self) -> None:
+        pass
+
+
 class LayoutManager(qt.QObject):
-    """Remembers the layout asked for; the three slice views exist in every layout."""
+    """Remembers the layout asked for; the three slice views exist in every layout, the 3-D view
+    once ``addThreeDView`` was called.
+    """
 
     layoutChanged = Signal(int)
 
@@ -124,7 +152,34 @@ class LayoutManager(qt.QObject):
         self._core = core
         self._views = {n: SliceWidget(core, n, o, size) for n, o in VIEWS.items()}
         self.layout = FOUR_UP
-        self.threeDViewCount = 0
+        self._three_d: list[ThreeDWidget] = []
+
+    @property
+    def threeDViewCount(self) -> int:
+        return len(self._three_d)
+
+    def threeDWidget(self, index: int) -> ThreeDWidget:
+        return self._three_d[index]
+
+    def addThreeDView(self) -> ThreeDWidget:
+        """The one 3-D view, which the next layout shows."""
+        if not self._three_d:
+            self._three_d = [ThreeDWidget(self._core, "1")]
+        return self._three_d[0]
+
+    def layoutLogic(self) -> Any:
+        """vtkMRMLLayoutLogic, as far as scripted modules use it: it keeps the layout node."""
+        return self
+
+    def GetLayoutNode(self) -> Any:
+        import slicer
+
+        found = self._core.scene.GetSingletonNode("vtkMRMLLayoutNode", "vtkMRMLLayoutNode")
+        if found is None:
+            found = slicer.vtkMRMLLayoutNode()
+            found.SetSingletonTag("vtkMRMLLayoutNode")
+            found = self._core.scene.AddNode(found)
+        return found
 
     def setLayout(self, layout: int) -> None:
         self.layout = layout
