@@ -69,7 +69,9 @@ class ContrastSection:
         parameters.setNode(SOURCE, ui.sourceSelector.currentNode())
         parameters.setNode(OUTPUT, ui.outputSelector.currentNode())
         parameters.set("steps", ui.stepsSpinBox.value)
-        few = ui.spreadCheckBox.checked and ui.samplesSpinBox.value < 2  # no spread of one
+        entry = self.panel.models.current()
+        drawn = ui.spreadCheckBox.checked and not (entry and entry.intervals)
+        few = drawn and ui.samplesSpinBox.value < 2  # no spread of one
         parameters.set("samples", SAMPLES_FOR_SPREAD if few else ui.samplesSpinBox.value)
         parameters.set("spread", ui.spreadCheckBox.checked)
 

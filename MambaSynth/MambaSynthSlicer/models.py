@@ -59,6 +59,11 @@ class ModelEntry:
         return self.card["grid"]["axis_codes"]
 
     @property
+    def intervals(self) -> bool:
+        """Whether it says of each value how wrong it may be, without noise draws."""
+        return bool(self.card.get("network", {}).get("interval"))
+
+    @property
     def deletable(self) -> bool:
         """Imported or downloaded by the user, not part of the extension."""
         return self.folder.parent == user_models()

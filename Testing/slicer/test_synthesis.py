@@ -207,6 +207,15 @@ def test_an_uncertainty_map_needs_more_than_one_sample(panel, samples):
     assert panel.ui.samplesSpinBox.value == 4
 
 
+def test_a_model_that_knows_its_errors_needs_no_samples_for_the_map(panel):
+    head()
+    entry = panel.models.current()
+    entry.card["network"] = {**entry.card.get("network", {}), "interval": 1}
+    panel.ui.samplesSpinBox.value = 0
+    panel.ui.spreadCheckBox.checked = True
+    assert panel.ui.samplesSpinBox.value == 0
+
+
 def test_the_uncertainty_map_looks_like_a_map_and_not_like_an_image(panel):
     import slicer
 
