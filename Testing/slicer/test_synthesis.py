@@ -209,7 +209,7 @@ def test_an_uncertainty_map_needs_more_than_one_sample(panel, samples):
 
 def test_a_model_that_knows_its_errors_needs_no_samples_for_the_map(panel):
     head()
-    entry = panel.models.current()
+    entry = panel.widget.models.current()
     entry.card["network"] = {**entry.card.get("network", {}), "interval": 1}
     panel.ui.samplesSpinBox.value = 0
     panel.ui.spreadCheckBox.checked = True
