@@ -19,7 +19,7 @@ VOXELS = {
     True: "its voxels are those that were written.",
     False: "its voxels are NOT those that were written: it was changed or damaged since, or the "
     "sidecar beside it belongs to another image; make it again.",
-    None: "its voxels were not checked: no sidecar beside it keeps their hash.",
+    None: "its voxels were not checked: neither it nor a sidecar beside it keeps their hash.",
 }
 
 

@@ -16,6 +16,7 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.dicom_marks import BLOCK, OURS, RECORD
 from MambaSynthLib.io.dicom_series import Series
 from MambaSynthLib.io.dicom_slice import Slice
+from MambaSynthLib.io.files import VOXELS
 from MambaSynthLib.provenance import MARK, Provenance
 
 IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
@@ -110,9 +111,13 @@ def complete(new: Any, source: Slice, record: Provenance) -> Any:
     new.ImageComments = text(f"{MARK}: {title(record)}", "ST")
     new.DerivationDescription = text(record.sentence(), "ST")
     new.DerivationCodeSequence = code("123110", "Artificial Intelligence")
-    block = new.private_block(BLOCK, OURS, create=True)
-    block.add_new(RECORD, "UT", json.dumps(record.to_bids()))
     return new
+
+
+def keep_record(image: Any, record: Provenance, voxels: str) -> None:
+    """The whole record of origin, and the hash of all voxels of the series as they are read."""
+    block = image.private_block(BLOCK, OURS, create=True)
+    block.add_new(RECORD, "UT", json.dumps(record.to_bids() | {VOXELS: voxels}))
 
 
 def series_number(old: Any, number: int) -> int:

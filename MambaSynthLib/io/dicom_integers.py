@@ -63,6 +63,11 @@ class Integers:
         image.RealWorldValueMappingSequence = [self._mapping(signed)]
         image.PixelData = stored.tobytes()
 
+    def rounded(self, image: Volume) -> Volume:
+        """``image`` as it will be read; an integer knows no -0."""
+        whole = np.rint(image.array.astype(np.float64) / self.step)
+        return image.with_array(whole * self.step + 0.0)
+
     def sentence(self) -> str:
         return f"Values were rounded to integer multiples of {self.step:g}."
 

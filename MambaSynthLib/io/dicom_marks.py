@@ -38,7 +38,7 @@ def read_dicom_mark(path: Path) -> SyntheticMark | None:
             with warnings.catch_warnings(action="ignore"):
                 dataset = pydicom.dcmread(file, specific_tags=READ, stop_before_pixels=True)
                 dataset.SOPClassUID  # noqa: B018 - every image has one; bytes that are none lack it
-                mark, record = mark_in_dataset(dataset), _record_in(dataset)
+                mark, record = mark_in_dataset(dataset), record_in(dataset)
         except Exception as error:  # pydicom raises many kinds for damaged files
             raise FileError(
                 f"{shown(file)}: is not a format I read (DICOM, but {str(error)[:80]}); export it "
@@ -46,18 +46,18 @@ def read_dicom_mark(path: Path) -> SyntheticMark | None:
             ) from error
         if mark:
             where = f"{shown(file)}: {mark}" if file != path else mark
-            ours = mark_from_record(where, parsed(record)).provenance if record else None
+            ours = mark_from_record(where, record).provenance if record else None
             return SyntheticMark(where, ours, ours.sentence() if ours else MARK)
     return None
 
 
-def _record_in(dataset: Any) -> str:
-    """Our record of origin; '' where there is none."""
+def record_in(dataset: Any) -> dict[str, Any]:
+    """Our record of origin, as in a sidecar; {} where there is none."""
     try:
         value = dataset.private_block(BLOCK, OURS)[RECORD].value
     except KeyError:
-        return ""
-    return value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
+        return {}
+    return parsed(value if isinstance(value, bytes) else str(value))
 
 
 def mark_in_dataset(dataset: Any) -> str:

@@ -71,6 +71,10 @@ class Series:
         note = f"trigger times differ by up to {spread:g} ms between slices; their median was taken"
         return Cine(cine.frames, cine.times_ms, self.name, (*cine.notes, note), cine.phases)
 
+    def images(self) -> tuple[Volume, ...]:
+        """The frames of a cine, or the one volume. Raises as these do."""
+        return self.cine().frames if len(self.stacks[0]) > 1 else (self.volume(),)
+
     def frame_like(self, image: Volume, time_ms: float) -> int | None:
         """Which frame is exactly ``image``, by number from 0; of several, that nearest in time."""
         apart = [abs((one.time or 0.0) - time_ms) for one in self.stacks[0]]

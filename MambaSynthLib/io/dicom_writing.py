@@ -24,6 +24,7 @@ from MambaSynthLib.io.atomic import Outputs, telling, within, write_whole
 from MambaSynthLib.io.dicom_attributes import (
     check_source,
     common,
+    keep_record,
     mark_acquired,
     new_uid,
     record_for,
@@ -35,6 +36,7 @@ from MambaSynthLib.io.dicom_integers import Integers
 from MambaSynthLib.io.dicom_map import parametric_map
 from MambaSynthLib.io.dicom_series import Series, open_series
 from MambaSynthLib.io.dicom_slice import Slice
+from MambaSynthLib.io.files import hash_of_images
 from MambaSynthLib.io.output import is_folder_name
 from MambaSynthLib.io.payload import shown
 from MambaSynthLib.provenance import Provenance
@@ -64,31 +66,44 @@ def write_dicom(
     ModuleNotFoundError: an uncertainty map, without highdicom.
     """
     with warnings.catch_warnings(action="ignore"):  # what the source wrote is passed on as it is
-        return _write(images, folder, source, provenance)
+        check_source(source)
+        turned = [turned_onto(image, source.affine, source.shape, source.name) for image in images]
+        if not all(np.all(np.isfinite(image.array)) for image in turned):
+            raise FileError(f"{shown(folder)}: the image to write holds NaN or infinite values.")
+        record = record_for(provenance, source)
+        uid = _series_uid(turned, source, record)
+        if record.quantity:
+            expected, files = turned, iter([parametric_map(turned[0], source, record, uid)])
+        else:
+            integers = Integers.of(turned, record.acquired)
+            expected = [integers.rounded(image) for image in turned]
+            files = _classic(turned, source, record, uid, integers)
+        with within(into) as outputs:
+            return _write(files, folder, record, expected, outputs)
 
 
 def _write(
-    images: Sequence[Volume], folder: Path, source: Series, provenance: Provenance
+    files: Iterator[Any],
+    folder: Path,
+    record: Provenance,
+    expected: Sequence[Volume],
+    outputs: Outputs,
 ) -> list[Path]:
-    name = shown(folder)
-    check_source(source)
-    turned = [turned_onto(image, source.affine, source.shape, source.name) for image in images]
-    if not all(np.all(np.isfinite(image.array)) for image in turned):
-        raise FileError(f"{name}: the image to write holds NaN or infinite values.")
-    record = record_for(provenance, source)
-    uid, step = _series_uid(turned, source, record), 0.0
-    if record.quantity:
-        files = iter([parametric_map(turned[0], source, record, uid)])
-    else:
-        integers = Integers.of(turned, record.acquired)
-        files, step = _classic(turned, source, record, uid, integers), integers.step
-    with within(into) as outputs, telling(folder):
+    """The files, each with the whole record, which read back as the ``expected`` images."""
+    voxels = hash_of_images(expected)
+    with telling(folder):
         staging = outputs.folder(folder)
         for number, image in enumerate(files, start=1):
+            keep_record(image, record, voxels)
             write_whole(staging / f"{number:05}.dcm", encoded(image))
-        _check_written(staging, turned, step, name)
-        names = [folder / path.name for path in sorted(staging.iterdir())]
-    return names
+        found = open_series(staging)
+        moved = not np.array_equal(found.affine, expected[0].affine)
+        if moved or hash_of_images(found.images()) != voxels:
+            raise FileError(
+                f"{shown(folder)}: does not read back as it was written; nothing was written, use "
+                "another format, for instance .nrrd."
+            )
+        return [folder / path.name for path in sorted(staging.iterdir())]
 
 
 def means_dicom(output: Path, source: Path) -> bool:
@@ -162,16 +177,3 @@ def encoded(dataset: Any) -> bytes:
     stream = io.BytesIO()
     dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
-
-
-def _check_written(staging: Path, images: list[Volume], step: float, name: str) -> None:
-    """Read the folder as any other: same grid, and values within half a step."""
-    series = open_series(staging)
-    found = series.cine().frames if len(images) > 1 else (series.volume(),)
-    for image, written in zip(images, found, strict=True):
-        apart = float(np.abs(written.array - image.array).max())
-        if not np.array_equal(written.affine, image.affine) or apart > 0.5 * step:
-            raise FileError(
-                f"{name}: does not read back as it was written; nothing was written, use another "
-                "format, for instance .nrrd."
-            )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -164,6 +164,12 @@ def sha256_of(source: Volume | str | Path) -> str:
 def hash_of_frames(hashes: Iterable[str]) -> str:
     """One hash of the voxels of a cine, from those of its frames."""
     return hashlib.sha256("".join(hashes).encode("ascii")).hexdigest()
+
+
+def hash_of_images(images: Sequence[Volume]) -> str:
+    """That of a volume, or of the frames of a cine."""
+    hashes = [sha256_of(image) for image in images]
+    return hashes[0] if len(hashes) == 1 else hash_of_frames(hashes)
 
 
 def as_float32(

@@ -214,7 +214,7 @@ def test_one_flipped_bit_of_a_voxel_is_told(tmp_path, head, capsys, suffix):
     assert called(capsys, "verify", path)[1].startswith(f"{path}: is synthetic")
     (tmp_path / "x.json").unlink()
     answer, said = judged(capsys, path)
-    assert answer == (0, None) and "were not checked: no sidecar" in said
+    assert answer == (0, None) and "were not checked: neither" in said
 
 
 def test_a_cut_off_image_is_not_called_whole_because_its_header_is(tmp_path, head, capsys):

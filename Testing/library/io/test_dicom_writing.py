@@ -19,6 +19,7 @@ from MambaSynthLib.io.dicom_attributes import FILLED, KEPT
 from MambaSynthLib.io.dicom_series import open_series
 from MambaSynthLib.io.dicom_writing import write_dicom
 from MambaSynthLib.io.files import read_marks, read_volume
+from MambaSynthLib.io.written_voxels import voxels_are_as_written
 from Testing.library.cine_hearts import beat
 from Testing.library.dicom_slices import CANARY, TIMES, dicom_series, of_a_person
 from Testing.library.io.test_enhanced_mr import enhanced, of_file
@@ -197,6 +198,19 @@ def test_what_is_written_reads_back_in_its_place_and_is_no_source(tmp_path, sour
         read_volume(tmp_path / "out", allow_synthetic=False)
 
 
+def test_changed_and_lost_slices_are_found_by_their_hash(tmp_path, source, synthetic):
+    out = tmp_path / "out"
+    write_dicom([synthetic], out, source, HEAD_RECORD)
+    assert voxels_are_as_written(out) is True
+    assert voxels_are_as_written(out / "00002.dcm") is None
+    whole = (out / "00002.dcm").read_bytes()
+    (out / "00002.dcm").write_bytes(whole[:-2] + b"\x01\x02")
+    assert voxels_are_as_written(out) is False
+    (out / "00002.dcm").write_bytes(whole)
+    (out / "00004.dcm").unlink()
+    assert voxels_are_as_written(out) is False
+
+
 @pytest.mark.parametrize(
     ("low", "high", "step"),
     [(0, 1, 2**-14), (0, 1e-20, None), (-3, 2, 2**-13), (0, 499, 2**-6), (-800, 500, 1),
@@ -262,6 +276,7 @@ def test_a_cine_keeps_its_acquired_frames_to_the_bit_and_says_which_they_are(tmp
             assert np.array_equal(one.pixel_array, frames[f].array[..., k].T)
             assert read_marks(files[one.InstanceNumber - 1]) is None
     cine = read_cine(tmp_path / "out")
+    assert voxels_are_as_written(tmp_path / "out") is True
     assert cine.times_ms == TIMES and read_marks(tmp_path / "out").certain
     for frame, original in zip(cine.frames, frames, strict=True):
         assert np.array_equal(frame.affine, original.affine)
@@ -295,6 +310,7 @@ def test_an_uncertainty_map_becomes_a_parametric_map_with_its_exact_values(
     assert np.array_equal(found.array, synthetic.array)
     assert np.array_equal(found.affine, source.affine)
     mark = read_marks(path)
+    assert voxels_are_as_written(path) is True and voxels_are_as_written(tmp_path / "map") is True
     assert mark.provenance.quantity == record.quantity and "over 8 noise draws" in mark.text
     with pytest.raises(FileError, match="synthetic already"):
         read_volume(path, allow_synthetic=False)

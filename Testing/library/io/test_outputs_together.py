@@ -190,6 +190,27 @@ def test_a_symbolic_link_in_the_place_of_an_output_comes_back_as_one(tmp_path, m
     assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere.png", "report.png"]
 
 
+@pytest.mark.parametrize("failing", [False, True])
+def test_an_empty_folder_is_filled_or_comes_back_empty(tmp_path, monkeypatch, failing):
+    (tmp_path / "made").mkdir()
+
+    def write():
+        with together() as files:
+            (files.folder(tmp_path / "made") / "inside").write_text("x")
+            write_whole(tmp_path / "other.png", b"new", into=files)
+
+    if failing:
+        with monkeypatch.context() as patch:
+            break_calls(patch, ["replace"], 2, OSError(errno.EIO, "Input/output error"))
+            with pytest.raises(FileError):
+                write()
+        assert [p.name for p in tmp_path.rglob("*")] == ["made"]
+    else:
+        write()
+        assert (tmp_path / "made/inside").read_text() == "x"
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["made", "other.png"]
+
+
 # ---- killed runs ---------------------------------------------------------------------------------
 
 KILLED = """
