@@ -13,6 +13,8 @@ the lungs stand still. It shows no patient and no disease.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +31,7 @@ EDGE_MM = 1.2  # over which one tissue passes into the next
 SIGNAL = {"lung": 30.0, "chest": 180.0, "fat": 620.0, "muscle": 210.0, "blood": 700.0}
 NOISE = 9.0
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 
 def computed_heart(frames: int = 8, seed: int = 0) -> Cine:
@@ -91,5 +93,6 @@ def _coordinates() -> tuple[Array, Array, Array]:
 
 def _over(image: Array, tissue: str, inside: Array, mm: float) -> Array:
     """Put a tissue where ``inside`` is positive; ``mm`` says how long 1 of it is."""
-    share = 1 / (1 + np.exp(np.clip(-inside * mm / EDGE_MM, -50, 50)))
-    return image + share * (SIGNAL[tissue] - image)
+    share: Array = 1 / (1 + np.exp(np.clip(-inside * mm / EDGE_MM, -50, 50)))
+    mixed: Array = image + share * (SIGNAL[tissue] - image)
+    return mixed
