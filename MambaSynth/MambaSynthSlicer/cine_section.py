@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import MambaSynthError
 
-from . import frame_times, mrml, sequences, stacks
+from . import frame_times, mrml, sample_data, sequences, stacks
 from .cine_run import CineJob, CineRequest
 from .frame_times import Pace
 from .models_section import fillBox
@@ -22,7 +22,7 @@ from .parameters import CINE_ES, CINE_SOURCE
 from .worker import Event
 
 BETWEEN = 1  # frames to synthesize, at least
-PACE_UNITS = {"bpm": _("heart beats per minute"), "ms": _("ms from frame to frame")}
+PACE_UNITS = {"bpm": _("beats/min"), "ms": _("ms/frame")}
 
 
 class CineSection:
@@ -177,3 +177,16 @@ class CineSection:
         self._chooseSource(joined)
         self.panel.update()
         slicer.util.setSliceViewerLayers(background=sequences.proxyOf(joined), fit=True)
+
+    sampleText = _("Compute a sample heart")
+    sampleTip = _(
+        "Computes a coarse cine of a beating heart from formulas, in a second and without a "
+        "network, and selects it."
+    )
+
+    def loadSample(self) -> None:
+        joined = sample_data.computeHeart()
+        self._chooseSource(joined)
+        slicer.util.setSliceViewerLayers(
+            background=sequences.proxyOf(joined), foreground=None, fit=True
+        )

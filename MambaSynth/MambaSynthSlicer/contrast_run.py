@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
@@ -15,6 +16,8 @@ from MambaSynthLib.server.exchange import load_volume, save_volume
 
 from . import annotation, mrml
 from .worker import Event
+
+BRIGHTEST = 99.0  # percentile of an uncertainty map that gets the brightest color
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class ContrastJob:
             return placed
         spreadNode = mrml.newVolumeNode(source, f"{name} {UNCERTAINTY}")
         mrml.fill(spreadNode, spread, source)
-        mrml.setSpreadDisplay(spreadNode, spread.array)
+        mrml.setColors(spreadNode, float(np.percentile(spread.array, BRIGHTEST)))
         mrml.markSynthetic(spreadNode, provenance.of_spread(), source)
         return {**placed, "spread": spreadNode}
 

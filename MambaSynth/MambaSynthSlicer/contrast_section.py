@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
-
-from MambaSynthLib.errors import MambaSynthError
 
 from . import mrml, sample_data
 from .contrast_run import ContrastJob, Request
 from .parameters import OUTPUT, SOURCE
+from .source_check import SourceCheck
 from .worker import Event
 
 SAMPLES_FOR_SPREAD = 4
+REST_MS = 200  # after the last change of a source, before it is looked at
 
 
 class ContrastSection:
@@ -22,12 +23,16 @@ class ContrastSection:
 
     def __init__(self, panel: Any):
         self.panel, self.ui = panel, panel.ui
+        self._check = SourceCheck()
+        self._rest = qt.QTimer(panel.parent)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.connect("timeout()", self.onRest)
         ui = self.ui
         panel.follow("currentNodeChanged(vtkMRMLNode*)", ui.sourceSelector, ui.outputSelector)
         panel.follow("valueChanged(int)", ui.stepsSpinBox, ui.samplesSpinBox)
         panel.follow("toggled(bool)", ui.spreadCheckBox)
         ui.previewButton.connect("clicked(bool)", self.onPreview)
-        ui.sampleButton.connect("clicked(bool)", self.onSample)
 
     # ------------------------------------------------------------------- parameters <-> widgets
 
@@ -41,6 +46,22 @@ class ContrastSection:
         ui.samplesSpinBox.value = parameters.get("samples")
         ui.spreadCheckBox.checked = parameters.get("spread")
         self._showSliceRange()
+        self._showSourceInfo()
+
+    def _showSourceInfo(self) -> None:
+        told = self._check.known(self.panel.parameters.node(SOURCE), self._contrast())
+        self.ui.sourceInfoLabel.text = told or ""
+        if told is None:
+            self._rest.start()  # again, where the last change was a moment ago
+
+    def _contrast(self) -> str:
+        entry = self.panel.models.current()
+        return entry.sources[0] if entry else "T1w"
+
+    def onRest(self) -> None:
+        if self.panel.parameters is not None:
+            self._check.look(self.panel.parameters.node(SOURCE), self._contrast())
+            self._showSourceInfo()
 
     def _showSliceRange(self) -> None:
         """Keep the range where the number of slices is the same; all of them otherwise."""
@@ -58,7 +79,7 @@ class ContrastSection:
     def showOptions(self, shown: bool) -> None:
         """What stands outside the tab and concerns this task only."""
         ui = self.ui
-        for part in (ui.previewButton, ui.compareSection, ui.sampleButton):
+        for part in (ui.previewButton, ui.compareSection):
             part.visible = shown
         for number in (ui.stepsSpinBox, ui.samplesSpinBox, ui.spreadCheckBox):
             number.enabled = shown
@@ -138,11 +159,14 @@ class ContrastSection:
         index = mrml.sliceShown(view, source, entry.axisCodes)
         self.panel.run.start(lambda: self._job((index, index + 1), None, preview=True))
 
-    def onSample(self) -> None:
-        try:
-            node = sample_data.load()
-        except MambaSynthError as error:
-            self.panel.showError(str(error))
-            return
+    sampleText = _("Load a sample head")
+    sampleTip = _(
+        "Loads MRHead, a T1w head that Slicer itself offers under Sample Data (downloaded once), "
+        "and selects it."
+    )
+
+    def loadSample(self) -> None:
+        """Raises SampleDataError."""
+        node = sample_data.load()
         self.panel.parameters.setNode(SOURCE, node)
         slicer.util.setSliceViewerLayers(background=node, foreground=None, fit=True)

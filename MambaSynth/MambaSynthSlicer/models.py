@@ -122,6 +122,17 @@ def cardHtml(entry: ModelEntry) -> str:
     return "<br>".join(lines) + scores
 
 
+def limitsOf(entry: ModelEntry) -> str:
+    """What the model cannot do and was not made for, in plain words for a dialog."""
+    limits = entry.card.get("limits") or _("Its card states no limits: expect the worst.")
+    parts = [str(limits)]
+    for label, key in ((_("Trained on"), "trained_on"), (_("Intended use"), "intended_use")):
+        if entry.card.get(key):
+            parts.append(f"{label}: {entry.card[key]}")
+    parts.append(_("A synthetic image can miss a lesion or invent one. Not for diagnosis."))
+    return "\n\n".join(parts)
+
+
 def scoresHtml(block: dict[str, Any]) -> str:
     """One measurement as a table: the model's rows and those of the trivial baselines."""
     rows = [row for row in block.get("rows", []) if isinstance(row, dict)]

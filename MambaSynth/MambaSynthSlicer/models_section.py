@@ -25,6 +25,9 @@ class ModelsSection:
         ui = self.ui
         boxes = ui.targetComboBox, ui.modelComboBox, ui.cineModelComboBox
         panel.follow("currentIndexChanged(int)", *boxes)
+        for link in (ui.limitsLabel, ui.cineLimitsLabel):
+            link.text = f"<a href='limits'>{_('What can this not do?')}</a>"
+            link.connect("linkActivated(QString)", self.onLimits)
         ui.importFileButton.connect("clicked(bool)", self.onImportFile)
         ui.importFolderButton.connect("clicked(bool)", self.onImportFolder)
         ui.showFolderButton.connect("clicked(bool)", self.onShowFolder)
@@ -47,7 +50,7 @@ class ModelsSection:
         key = self.ui.cineModelComboBox.currentData
         return next((entry for entry in self._cines if entry.key == key), None)
 
-    def _shown(self) -> models.ModelEntry | None:
+    def shownEntry(self) -> models.ModelEntry | None:
         """The model of the tab shown, which the buttons are about."""
         cine = self.panel.parameters.get("task") == "cine"
         return self.currentCine() if cine else self.current()
@@ -56,8 +59,10 @@ class ModelsSection:
         """The parameters' target and models, and the cards of these models."""
         self._showContrast()
         self._showCine()
-        entry, idle = self._shown(), not self.panel.logic.busy
+        entry, idle = self.shownEntry(), not self.panel.logic.busy
         self.ui.showFolderButton.enabled = entry is not None
+        self.ui.limitsLabel.visible = self.current() is not None
+        self.ui.cineLimitsLabel.visible = self.currentCine() is not None
         self.ui.deleteModelButton.enabled = entry is not None and entry.deletable and idle
         for button in (self.ui.importFileButton, self.ui.importFolderButton):
             button.enabled = idle
@@ -126,11 +131,16 @@ class ModelsSection:
             parameters.set("target", entry.targets[0])
             parameters.set("model", entry.key)
 
+    def onLimits(self, link: str) -> None:
+        """The limits of the model of the tab shown, in full, beside what it is meant for."""
+        entry = self.shownEntry()
+        slicer.util.infoDisplay(models.limitsOf(entry), windowTitle=entry.title)
+
     def onShowFolder(self) -> None:
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._shown().folder)))
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.shownEntry().folder)))
 
     def onDelete(self) -> None:
-        entry = self._shown()
+        entry = self.shownEntry()
         question = _("Delete the model {title} ({size:.0f} MB) from this computer?")
         size = models.bytesOnDisk(entry) / 1e6
         if slicer.util.confirmYesNoDisplay(question.format(title=entry.title, size=size)):

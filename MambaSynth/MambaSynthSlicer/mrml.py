@@ -39,7 +39,7 @@ SOURCE_ROLE = TAG_PREFIX + "source"
 QUANTITY_ATTRIBUTE = TAG_PREFIX + "quantity"  # of a map that is no image
 FRAME_ATTRIBUTE = TAG_PREFIX + "frame"  # of a frame of a cine: acquired, or synthetic
 PREVIEW_ATTRIBUTE = TAG_PREFIX + "preview"  # of a volume that holds one synthetic slice
-SPREAD_COLORS = "vtkMRMLColorTableNodeIron"  # from black: certain, to white
+MAP_COLORS = "vtkMRMLColorTableNodeIron"  # from black: nothing, to white
 
 SEVERAL_VALUES = (
     "vtkMRMLVectorVolumeNode",
@@ -221,11 +221,13 @@ def fingerprint(node: Any, under: Any = None) -> tuple[Any, ...]:
 
 
 def changesOf(node: Any) -> list[tuple[Any, Any]]:
-    """The events of ``node`` after which it may have become fit or unfit."""
-    changes = [(node, node.ImageDataModifiedEvent), (node, node.TransformModifiedEvent)]
-    if isSynthetic(node):  # it may lose its name
-        changes.append((node, vtk.vtkCommand.ModifiedEvent))
-    return changes
+    """The events of ``node`` after which it may have become fit or unfit; a name may tell, too."""
+    events = (
+        node.ImageDataModifiedEvent,
+        node.TransformModifiedEvent,
+        vtk.vtkCommand.ModifiedEvent,
+    )
+    return [(node, event) for event in events]
 
 
 # --------------------------------------------------------------------------- Volume -> node
@@ -276,10 +278,10 @@ def setWindow(node: Any, low: float, high: float) -> None:
     display.SetWindowLevelMinMax(low, high)
 
 
-def setSpreadDisplay(node: Any, spread: np.ndarray) -> None:
-    """A map of numbers must not look like an image: colors, from no spread at all upwards."""
-    setWindow(node, 0.0, max(float(np.percentile(spread, WINDOW_PERCENTILES[1])), 1e-6))
-    node.GetDisplayNode().SetAndObserveColorNodeID(SPREAD_COLORS)
+def setColors(node: Any, largest: float) -> None:
+    """A map of numbers must not look like an image: colors, from 0 to ``largest``."""
+    setWindow(node, 0.0, max(largest, 1e-6))
+    node.GetDisplayNode().SetAndObserveColorNodeID(MAP_COLORS)
 
 
 def window(array: np.ndarray) -> tuple[float, float]:

@@ -20,8 +20,8 @@ from MambaSynthLib.provenance import TAG_PREFIX, UNCERTAINTY
 from . import mrml, sequences
 
 DIFFERENCE = "difference map"
-SEEN_FROM = 0.15  # share of the largest difference from which on it is drawn
-PERCENTILE = 99.5  # of the differences, the brightest color
+LARGE = 0.5  # share of the synthetic image's window: a difference of the brightest color
+SEEN_FROM = 0.15  # share of that color from which on a map is drawn
 COLUMNS = (("SSIM", "ssim", ".3f"), ("PSNR", "psnr", ".1f"), ("NMI", "nmi", ".3f"))
 
 
@@ -131,7 +131,8 @@ def differenceNode(acquired: Any, synthetic: Any) -> Any:
     )
     mrml.markSynthetic(node, provenance, synthetic)
     node.SetSaveWithScene(False)
-    mrml.setSpreadDisplay(node, array)
+    made = synthetic.GetDisplayNode()
+    mrml.setColors(node, LARGE * (made.GetWindowLevelMax() - made.GetWindowLevelMin()))
     return node
 
 

@@ -1,8 +1,8 @@
 """The panel's run: the button of the tab shown and its reasons, progress, devices, and errors.
 
 A tab is a task (``contrast_section.py``, ``cine_section.py``): its ``buttonText``, ``whyNot`` (the
-reason why nothing can be synthesized now, or None), ``job`` for the runner, and ``present`` for the
-result, which returns what to say of it.
+reason why nothing can be synthesized now, or None), ``job`` for the runner, ``present`` for the
+result, which returns what to say of it, and ``loadSample`` with ``sampleText`` and ``sampleTip``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from MambaSynthLib.errors import MambaSynthError
 
 from . import dependencies
 from .models_section import fillBox
+from .problem_report import report
 from .run import Job
 from .worker import Event
 
@@ -45,6 +46,8 @@ class RunSection:
         ui.taskTabs.connect("currentChanged(int)", self.onTab)
         panel.follow("currentIndexChanged(int)", ui.deviceComboBox)
         panel.follow("valueChanged(int)", ui.seedSpinBox)
+        ui.sampleButton.connect("clicked(bool)", self.onSample)
+        ui.reportButton.connect("clicked(bool)", self.onReport)
         ui.advancedSection.connect("contentsCollapsed(bool)", self.onAdvancedFolded)
         self._shortcuts = [self._shortcut(keys) for keys in ("Ctrl+Return", "Ctrl+Enter")]
 
@@ -69,6 +72,8 @@ class RunSection:
 
     def show(self) -> None:
         self.ui.seedSpinBox.value = self.panel.parameters.get("seed")
+        self.ui.sampleButton.text = self.task.sampleText
+        self.ui.sampleButton.toolTip = self.task.sampleTip
         self._showDevice()
         self._showTab()
         self._showButtons()
@@ -147,6 +152,24 @@ class RunSection:
     def _taskOf(self, section: Any) -> str:
         """What is installed for it; a model is imported with what contrasts are computed with."""
         return "cine" if section is self.panel.cine else "contrast"
+
+    def onSample(self) -> None:
+        try:
+            self.task.loadSample()
+        except MambaSynthError as error:
+            self.panel.showError(str(error))
+        self.panel.update()
+
+    def onReport(self) -> None:
+        """Into the clipboard: nothing is sent anywhere."""
+        ui = self.ui
+        entry = self.panel.models.shownEntry()
+        text = report(
+            entry, ui.deviceComboBox.currentText, ui.statusLabel.text, ui.logText.toPlainText()
+        )
+        qt.QApplication.clipboard().setText(text)
+        told = _("The report is in the clipboard, without names and paths; look through it.")
+        self.showStatus(told)
 
     def onAdvancedFolded(self, folded: bool) -> None:
         """Ask for the devices when they are first looked at: it needs the child process."""

@@ -251,7 +251,7 @@ MISTAKES = (
     Mistake(
         "the uncertainty map looks like an image",
         f"{PARTS}/contrast_run.py",
-        "        mrml.setSpreadDisplay(spreadNode, spread.array)\n",
+        "        mrml.setColors(spreadNode, float(np.percentile(spread.array, BRIGHTEST)))\n",
         "",
         "test_synthesis.py",
     ),
@@ -407,7 +407,7 @@ MISTAKES = (
         f"{PARTS}/run.py",
         "run.lost = run.lost or run.job.loss(atEnd=True)",
         "run.lost = run.lost or None",
-        "test_trouble.py",
+        "test_cine_trouble.py",
     ),
     Mistake(
         "a model of the user's hides that of the extension",

@@ -288,3 +288,22 @@ def test_a_thousand_frames_go_through_one_at_a_time(panel, tmp_path):
     output = hearts.synthesize(panel)
     assert output.GetNumberOfDataNodes() == 1005
     assert hearts.kinds_of(output).count("synthetic") == 5
+
+
+def test_an_edit_after_the_last_look_is_noticed_at_the_end(panel, monkeypatch):
+    """All frames are looked at every few seconds only; here, not again before the end."""
+    from MambaSynthSlicer import cine_run
+
+    monkeypatch.setattr(cine_run, "WATCH_S", 1e9)
+    source = hearts.sequence()
+    hearts.choose_cine(panel, source, "slow-blender")
+
+    def edit():
+        panel.ui.applyButton.click()
+        panel.wait(lambda: "/" in panel.ui.statusLabel.text)
+        array = slicer.util.arrayFromVolume(source.GetNthDataNode(1))
+        array[:] += 1
+        slicer.util.arrayFromVolumeModified(source.GetNthDataNode(1))
+
+    assert "edited during the synthesis" in dialog_after(panel, edit).text
+    assert hearts.synthesized() == []

@@ -3,16 +3,26 @@
 import json
 
 import hearts
+import numpy as np
 import pytest
 import screenshots
 from panel import head
+from slicerstand import dicom_plugins
 
 
-@pytest.fixture(params=["contrast", "cine"])
+@pytest.fixture(params=["contrast", "cine", "cine without times"])
 def shown(panel, request):
     """The panel with everything unfolded and a result in one of its tabs, 400 pixels wide."""
     head()
-    if request.param == "cine":
+    if request.param == "cine without times":
+        slices = [array[:, :, :1] for array in hearts.beat()]
+        for place in (0.0, 8.0):
+            affine = np.diag([1.0, 1.0, 8.0, 1.0])
+            affine[2, 3] = place
+            source = dicom_plugins.image_sequence([(array, affine, "") for array in slices])
+        hearts.choose_cine(panel, source)
+        assert not panel.ui.cineJoinButton.isHidden() and not panel.ui.cinePaceSpinBox.isHidden()
+    elif request.param == "cine":
         hearts.choose_cine(panel, hearts.sequence())
         hearts.synthesize(panel)
     else:
