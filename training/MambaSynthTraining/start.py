@@ -23,7 +23,7 @@ from MambaSynthTraining.runs import open_run
 
 
 class Start(Protocol):
-    """A trained network whose layers are those of the recipe's exported one."""
+    """A trained network whose layers are those of the recipe's exported one, or of parts of it."""
 
     def weights(self) -> dict[str, Tensor]:
         """Name -> values, on the CPU. Raises FileError or ModelError: they cannot be read."""
@@ -104,8 +104,12 @@ def _exported_layers(recipe: Recipe) -> Mapping[str, Tensor]:
 
 
 def _first_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
+    """Whole parts that the start has not, such as an interval, may begin on their own."""
+    parts = {key.partition(".")[0] for key in theirs}
     for key in ours:
         if key not in theirs:
+            if key.partition(".")[0] not in parts:
+                continue
             return f"it lacks {key}"
         if ours[key].shape != theirs[key].shape:
             sizes = (" x ".join(map(str, each[key].shape)) for each in (theirs, ours))
