@@ -30,6 +30,7 @@ from MambaSynthTraining.evaluation.interval import coverage, interval_of_scores
 from MambaSynthTraining.export import Description, draft, export
 from MambaSynthTraining.recipe_file import recipe_of
 from MambaSynthTraining.runs import open_run
+from MambaSynthTraining.start import start_of
 from Testing.training.made_up_heads import INTENSITY, LAS, tissues
 
 RECIPE = {
@@ -277,7 +278,7 @@ def test_a_run_can_begin_with_the_weights_of_another(run, heads, tmp_path):
 
 def test_a_network_with_an_interval_can_begin_with_one_without(run, heads, tmp_path):
     recipe = recipe_of(INTERVAL | {"optimization": STILL})
-    start = open_run(run)
+    start = start_of(run, None, recipe)
     fit(recipe, run / "x.yaml", prepared_data(heads[2], recipe), tmp_path / "on", Hardware("cpu"),
         start)  # fmt: skip
     found = open_run(tmp_path / "on").weights()
