@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -13,7 +12,13 @@ from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.install.unpacking import unpacked
 from MambaSynthLib.methods.diffusion import Schedule
-from MambaSynthLib.model.package import CARD, ModelPackage, check_free, read_package, write_package
+from MambaSynthLib.model.package import (
+    ModelPackage,
+    card_json,
+    check_free,
+    read_package,
+    write_package,
+)
 from MambaSynthLib.model.registry import check_id, list_models, user_models
 
 LONGEST_ID = 64  # characters, as in the schema
@@ -77,7 +82,7 @@ def import_folder(
     progress(1, IMPORT_STEPS)
     choose_backend(device="cpu").load_network(package, "cpu")
     progress(2, IMPORT_STEPS)
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    card = card_json(package)
     del card["files"]
     return write_package(target, card, weights, package.describe())
 

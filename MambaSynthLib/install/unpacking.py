@@ -1,7 +1,7 @@
 """A model package that somebody hands over as a zip file.
 
 A zip file is hostile until shown otherwise: nothing in it is unpacked under its own name. The
-three files of a package are copied one by one into a temporary folder, the card first and the
+files of a package are copied one by one into a temporary folder, the card first and the
 weights only where they have the size that it states; their content is checked when the package is
 imported from there.
 """
@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from MambaSynthLib.errors import FileError, ModelError
 from MambaSynthLib.io.payload import opened
 from MambaSynthLib.model.card import WEIGHTS
-from MambaSynthLib.model.package import CARD, LARGEST_CARD, README, read_package
+from MambaSynthLib.model.package import CARD, LARGEST_CARD, README, SEAL, read_package
 
 LARGEST_WEIGHTS = 4 * 1024**3  # bytes
 MOST_MEMBERS = 1000
@@ -39,12 +39,12 @@ def unpacked(path: Path, within: Path | None = None) -> Iterator[Path]:
         try:
             with opened(path) as stream, zipfile.ZipFile(stream) as archive:
                 members = _checked_members(archive, path.name)
-                _extract(archive, members[CARD], folder / CARD, LARGEST_CARD)
-                if WEIGHTS in members:
-                    size = _promised(folder, members[WEIGHTS], path.name)
-                    _extract(archive, members[WEIGHTS], folder / WEIGHTS, size)
-                if README in members:
-                    _extract(archive, members[README], folder / README, LARGEST_CARD)
+                for file in (CARD, SEAL, README, WEIGHTS):
+                    if file in members:
+                        limit = LARGEST_CARD
+                        if file == WEIGHTS:
+                            limit = _promised(folder, members[file], path.name)
+                        _extract(archive, members[file], folder / file, limit)
         except FileError as error:
             raise ModelError(str(error)) from error
         except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:

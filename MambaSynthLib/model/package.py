@@ -5,7 +5,8 @@ To add a model to those that are shipped, put its folder into ``models/``; no Py
 checkpoint, and ``mambasynth models verify`` checks it.
 
 Nothing in a package is executed, and no byte of the weights is used before its size and its sha256
-were compared with those in ``model.json``, whose own hash is that of the package.
+were compared with those in ``model.json``. The hash of that file is the package's; it is compared
+with ``package.sha256`` where there is one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from MambaSynthLib.model.card import WEIGHTS, ModelCard
 from MambaSynthLib.model.card_file import parse_card
 
 CARD = "model.json"
+SEAL = "package.sha256"
 README = "README.md"
 LARGEST_CARD = 4 * 1024 * 1024  # bytes; a card is text for people
 DTYPES = ("float16", "float32", "int64")
@@ -84,9 +86,8 @@ class ModelPackage:
         return _parse_weights(data, name)
 
     def describe(self) -> str:
-        """The README card, as text."""
-        readme = self.folder / README
-        return readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        """The README card, as text. Raises ModelError where it cannot be read."""
+        return _text_of(self.folder, README) if os.path.lexists(self.folder / README) else ""
 
 
 def _parse_weights(data: bytes, place: str) -> Weights:
@@ -111,24 +112,37 @@ def _parse_weights(data: bytes, place: str) -> Weights:
 
 def read_package(folder: Path) -> ModelPackage:
     """The package in ``folder``. Raises ModelError when its card is missing or wrong."""
-    name = place_of(folder, CARD)
+    card = parse_card(_text_of(folder, CARD), schema(), place_of(folder, CARD))
+    if os.path.lexists(folder / SEAL):
+        kept = _text_of(folder, SEAL).strip()
+        if kept != card.package_sha256:
+            raise ModelError(
+                f"{place_of(folder, CARD)}: its sha256 is {card.package_sha256[:12]}..., but "
+                f"{SEAL} says {kept[:12]!r}; it was changed or damaged since it was written, "
+                f"install the model package again, or delete {SEAL} if you changed it."
+            )
+    return ModelPackage(folder, card)
+
+
+def _text_of(folder: Path, file: str) -> str:
+    """A text of a package, from a regular file of bounded size. Raises ModelError."""
+    name = place_of(folder, file)
     try:
-        with opened(folder / CARD) as stream:
+        with opened(folder / file) as stream:
             data = stream.read(LARGEST_CARD + 1)
     except FileError as error:
         raise ModelError(
-            f"{place_of(folder)}: holds no model package ({CARD}: {_reason(error)}); name a folder "
+            f"{place_of(folder)}: holds no model package ({file}: {_reason(error)}); name a folder "
             f"with {CARD} and {WEIGHTS}."
         ) from error
     if len(data) > LARGEST_CARD:
         raise ModelError(f"{name}: is larger than {LARGEST_CARD} bytes; this is no model card.")
     try:
-        text = data.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ModelError(
             f"{name}: is no UTF-8 text; take the file from its author again."
         ) from error
-    return ModelPackage(folder, parse_card(text, schema(), name))
 
 
 def place_of(folder: Path, *file: str) -> str:
@@ -157,16 +171,28 @@ def write_package(
     check_free(folder)
     data = save({name: np.array(array, order="C") for name, array in weights.items()})
     entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    text = json.dumps({**card, "files": {WEIGHTS: entry}}, indent=2, ensure_ascii=False) + "\n"
-    parse_card(text, schema(), place_of(folder, CARD))
+    text, seal = sealed({**card, "files": {WEIGHTS: entry}}, folder)
     try:
         with telling(folder), new_folder(folder) as staging:
             (staging / WEIGHTS).write_bytes(data)
             (staging / CARD).write_text(text, encoding="utf-8")
+            (staging / SEAL).write_text(seal, encoding="utf-8")
             (staging / README).write_text(readme, encoding="utf-8")
     except FileError as error:
         raise ModelError(str(error)) from error
     return read_package(folder)
+
+
+def sealed(card: Mapping[str, Any], folder: Path) -> tuple[str, str]:
+    """The texts of ``model.json`` and ``package.sha256``. Raises ModelError as ``parse_card``."""
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    return text, parse_card(text, schema(), place_of(folder, CARD)).package_sha256 + "\n"
+
+
+def card_json(package: ModelPackage) -> dict[str, Any]:
+    """What ``model.json`` says, as it stands there. Raises ModelError."""
+    card: dict[str, Any] = json.loads(_text_of(package.folder, CARD))
+    return card
 
 
 def check_free(folder: Path) -> None:

@@ -7,15 +7,21 @@ Every number in ``models/*/README.md`` and in the model table of the project's R
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from MambaSynthLib.errors import RequestError
-from MambaSynthLib.io.atomic import write_whole
-from MambaSynthLib.model.card_file import parse_card
-from MambaSynthLib.model.package import CARD, README, ModelPackage, read_package, schema
+from MambaSynthLib.io.atomic import together, write_whole
+from MambaSynthLib.model.package import (
+    CARD,
+    README,
+    SEAL,
+    ModelPackage,
+    card_json,
+    read_package,
+    sealed,
+)
 from MambaSynthTraining.runs import CARDS
 
 MADE_BY = "mambasynth card models/*/ --worth README.md"
@@ -46,14 +52,14 @@ def rescore(package: ModelPackage, folders: Sequence[Path], of: Sequence[str]) -
             f"{package.folder}: no folder of --scores holds scores of its weights; run "
             "'mambasynth evaluate-set' on it."
         )
-    card = read_json(package)
+    card = card_json(package)
     for n, found in enumerate(results):
         for entry in card_scores(found, ours):
             entry["data"] = of[n] if of else entry["data"]
             card["scores"] = replace_entry(card["scores"], entry)
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    parse_card(text, schema(), str(package.folder / CARD))
-    write_whole(package.folder / CARD, text.encode("utf-8"))
+    with together() as files:
+        for name, text in zip((CARD, SEAL), sealed(card, package.folder), strict=True):
+            write_whole(package.folder / name, text.encode("utf-8"), into=files)
     return read_package(package.folder)
 
 
@@ -75,7 +81,7 @@ def replace_entry(entries: Sequence[Card], new: Card) -> list[Card]:
 
 def readme_of(package: ModelPackage) -> str:
     """The README of a package, from its card alone; its marks name the command that wrote it."""
-    card = read_json(package)
+    card = card_json(package)
     trained = card.get("training", {}).get("recipe", {}).get("method")
     method = importlib.import_module(CARDS.get(trained, CARDS[package.card.method]))
     text: str = method.readme(card, package.read_weights())
@@ -83,12 +89,10 @@ def readme_of(package: ModelPackage) -> str:
 
 
 def write_readme(package: ModelPackage) -> None:
-    write_whole(package.folder / README, readme_of(package).encode("utf-8"))
-
-
-def read_json(package: ModelPackage) -> Card:
-    card: Card = json.loads((package.folder / CARD).read_text(encoding="utf-8"))
-    return card
+    """The README, and the hash of the card that it is made of."""
+    with together() as files:
+        write_whole(package.folder / README, readme_of(package).encode("utf-8"), into=files)
+        write_whole(package.folder / SEAL, f"{package.sha256}\n".encode("ascii"), into=files)
 
 
 def worth(packages: Sequence[ModelPackage]) -> str:
@@ -110,7 +114,7 @@ def worth(packages: Sequence[ModelPackage]) -> str:
 
 def _of_the_model(package: ModelPackage, rows: Sequence[Card]) -> Card | None:
     """The row of the settings that a user gets by default."""
-    card = read_json(package)
+    card = card_json(package)
     steps = card["sampling"].get("default_steps")
     names = ("(ours)", f"synthetic, {steps} step")
     return next((row for row in rows if any(name in row["name"] for name in names)), None)

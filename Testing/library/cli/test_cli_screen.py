@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from MambaSynthLib.io.files import write_volume
-from MambaSynthLib.model.package import CARD, README
+from MambaSynthLib.model.package import CARD, README, SEAL
 from MambaSynthLib.model.registry import user_models
 from Testing.library.cli.command_line import called
 
@@ -28,6 +28,7 @@ def coloured(make_package):
     folder = make_package(user_models() / "coloured", id="coloured").folder
     card = json.loads((folder / CARD).read_text())
     (folder / CARD).write_text(json.dumps(card | {"title": f"Title {ESCAPES}"}))
+    (folder / SEAL).unlink()
     (folder / README).write_text(f"# Readme {ESCAPES}\n\n\ta tab\n")
     return folder
 

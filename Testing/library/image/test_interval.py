@@ -41,6 +41,7 @@ def changed_card(package, folder, **entries):
     for name, values in entries.items():
         card[name] |= values
     (folder / "model.json").write_text(json.dumps(card))
+    (folder / "package.sha256").unlink()
     return folder
 
 

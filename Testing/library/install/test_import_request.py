@@ -122,6 +122,16 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(
     assert unpacked == ["model.json"] and list(scratch.iterdir()) == []
 
 
+def test_a_card_that_was_changed_in_the_archive_is_refused(tiny_package, tmp_path, scratch):
+    path = tmp_path / "changed.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for member in tiny_package.folder.iterdir():
+            file.writestr(member.name, member.read_bytes().replace(b"1000.0", b"5.0"))
+    with pytest.raises(ModelError, match="model.json: its sha256 is .* package.sha256 says"):
+        import_model(run_of(path, scratch)[0])
+    assert installed() == [] and list(scratch.iterdir()) == []
+
+
 @pytest.mark.skipif(os.name != "posix", reason="makes a pipe")
 @pytest.mark.timeout(20)
 def test_a_pipe_that_is_named_like_a_zip_file_is_refused(tmp_path, scratch):

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from MambaSynthLib.backends import torch_backend
 from MambaSynthLib.errors import ModelError
 from MambaSynthLib.model.card import WEIGHTS
-from MambaSynthLib.model.package import CARD, read_package
+from MambaSynthLib.model.package import CARD, README, SEAL, read_package
 
 
 def resealed(folder: Path, data: bytes) -> Path:
@@ -25,6 +25,7 @@ def resealed(folder: Path, data: bytes) -> Path:
     card = json.loads((folder / CARD).read_text())
     card["files"][WEIGHTS] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     (folder / CARD).write_text(json.dumps(card))
+    (folder / SEAL).unlink(missing_ok=True)
     return folder
 
 
@@ -212,12 +213,35 @@ def test_a_folder_that_is_no_package_is_refused(what, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="makes a pipe")
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("file", [CARD, WEIGHTS])
+@pytest.mark.parametrize("file", [CARD, WEIGHTS, SEAL, README])
 def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(file, folder):
     (folder / file).unlink()
     os.mkfifo(folder / file)
     with pytest.raises(ModelError, match="is a pipe or a device"):
-        read_package(folder).read_weights()
+        package = read_package(folder)
+        package.read_weights(), package.describe()
+
+
+@pytest.mark.parametrize("file", [CARD, SEAL, README])
+def test_a_text_without_end_is_not_read_to_its_end(file, folder):
+    os.truncate(folder / file, 2**40)
+    with pytest.raises(ModelError, match=f"tiny/{file}: is larger than 4194304 bytes"):
+        read_package(folder).describe()
+
+
+def test_a_card_that_was_changed_since_it_was_written_is_refused(folder):
+    assert (folder / SEAL).read_text() == read_package(folder).sha256 + "\n"
+    card = (folder / CARD).read_text()
+    (folder / CARD).write_text(card.replace("1000.0", "5.0"))
+    with pytest.raises(ModelError, match=r"^tiny/model.json: its sha256 is .* says .* damaged"):
+        read_package(folder)
+    (folder / CARD).write_text(card.replace("\n", "\n\n"))  # says the same
+    read_package(folder)
+    (folder / SEAL).write_text("nonsense")
+    with pytest.raises(ModelError, match="package.sha256 says 'nonsense'"):
+        read_package(folder)
+    (folder / SEAL).unlink()  # as in packages of earlier versions
+    read_package(folder)
 
 
 def test_weights_larger_than_the_card_says_are_not_read(folder):
@@ -230,6 +254,7 @@ def rewritten(folder, change, **layout):
     card = json.loads((folder / CARD).read_text())
     change(card)
     (folder / CARD).write_text(json.dumps(card, **layout))
+    (folder / SEAL).unlink(missing_ok=True)
     return read_package(folder).sha256
 
 
