@@ -30,7 +30,7 @@ def printable(text: str) -> str:
 
 def shown(path: Path) -> str:
     """The base name of ``path`` for messages; folders are left out, they may name a person."""
-    return printable(path.name)
+    return printable(path.name or str(path))  # "." and "/" have no name
 
 
 @contextmanager

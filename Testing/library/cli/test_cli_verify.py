@@ -116,7 +116,7 @@ def test_the_files_of_a_dicom_series_are_asked(series, capsys, attributes, answe
     assert verified(capsys, folder / "0.dcm") == (3, None)
 
 
-def test_what_cannot_be_read_is_told_and_is_neither(tmp_path, capsys):
+def test_what_cannot_be_read_is_told_and_is_neither(tmp_path, capsys, monkeypatch):
     noise = np.random.default_rng(0).bytes(300)
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.dcm").write_bytes(bytes(128) + b"DICM" + noise)
@@ -137,6 +137,8 @@ def test_what_cannot_be_read_is_told_and_is_neither(tmp_path, capsys):
         ("missing.json", "does not exist"), ("missing", "does not exist"),
     ]:  # fmt: skip
         refused(called(capsys, "verify", tmp_path / name), name, said)
+    monkeypatch.chdir(tmp_path / "empty")
+    refused(called(capsys, "verify", "."), "mambasynth: .: holds no DICOM files")
 
 
 # --- under other names ---------------------------------------------------------------------------
