@@ -13,6 +13,7 @@ from MambaSynthLib.errors import RequestError
 if TYPE_CHECKING:
     from MambaSynthLib.cine.timeline import Timeline
     from MambaSynthLib.image.cine import Cine
+    from MambaSynthLib.io.dicom_series import Series
 
 
 def add_parser(commands: Any) -> None:
@@ -26,6 +27,8 @@ def add_parser(commands: Any) -> None:
         help="how many frames the cine is to have, the acquired ones included")  # fmt: skip
     add("-o", "--output", type=Path, required=True, metavar="OUT",
         help=".nii.gz .nii .seq.nrrd, or a folder (no suffix)")  # fmt: skip
+    add("--dicom", action="store_true",
+        help="OUT is a new folder with a DICOM series, beside the one that is INPUT")  # fmt: skip
     add("--ed", type=int, metavar="N", help="number of the ED frame, from 1 (default: found)")
     add("--es", type=int, metavar="N", help="number of the ES frame, from 1 (default: found)")
     add("--only-ed-es", action="store_true", help="from ED to ES, not using the frames between")
@@ -49,12 +52,14 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.commands import console
     from MambaSynthLib.io.atomic import together
     from MambaSynthLib.io.cine_writing import write_cine
+    from MambaSynthLib.io.dicom_writing import write_dicom
     from MambaSynthLib.model.registry import cine_model
 
     _check_request(options)
     how = motion_options(options)
     package = cine_model(options.model)
-    cine = _read(options)
+    series = _series(options)
+    cine = series.cine() if series else _read(options)
     timeline = plan(
         cine, options.frames, ed=options.ed, es=options.es, only_phases=options.only_ed_es
     )
@@ -71,9 +76,12 @@ def run(options: argparse.Namespace) -> int:
         with console.slice_progress("synthesizing frames", "frames") as progress:
             frames = upsample(solved, progress=progress)
             shots = film.watching(frames) if film else frames
-            files = write_cine(
-                shots, options.output, provenance, overwrite=options.overwrite, into=outputs
-            )
+            if series:
+                files = write_dicom(list(shots), options.output, series, provenance, into=outputs)
+            else:
+                files = write_cine(
+                    shots, options.output, provenance, overwrite=options.overwrite, into=outputs
+                )
         if film:
             film.write(options.report, into=outputs)
             files.append(options.report)
@@ -103,12 +111,26 @@ def _check_request(options: argparse.Namespace) -> None:
         raise RequestError("--ed and --es number the frames of one cine; two inputs are ED and ES.")
     if options.times and len(options.inputs) == 1:
         raise RequestError("--times are those of an ED and an ES volume; one cine has its own.")
+    if options.dicom and len(options.inputs) == 2:
+        raise RequestError("--dicom refers to one series; give one cine that is DICOM.")
     if options.seed < 0:
         raise RequestError(f"seed is {options.seed}; give 0 or more.")
     if options.report:
         from MambaSynthLib.report.film import check_report
 
         check_report(options.report, options.overwrite)
+
+
+def _series(options: argparse.Namespace) -> Series | None:
+    """The input as a DICOM series that others can refer to, where the output is to be one."""
+    from MambaSynthLib.io.dicom_attributes import check_source
+    from MambaSynthLib.io.dicom_series import open_series
+
+    if not options.dicom:
+        return None
+    series = open_series(options.inputs[0], allow_synthetic=options.allow_synthetic_input)
+    check_source(series)
+    return series
 
 
 def _read(options: argparse.Namespace) -> Cine:
@@ -129,8 +151,12 @@ def _read(options: argparse.Namespace) -> Cine:
 def _check_outputs(options: argparse.Namespace, cine: Cine) -> None:
     """Refuse what cannot be written, before any computing."""
     from MambaSynthLib.io.cine_writing import check_cine_output
+    from MambaSynthLib.io.output import check_new_folder
 
     room = 4 * cine.frames[0].array.size * options.frames
+    if options.dicom:
+        check_new_folder(options.output, room=room)
+        return
     check_cine_output(options.output, overwrite=options.overwrite, inputs=options.inputs, room=room)
 
 

@@ -9,11 +9,13 @@ from PIL import Image
 from MambaSynthLib.cli import main
 from MambaSynthLib.io.cine_files import read_cine
 from MambaSynthLib.io.cine_writing import write_cine
-from MambaSynthLib.io.files import write_volume
+from MambaSynthLib.io.dicom_series import open_series
+from MambaSynthLib.io.files import read_marks, write_volume
 from MambaSynthLib.provenance import Provenance
 from MambaSynthLib.report import film as cine_report
 from MambaSynthLib.report.film import Film
 from Testing.library.cine_hearts import beat, heart, random_package
+from Testing.library.dicom_slices import dicom_series, edit, of_a_person
 
 TIMES = (0.0, 100.0, 250.0, 400.0)
 
@@ -76,6 +78,38 @@ def test_a_coarse_cine_keeps_its_frames_and_goes_to_a_sequence_or_a_folder(run, 
         cine = read_cine(folder / out)
         kept = [cine.frames[number - 1].array for number in record["acquired"]]
         assert all(np.array_equal(a, b.array) for a, b in zip(kept, beat(), strict=True))
+
+
+def test_a_dicom_cine_becomes_a_denser_dicom_cine_with_its_frames_to_the_bit(run, folder, capsys):
+    dicom_series(folder / "scan", change=of_a_person)
+    assert run("scan", "--dicom", out="dense", frames=7)[0] == 0
+    assert run("scan", out="dense.nii.gz", frames=7)[0] == 0
+    dense, same = open_series(folder / "dense").cine(), read_cine(folder / "dense.nii.gz")
+    assert len(dense.frames) == 7
+    np.testing.assert_allclose(dense.times_ms, same.times_ms, atol=1e-6)
+    acquired = read_marks(folder / "dense").provenance.acquired
+    for number, (one, other) in enumerate(zip(dense.frames, same.frames, strict=True), start=1):
+        apart = np.abs(one.array - other.array).max()
+        assert apart == 0 if number in acquired else apart <= 0.5
+    later = folder / "later"
+    arguments = ["dicom", folder / "dense.nii.gz", "--source", folder / "scan", "-o", later]
+    assert main([*map(str, arguments)]) == 0
+    assert {p.name: p.read_bytes() for p in later.iterdir()} == {
+        p.name: p.read_bytes() for p in (folder / "dense").iterdir()
+    }
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [(("ed.nii.gz", "es.nii.gz"), "refers to one series"), (("coarse",), "holds no DICOM files"),
+     (("scan",), "coarse: exists already"), (("out",), "synthetic already")],
+)  # fmt: skip
+def test_a_dicom_cine_of_no_dicom_is_refused(run, folder, inputs, said):
+    dicom_series(folder / "scan", change=of_a_person)
+    dicom_series(folder / "out", change=edit(SyntheticData="YES"))
+    before = sorted(folder.rglob("*"))
+    code, _, err = run(*inputs, "--dicom", out="coarse")
+    assert code == 2 and said in err and sorted(folder.rglob("*")) == before
 
 
 def test_the_user_can_name_the_phases_and_leave_out_the_rest(run, folder):
