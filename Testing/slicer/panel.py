@@ -119,14 +119,14 @@ class Panel:
     def events(self):
         self.stand.app.processEvents()
 
-    def wait(self, done, seconds=15.0):
+    def wait(self, done, seconds=60.0):
         end = time.monotonic() + seconds
         while not done() and time.monotonic() < end:
             self.events()
             time.sleep(0.005)
         assert done(), f"not within {seconds} s; status: {self.ui.statusLabel.text!r}"
 
-    def wait_idle(self, seconds=15.0):
+    def wait_idle(self, seconds=60.0):
         self.wait(lambda: not self.logic.busy, seconds)
 
     def choose_model(self, model_id):

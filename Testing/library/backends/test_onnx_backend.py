@@ -405,3 +405,15 @@ def test_both_backends_give_the_same_volume_from_the_command_line(tmp_path, head
         arrays.append(nibabel.load(out).get_fdata())
     assert np.ptp(arrays[0]) > 10
     np.testing.assert_allclose(*arrays, atol=0.1)  # of a range of 1000
+
+
+def test_the_environment_says_what_auto_is_and_a_wish_still_counts(monkeypatch):
+    """3D Slicer's module has the child leave alone a PyTorch that does not fit."""
+    choose = backends.choose_backend
+    monkeypatch.setenv("MAMBASYNTH_BACKEND", "onnxruntime")
+    assert choose().NAME == choose("auto", "cpu").NAME == "onnxruntime"
+    assert list(choose().describe_devices().values())[-1] == "CPU, ONNX Runtime"
+    assert choose("torch").NAME == "torch"
+    monkeypatch.setenv("MAMBASYNTH_BACKEND", "abacus")
+    with pytest.raises(RequestError, match="backend abacus: is unknown"):
+        choose()
