@@ -73,7 +73,7 @@ def test_each_phase_reaches_all_networks_of_its_optimizer_and_no_other(name, cha
     assert sorted(steps) == ["discriminators", "generators"]
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", sorted({*BASELINES} - {"selfrdb"}))  # NCSN++ has no such blocks
 def test_recomputed_activations_give_the_same_gradients(name):
     def gradients(recompute: bool) -> list[Tensor]:
         method, found = twin(name), []

@@ -33,7 +33,7 @@ SETS = {  # person -> number of T1w and T2w slices; None: the person has no such
     "disjoint people": {"p1": (6, None), "p2": (None, 4), "p3": (3, None), "p4": (None, 3)},
     "twice as many people": {"p1": (3, None), "p2": (4, 5), "p3": (3, None), "p4": (2, 2)},
 }
-PAIRED_ONES = ("reggan", "pix2pix")
+PAIRED_ONES = ("reggan", "pix2pix", "selfrdb")
 UNPAIRED_ONES = sorted({*TWINS, *ABLATIONS} - {*PAIRED_ONES})
 
 
@@ -112,6 +112,7 @@ def test_the_record_and_the_unused_parts_say_that_the_data_are_unpaired(tmp_path
 
 PAIRED = {
     "pix2pix": ({}, "pix2pix learns"),
+    "selfrdb": ({}, "selfrdb learns"),
     "reggan": ({}, "reggan learns"),
     "cravim": ({"weights": {"lambda_paired": 1.0}}, "cravim with the objective cycle and lambda_p"),
     "cycle-denoise-resnet": (

@@ -48,17 +48,20 @@ class NCSNppConfig:
 
 
 class NCSNpp(nn.Module):
-    """Images (B,2,H,W), t (B,), z (B,nz) -> (B,1,H,W) in (-1,1): the estimate of x_0."""
+    """Images (B,C,H,W), t (B,), z (B,nz) -> (B,1,H,W) in (-1,1): the estimate of x_0.
 
-    def __init__(self, config: NCSNppConfig | None = None) -> None:
+    C is 2 in SynDiff: guide and noised image.
+    """
+
+    def __init__(self, config: NCSNppConfig | None = None, images: int = 2) -> None:
         super().__init__()
         self.config = config = config or NCSNppConfig()
         widths = [config.width * m for m in config.multipliers]
         self.time = TimeEmbedding(config.width, 4 * config.width)
         self.mapping = _mapping(config.latent, config.style)
-        self.first = nn.Conv2d(2, widths[0], 3, padding=1)
+        self.first = nn.Conv2d(images, widths[0], 3, padding=1)
         self.down = nn.ModuleList()
-        channels, skipped, pyramid = widths[0], [widths[0]], 2
+        channels, skipped, pyramid = widths[0], [widths[0]], images
         for level, out in enumerate(widths):
             self.down.append(_Down(config, level, channels, out, pyramid))
             skipped += [out] * (config.blocks + (level + 1 < len(widths)))
