@@ -74,13 +74,16 @@ def interval_factors(
     half_width: NDArray[np.float32],
     acquired: NDArray[np.float32],
     region: Mask,
+    tissue: Mask | None = None,
 ) -> list[float]:
     """By what the half-widths of ``made`` are to be multiplied so that the share of acquired values
-    within is that of ``LEVELS``, one by one; both under the linear map of ``fitted``.
+    within is that of ``LEVELS``, one by one; both under the linear map of ``fitted``. Counted in
+    ``tissue``, or in the whole region.
     """
+    counted = region if tissue is None else tissue
     slope = np.polyfit(made[region].astype(np.float64), acquired[region], 1)[0]
-    error = np.abs(fitted(made, acquired, region) - acquired)[region]
-    width = np.maximum(np.abs(slope) * half_width[region].astype(np.float64), TINY)
+    error = np.abs(fitted(made, acquired, region) - acquired)[counted]
+    width = np.maximum(np.abs(slope) * half_width[counted].astype(np.float64), TINY)
     return [float(factor) for factor in np.quantile(error / width, LEVELS)]
 
 

@@ -127,15 +127,20 @@ def score(
                 "air": share_in_air(array, given.air), "seconds": float(seconds),
                 **_factors(array, width, acquired, mask),
             }  # fmt: skip
-        for region, mask in tissues.items():
+        for tissue, mask in tissues.items():
             if width is not None and mask.any():
-                yield {**about, "region": region, **_factors(array, width, acquired, mask)}
+                brain = given.regions["brain"]
+                factors = _factors(array, width, acquired, brain, mask)
+                yield {**about, "region": tissue, **factors}
 
 
-def _factors(made: Floats, width: Floats | None, acquired: Floats, mask: Mask) -> dict[str, float]:
+def _factors(
+    made: Floats, width: Floats | None, acquired: Floats, region: Mask, tissue: Mask | None = None
+) -> dict[str, float]:
     if width is None:
         return {}
-    return dict(zip(FACTORS, interval_factors(made, width, acquired, mask), strict=True))
+    found = interval_factors(made, width, acquired, region, tissue)
+    return dict(zip(FACTORS, found, strict=True))
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
