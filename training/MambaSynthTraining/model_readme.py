@@ -79,8 +79,8 @@ def start_words(training: dict[str, Any]) -> str:
             f"{start['trained_on']}"
         )
     return (
-        f" They began with those of a twin of {start['iterations']} iterations "
-        f"({start['minutes']:.0f} minutes)."
+        f" They began with those of a run of {start['iterations']} iterations "
+        f"({start['minutes']:.0f} minutes, `{start['recipe']}`).{start_words(start)}"
     )
 
 

@@ -128,7 +128,9 @@ class TrainedRun:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def about(self) -> dict[str, Any]:
-        """For the tables: parameters of the exported network, iterations, minutes, machine."""
+        """For the tables: parameters of the exported network, iterations, minutes, machine; and
+        what it began with itself.
+        """
         count = sum(
             value.numel()
             for name, value in self.weights().items()
@@ -142,6 +144,7 @@ class TrainedRun:
             "minutes": self.record["minutes"],
             "machine": self.record["machine"],
             "checkpoint_sha256": self.checkpoint_sha256,
+            **({"start": self.record["start"]} if self.record.get("start") else {}),
         }
 
     def _state(self) -> State:

@@ -173,8 +173,8 @@ heads and brains |
 
 ## Measured on people who were left out
 
-What is called ours is a twin of this package, trained in the same way, for no longer, without the
-people of the tables; these weights themselves have seen them.
+What is called ours is a twin of this package, trained in the same way without the people of its
+table; these weights themselves have seen them.
 
 {tables}
 
@@ -194,9 +194,12 @@ def _reach(network: dict[str, int]) -> str:
 
 
 def _training(training: dict[str, Any]) -> str:
-    stages = " + ".join(str(stage["iterations"]) for stage in training["recipe"]["stages"])
+    stages = ", ".join(
+        f"{stage['iterations']} iterations ({stage['objective'] or 'pairs'})"
+        for stage in training["recipe"]["stages"]
+    )
     return (
-        f"{stages} iterations, the last with frozen statistics, in {training['minutes']:.0f} "
+        f"{stages}, in {training['minutes']:.0f} "
         f"minutes, {training['cpu_minutes']:.0f} of processor time ({training['machine']}), seed "
         f"{training['recipe']['seed']}, recipe `{training['recipe_file']}`, which `model.json` "
         f"repeats; the averaged weights in float16.{start_words(training)}"
