@@ -30,5 +30,5 @@ World axes become RAS in ``geometry.flipped`` and nowhere else. The formats are 
 (``formats``, which says how to add one); each file and its sidecar are read once, so that marks and
 voxels come from the same bytes. Marks are also read from DICOM headers (``dicom_marks``) and from
 pictures. Marks, provenance and the write-check-rename of outputs are in ``marks``, ``output`` and
-``atomic``.
+``atomic``; DICOM is written by ``dicom_writing``, beside the series it was made from.
 """

@@ -67,6 +67,11 @@ def new_uid(*of: str) -> str:
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join(of)).int}"
 
 
+def frame_of_reference(old: Any) -> str:
+    """That of the source; where it states none, one that all made from it share."""
+    return str(old.get("FrameOfReferenceUID") or new_uid(str(old.SeriesInstanceUID), "place"))
+
+
 def record_for(provenance: Provenance, source: Series) -> Provenance:
     """With the source named by its UID: folders and files may be named after persons."""
     return replace(provenance, source_name=f"series {source.stacks[0][0].image.SeriesInstanceUID}")
@@ -86,7 +91,7 @@ def common(source: Slice, record: Provenance, series_uid: str) -> Any:
 
     old, new = source.image, pydicom.Dataset()
     new.StudyInstanceUID, new.SeriesInstanceUID = old.StudyInstanceUID, series_uid
-    new.FrameOfReferenceUID = old.get("FrameOfReferenceUID") or new_uid(series_uid, "place")
+    new.FrameOfReferenceUID = frame_of_reference(old)
     new.Modality = "MR"
     return complete(new, source, record)
 

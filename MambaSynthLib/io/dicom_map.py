@@ -11,14 +11,14 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.io.dicom_attributes import FILLED, KEPT, complete, new_uid
+from MambaSynthLib.io.dicom_attributes import FILLED, KEPT, complete, frame_of_reference, new_uid
 from MambaSynthLib.io.dicom_marks import OURS
 from MambaSynthLib.io.dicom_series import Series
 from MambaSynthLib.provenance import Provenance
 
 PLACED_BY = (  # what tells highdicom which slice of the source lies where one of the map does
     "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID",
-    "FrameOfReferenceUID", "Modality", "Rows", "Columns", "ImagePositionPatient",
+    "Modality", "Rows", "Columns", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices",
     "NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     "DimensionOrganizationSequence", "DimensionIndexSequence",
@@ -89,6 +89,7 @@ def _headers(source: Series) -> list[Any]:
         for keyword in (*PLACED_BY, *KEPT):
             if keyword in old:
                 setattr(new, keyword, old[keyword].value)
+        new.FrameOfReferenceUID = frame_of_reference(old)
         for keyword in FILLED:  # which highdicom would check; they are passed on afterwards
             setattr(new, keyword, "")
         headers[str(old.SOPInstanceUID)] = new

@@ -17,8 +17,9 @@ from MambaSynthLib.image.cine import Cine, of_frames
 from MambaSynthLib.image.volume import Affine, Volume
 from MambaSynthLib.io.dicom_files import is_dicom, slice_files
 from MambaSynthLib.io.dicom_marks import image_type, mark_in_dataset
-from MambaSynthLib.io.dicom_slice import AGREED, Slice, read_slices, values_of
+from MambaSynthLib.io.dicom_slice import AGREED, Slice, read_slices
 from MambaSynthLib.io.dicom_stack import SAME_TIME_MS, affine_of, by_place, by_time, thickness_note
+from MambaSynthLib.io.dicom_values import values_of
 from MambaSynthLib.io.modality import check_modality
 from MambaSynthLib.io.payload import opened, shown
 

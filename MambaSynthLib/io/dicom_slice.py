@@ -1,7 +1,7 @@
-"""One slice of a DICOM series: where and when it lies, and its values.
+"""One slice of a DICOM series: where and when it lies.
 
 A slice is a classic file, or one frame of an Enhanced MR file (``dicom_frames``). Source: DICOM
-PS3.3 C.7.6.2 (Image Plane), C.7.6.3 (Image Pixel), C.11.1 (Modality LUT).
+PS3.3 C.7.6.2 (Image Plane).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.dicom_frames import frames_of, is_multi_frame
-from MambaSynthLib.io.dicom_marks import OURS
 from MambaSynthLib.io.payload import check_size, shown
 
 UNIT_LENGTH = 5e-4  # that a direction may be longer or shorter: 0.06 mm at the border of a head
@@ -113,51 +112,3 @@ def _time(dataset: Any) -> float | None:
         if value not in (None, ""):
             return float(value)
     return None
-
-
-def values_of(one: Slice) -> NDArray[np.float32]:
-    """(rows,columns) real values; each slice has a slope and an intercept of its own.
-
-    Raises FileError for pixels that cannot be decoded or rescaled.
-    """
-    from pydicom.pixels.utils import pixel_array
-
-    dataset = one.dataset
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            stored = np.asarray(pixel_array(one.image, index=one.frame or 0))
-    except Exception as error:  # pydicom and its decoders raise many kinds
-        raise FileError(
-            f"{one.name}: its pixels cannot be read ({str(error)[:80]}); it is truncated or needs "
-            "a decoder that is not installed, export it uncompressed."
-        ) from error
-    if stored.ndim != 2:
-        raise FileError(f"{one.name}: holds color pixels, but a scalar slice is needed.")
-    slope, intercept = _line(dataset)
-    if slope == 0:
-        raise FileError(
-            f"{one.name}: states the Rescale Slope 0, with which all values would be equal; export "
-            "the series again."
-        )
-    values = stored.astype(np.float64) * slope + intercept
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        values = (2 ** int(dataset.BitsStored) - 1) * slope + 2 * intercept - values
-    if not np.all(np.isfinite(values)):
-        raise FileError(f"{one.name}: its rescaling is no number; export the series again.")
-    return values.astype(np.float32)
-
-
-def _line(dataset: Any) -> tuple[float, float]:
-    """Slope and intercept from stored to real values.
-
-    Ours are a real world value mapping; those of scanners mean other quantities.
-    """
-    first, second = "RescaleSlope", "RescaleIntercept"
-    if dataset.get("Manufacturer") == OURS and dataset.get("RealWorldValueMappingSequence"):
-        (dataset,) = dataset.RealWorldValueMappingSequence
-        first, second = "RealWorldValueSlope", "RealWorldValueIntercept"
-    slope, intercept = dataset.get(first), dataset.get(second)
-    return (
-        1.0 if slope in (None, "") else float(slope),
-        0.0 if intercept in (None, "") else float(intercept),
-    )

@@ -184,3 +184,47 @@ def test_a_single_slice_without_a_thickness_is_noted(tmp_path):
     volume = read_volume(stack(tmp_path / "d", thin))
     assert volume.shape[2] == 1 and volume.spacing[2] == pytest.approx(1)
     assert any("slice thickness assumed" in note for note in volume.notes)
+
+
+def shifted_bits(dataset):
+    dataset.PixelData = (np.frombuffer(dataset.PixelData, "<u2") << 4).tobytes()
+    dataset.HighBit = 15
+
+
+def in_colors(dataset):
+    dataset.PhotometricInterpretation = "PALETTE COLOR"
+
+
+def of_no_kind(dataset):
+    del dataset.PhotometricInterpretation
+
+
+def of_no_size(dataset):
+    dataset.BitsAllocated = 12
+
+
+def twice(dataset):
+    dataset.PixelData = 2 * dataset.PixelData
+
+
+@pytest.mark.parametrize(
+    ("alter", "said"),
+    [
+        (shifted_bits, "keeps its 12 bits below bit 16"),
+        (in_colors, "pixels of the kind PALETTE COLOR"),
+        (of_no_kind, "pixels of the kind None"),
+        (of_no_size, "pixels cannot be read"),
+        (twice, "holds at least one picture more"),
+    ],
+)
+def test_pixels_that_decoders_would_take_for_others_are_refused(tmp_path, alter, said):
+    with pytest.raises(FileError, match=said):
+        read_volume(stack(tmp_path / "d", lambda dataset, k, f: alter(dataset)))
+
+
+def test_signed_values_that_are_stored_inverted_come_out_upright(tmp_path):
+    def inverted(dataset, k, f):
+        dataset.PixelRepresentation, dataset.PhotometricInterpretation = 1, "MONOCHROME1"
+
+    found = read_volume(stack(tmp_path / "d", inverted)).array
+    np.testing.assert_array_equal(found, -1 - beat()[0].array.round())

@@ -2,6 +2,7 @@
 source's study asks for.
 """
 
+import importlib.util
 import shutil
 import subprocess
 from dataclasses import replace
@@ -180,6 +181,9 @@ def test_what_says_that_a_source_is_anonymous_or_compressed_is_kept(tmp_path, sy
         assert one.PatientName == "" and one.AccessionNumber == "" and one.Laterality == ""
         assert one.ContributingEquipmentSequence[0].Manufacturer == "unknown"
         assert one.FrameOfReferenceUID.startswith("2.25.")
+    if importlib.util.find_spec("highdicom"):
+        (path,) = write_dicom([synthetic], tmp_path / "map", series, HEAD_RECORD.of_spread())
+        assert pydicom.dcmread(path).FrameOfReferenceUID == one.FrameOfReferenceUID
 
 
 # --- the way back ---------------------------------------------------------------------------------
