@@ -68,7 +68,7 @@ def _of_a_person(options: argparse.Namespace) -> int:
 
     with console.slice_progress(f"fetching {PERSON}", "kB") as progress:
         files = fetch_pair(lambda here, whole: progress(here // 1000, whole // 1000))
-    print(f"{PERSON}, kept in {pair_folder()}\n{CITATION}\n")
+    console.say(f"{PERSON}, kept in {pair_folder()}\n{CITATION}\n")
 
     def remark(synthetic: Path) -> str:
         mark = read_marks(synthetic)
@@ -89,6 +89,7 @@ def _synthesize_and_score(
 ) -> int:
     """Print the scores of the T2w volume synthesized from ``files["T1w"]``, and a remark on it."""
     from MambaSynthLib.cli import main
+    from MambaSynthLib.commands import console
 
     code = _synthesize(options, files["T1w"], name, "--reference", str(files["T2w"]), *more)
     if code:
@@ -96,9 +97,9 @@ def _synthesize_and_score(
     print("\nScores against the true T2w volume, beside answers that need no model:\n")
     synthetic = _synthetic(options, name)
     code = main(["evaluate", str(synthetic), str(files["T2w"]), "--source", str(files["T1w"])])
-    print(f"\n{remark(synthetic)}\n")
-    print(f"Look at the pictures in {options.out.resolve()}")
-    print(f"Open {synthetic.resolve()} in any viewer, for example Slicer.")
+    console.say(f"\n{remark(synthetic)}\n")
+    console.say(f"Look at the pictures in {options.out.resolve()}")
+    console.say(f"Open {synthetic.resolve()} in any viewer, for example Slicer.")
     return code
 
 

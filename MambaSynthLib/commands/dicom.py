@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
         "provenance": provenance.to_bids(),
     }
     lines = [f"wrote {options.output} ({len(files)} files)", provenance.sentence()]
-    console.result(record, lines, options.json)
+    with console.after_writing():
+        console.result(record, lines, options.json)
     return 0
 
 

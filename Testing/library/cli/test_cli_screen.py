@@ -94,6 +94,13 @@ def test_files_that_were_written_are_no_failure_where_stdout_takes_nothing(
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_model_that_was_installed_is_no_failure_where_stdout_takes_nothing(tiny_package):
+    code, err = with_full_stdout("models", "import", tiny_package.folder)
+    assert code == 0 and "cannot be printed (No space left on device)" in err
+    assert (user_models() / tiny_package.card.id).is_dir()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_an_answer_that_cannot_be_printed_is_a_failure(folder):
     code, err = with_full_stdout("verify", folder / "head.nii.gz")
     assert code == 2 and err.count("\n") == 1 and "No space left on device" in err
