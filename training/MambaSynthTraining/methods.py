@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from MambaSynthTraining.method import TrainingMethod
+    from MambaSynthTraining.recipe import Recipe
 
 METHODS = {
     "cravim": "MambaSynthTraining.contrast.cravim.method:CRAViMTraining",
@@ -42,3 +43,16 @@ def method_class(name: str) -> type[TrainingMethod]:
     module, _, attribute = METHODS[name].partition(":")
     found: type[TrainingMethod] = getattr(importlib.import_module(module), attribute)
     return found
+
+
+def trains_back(recipe: Recipe) -> bool:
+    """Whether some stage of a recipe trains the network of the other direction, too."""
+    import torch
+
+    with torch.device("meta"):  # the method says it; nothing is allocated
+        method = method_class(recipe.method).build(recipe)
+        for stage in recipe.stages:
+            method.begin(stage)
+            if getattr(method, "trains_back", False):
+                return True
+    return False

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthTraining.methods import trains_back
 from MambaSynthTraining.run_folder import LAST, RUN
 
 if TYPE_CHECKING:
@@ -83,12 +84,7 @@ class TrainedRun:
     @property
     def _trained_back(self) -> bool:
         """Whether a stage of the recipe trained the network of the other direction."""
-        method: Any = self._state().method
-        for stage in method_recipe(self.record).stages:
-            method.begin(stage)
-            if getattr(method, "trains_back", False):
-                return True
-        return False
+        return trains_back(self._state().recipe)
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights of the exported network, by name, on the CPU.

@@ -16,11 +16,20 @@ from MambaSynthLib.io.files import write_volume
 from MambaSynthTraining.data.miniature import average, average_labels, write_miniature
 from MambaSynthTraining.data.prepared import open_prepared
 from MambaSynthTraining.evaluation import reproduction
+from MambaSynthTraining.evaluation.results import one_row, read_result
 from MambaSynthTraining.evaluation.rows import find_rows
+from MambaSynthTraining.runs import open_run
 
 START, END = "<!-- made by: make tables -->", "<!-- /made -->"
 EXPECTED = """expected: {{row: {row}, order: {order}, minutes: 60}}
 small: {{expected: {{minutes: 1}}}}
+"""
+PIX2PIX = """
+method: pix2pix
+preset: paper
+seed: 3
+network: {width: 4, levels: 3, discriminator_width: 4}
+stages: [{iterations: 4, batch: 1, crop: [64, 64]}]
 """
 ABLATION = CRAVIM + "weights: {lambda_rdn: 0.0}\n"
 
@@ -117,6 +126,100 @@ def test_iterations_can_be_cut_to_try_whether_all_runs(place):
     (row,) = find_rows(place / "one", small=True, iterations=1)
     assert row.recipe.iterations == 1
     assert row.key != find_rows(place / "one", small=True)[0].key
+
+
+# --- loops --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def looped(place, tmp_path_factory) -> Path:
+    """Both directions, two trainings of each row, matched budgets; CRAViM and Pix2Pix."""
+    out = tmp_path_factory.mktemp("looped")
+    write_recipe(out / "three/cravim.yaml", CRAVIM, row="CRAViM", order=1)
+    write_recipe(out / "three/pix2pix.yaml", PIX2PIX, row="Pix2Pix", order=2)
+    words = ["reproduce", str(out / "three"), "--small", "--data", str(place / "data"), "--out",
+             str(out), "--seeds", "1", "--accelerator", "cpu", "--trainings", "2",
+             "--both-directions", "--budget", "matched"]  # fmt: skip
+    assert main(words) == 0
+    return out
+
+
+def test_both_directions_come_from_one_run_where_a_method_trains_both(looped):
+    runs = sorted(path.name for path in (looped / "runs").iterdir())
+    turned = [name for name in runs if name.endswith("-T2w-T1w")]
+    assert len([name for name in runs if name.startswith("cravim-")]) == 2  # trainings
+    assert len(turned) == 2 and all(name.startswith("pix2pix-") for name in turned)
+    assert len(runs) == 6
+    forward, back = (
+        (looped / name / "table.md").read_text(encoding="utf-8")
+        for name in ("three", "three-T2w-T1w")
+    )
+    assert "T1w -> T2w, tiny heads" in forward and "T2w -> T1w, tiny heads" in back
+    for text in (forward, back):
+        assert "of 2 trainings of each row" in text and "Budget: matched" in text
+        assert all(f"| {row} " in text for row in ("CRAViM", "Pix2Pix", "source inverted"))
+    run = open_run(looped / "runs" / turned[0])
+    assert run.contrasts == ("T2w", "T1w")
+
+
+def test_matched_rows_see_as_many_slices_as_the_first(looped):
+    rows = find_rows(looped / "three", small=True)
+    seen = {row.title: row.recipe.slices_before(row.recipe.iterations) for row in rows}
+    assert seen == {"CRAViM": 2, "Pix2Pix": 4}
+    for run in (looped / "runs").iterdir():
+        record = open_run(run).record
+        assert sum(s["iterations"] * s["batch"] for s in record["recipe"]["stages"]) == 2
+
+
+def test_several_trainings_are_one_row_with_the_mean_of_their_scores(looped):
+    found = [read_result(p / "scores") for p in (looped / "runs").glob("cravim-*")]
+    row = one_row(found)
+    means = [np.mean([*one.of_subjects("ssim").values()]) for one in found]
+    assert means[0] != means[1]
+    assert np.mean([*row.of_subjects("ssim").values()]) == pytest.approx(np.mean(means))
+    assert len(row.of_seeds("ssim")) == 2 and row.record["trainings"] == 2
+    assert row.record["tissues"]["r"] == pytest.approx(
+        np.mean([one.record["tissues"]["r"] for one in found])
+    )
+    assert one_row(found[:1]) is found[0]
+
+
+def options(*words: str):
+    import argparse
+
+    from MambaSynthTraining.commands import reproduce as command
+
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    return parser.parse_args(["reproduce", "t", *words])
+
+
+def test_each_data_set_accelerator_and_precision_has_a_folder_of_its_own():
+    from MambaSynthTraining.commands.reproduce import _variants
+
+    (alone,) = _variants(options("--data", "a/ixi", "--out", "o"))
+    assert (alone.out, alone.precision, alone.remarks) == (Path("o"), "", ())
+    words = ["--data", "a/ixi", "b/brats", "--out", "o", "--precision", "32", "bf16-mixed"]
+    many = list(_variants(options(*words)))
+    assert [one.out.name for one in many] == ["ixi-32", "ixi-bf16-mixed", "brats-32",
+                                              "brats-bf16-mixed"]  # fmt: skip
+    assert many[1].data == Path("a/ixi") and many[1].precision == "bf16-mixed"
+
+
+@pytest.mark.parametrize(
+    ("words", "made_by", "told"),
+    [
+        (["--both-directions"], "make tables-cine", "cines have one direction"),
+        (["--trainings", "2"], "make tables-cine", "cines have one direction"),
+        (["--trainings", "0"], "make tables", "--trainings is 0"),
+        (["--accelerator", "cpu", "gpu", "--readme", "r"], "make tables", "of one data set"),
+    ],
+)
+def test_loops_that_make_no_sense_are_refused(words, made_by, told):
+    from MambaSynthTraining.commands.reproduce import _check
+
+    with pytest.raises(RequestError, match=told):
+        _check(options("--data", "d", "--out", "o", *words), made_by)
 
 
 def test_the_time_left_follows_what_rows_needed(place):

@@ -34,6 +34,7 @@ def write_report(
     results: Sequence[Result],
     out: Path,
     main: str | None = None,
+    remarks: Sequence[str] = (),
 ) -> str:
     """Write ``table.md``, ``table.csv`` and the pictures; returns the Markdown."""
     import matplotlib
@@ -54,4 +55,4 @@ def write_report(
     draw_table(results, out / "table.png")
     draw_examples(results, out / "examples.png")
     draw_best_and_worst(results, out / "best_and_worst.png")
-    return write_table(out, results, chosen)
+    return write_table(out, results, chosen, remarks)

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from MambaSynthTraining.evaluation.reproduction import Settings
+    from MambaSynthTraining.evaluation.rows import Row
+
+MATCHED = (
+    "Budget: matched. Every row saw as many slices as the first one, not as many as its authors "
+    "train it with."
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -12,11 +22,13 @@ def add_parser(commands: Any) -> None:
         "reproduce",
         help="train, score and report every row of a table",
         description="Each folder of recipes is a table. Rows that are finished are kept, rows "
-        "with equal recipes are trained once.",
+        "with equal recipes are trained once. Of several data sets, accelerators or precisions "
+        "each has its tables in a folder of its own.",
     )
     add = parser.add_argument
     add("tables", type=Path, nargs="+", metavar="FOLDER", help="e.g. training/recipes/table1")
-    add("--data", type=Path, required=True, metavar="PREPARED")
+    add("--data", type=Path, required=True, nargs="+", metavar="PREPARED",
+        help="one data set or several")  # fmt: skip
     add("--out", type=Path, required=True, metavar="FOLDER")
     add("--small", action="store_true", help="the small forms of the rows, for a CPU")
     add("--rows", nargs="+", default=[], metavar="NAME", help="recipes without .yaml; default: all")
@@ -24,7 +36,16 @@ def add_parser(commands: Any) -> None:
         help="of sampling; of cines, trainings of each row (default: 5)")  # fmt: skip
     add("--iterations", type=int, default=0, metavar="N",
         help="cut every stage to N iterations, to see whether all rows run")  # fmt: skip
-    add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
+    add("--trainings", type=int, default=1, metavar="N",
+        help="of each row of contrasts, seeds following the recipe's (default: 1)")  # fmt: skip
+    add("--both-directions", action="store_true", help="T2w -> T1w, too, and so on: from the same "
+        "run, or from a second one of a method that trains one direction")  # fmt: skip
+    add("--budget", choices=("own", "matched"), default="own", help="matched: every row sees as "
+        "many slices as the first one, the paper's 100 epochs; own (default): as its authors "
+        "train it")  # fmt: skip
+    add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), nargs="+", default=["auto"])
+    add("--precision", choices=("32", "bf16-mixed"), nargs="+", default=[""],
+        help="default: the recipes'")  # fmt: skip
     add("--jobs", type=int, default=1, metavar="N", help="trainings at once (default: 1)")
     add("--threads", type=int, metavar="N", help="CPU threads")
     add("--readme", type=Path, metavar="FILE", help="put the tables into its block 'made by: ...'")
@@ -34,24 +55,69 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     import torch
 
-    from MambaSynthTraining.evaluation.marked_text import check_block, put_into_block
-    from MambaSynthTraining.evaluation.reproduction import Settings, reproduce, tables_of
-    from MambaSynthTraining.evaluation.rows import find_rows
+    from MambaSynthTraining.evaluation.marked_text import put_into_block
+    from MambaSynthTraining.evaluation.reproduction import reproduce, tables_of
 
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    tables = [
-        (folder.name, find_rows(folder, options.small, options.iterations, options.rows))
-        for folder in options.tables
-    ]
+    tables = [(folder.name, _rows(folder, options)) for folder in options.tables]
     kind = tables_of([row for _, rows in tables for row in rows])
-    if options.readme:
-        check_block(options.readme, kind.MADE_BY)
-    settings = Settings(options.data, options.out, options.seeds, options.accelerator, options.jobs)
-    texts = reproduce(tables, settings, lambda text: print(text, flush=True))
-    for (name, _), text in zip(tables, texts, strict=True):
-        print(f"\n{options.out / name}\n\n{text}")
-    if options.readme:
-        put_into_block(options.readme, kind.MADE_BY, kind.text([name for name, _ in tables], texts))
+    _check(options, kind.MADE_BY)
+    for settings in _variants(options):
+        texts = reproduce(tables, settings, lambda text: print(text, flush=True))
+        for (name, _), text in zip(tables, texts, strict=True):
+            print(f"\n{settings.out / name}\n\n{text}")
+        if options.readme:
+            whole = kind.text([name for name, _ in tables], texts)
+            put_into_block(options.readme, kind.MADE_BY, whole)
     return 0
+
+
+def _rows(folder: Path, options: argparse.Namespace) -> list[Row]:
+    from MambaSynthTraining.evaluation.rows import find_rows, matched
+
+    rows = find_rows(folder, options.small, options.iterations, options.rows)
+    return matched(rows) if options.budget == "matched" else rows
+
+
+def _check(options: argparse.Namespace, made_by: str) -> None:
+    """Raises RequestError or FileError before anything is trained."""
+    from MambaSynthLib.errors import RequestError
+    from MambaSynthTraining.evaluation.marked_text import check_block
+
+    if options.trainings < 1 or options.seeds < 1:
+        raise RequestError(
+            f"reproduce: --trainings is {options.trainings} and --seeds {options.seeds}; give at "
+            "least 1."
+        )
+    cines = made_by == "make tables-cine"
+    if cines and (options.both_directions or options.trainings > 1):
+        raise RequestError(
+            "reproduce: cines have one direction, and --seeds are their trainings; leave "
+            "--both-directions and --trainings out."
+        )
+    if options.readme:
+        if len(options.data) * len(options.accelerator) * len(options.precision) > 1:
+            raise RequestError(
+                "reproduce: --readme takes the tables of one data set on one device."
+            )
+        check_block(options.readme, made_by)
+
+
+def _variants(options: argparse.Namespace) -> Iterator[Settings]:
+    """One for each data set, accelerator and precision; of several each has a folder of its own."""
+    from itertools import product
+
+    from MambaSynthTraining.evaluation.reproduction import Settings
+
+    asked = (options.data, options.accelerator, options.precision)
+    remarks = (MATCHED,) if options.budget == "matched" else ()
+    for data, accelerator, precision in product(*asked):
+        named = zip((data.name, accelerator, precision), asked, strict=True)
+        varying = [str(value) for value, values in named if len(values) > 1]
+        out = options.out / "-".join(varying) if varying else options.out
+        yield Settings(
+            data, out, options.seeds, accelerator, options.jobs, precision, options.trainings,
+            options.both_directions, remarks,
+        )  # fmt: skip

@@ -41,8 +41,10 @@ def module_of(kind: str) -> ModuleType:
     return importlib.import_module(KINDS[kind])
 
 
-def open_data(recipe: Recipe, folder: Path) -> TrainingData:
-    """The data set in a folder, of the recipe's kind.
+def open_data(
+    recipe: Recipe, folder: Path, direction: tuple[str, str] | None = None
+) -> TrainingData:
+    """The data set in a folder, of the recipe's kind; contrasts in their own or another direction.
 
     Raises
     ------
@@ -55,5 +57,6 @@ def open_data(recipe: Recipe, folder: Path) -> TrainingData:
                 f"{folder}: is a {kind} data set, but the method {recipe.method} learns from "
                 f"{wanted} data; name data of '{MADE_BY[wanted]}'."
             )
-    data: TrainingData = module_of(wanted).prepared_data(folder, recipe)
+    turned = (direction,) if direction else ()
+    data: TrainingData = module_of(wanted).prepared_data(folder, recipe, *turned)
     return data

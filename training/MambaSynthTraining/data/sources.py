@@ -148,16 +148,22 @@ def holds_data(folder: Path) -> bool:
         return False
 
 
-def prepared_data(folder: Path, recipe: Recipe | None = None) -> ContrastData:
+def prepared_data(
+    folder: Path, recipe: Recipe | None = None, direction: tuple[str, str] | None = None
+) -> ContrastData:
     """The training and validation slices of a prepared data set, read when they are drawn.
+
+    ``direction`` (source, target) may be another one than the data set's.
 
     Raises
     ------
     NeedsPairs: the recipe learns from pairs, but not every training subject is paired.
-    RequestError: the recipe asks for epochs of groups that are mixed by shares.
+    RequestError: the recipe asks for epochs of groups that are mixed by shares; the data lack a
+        contrast of the direction.
     FileError: the folder is no prepared data set, or a subject of it is not as it says.
     """
     data = open_prepared(folder)
+    data = data.toward(*direction) if direction else data
     source, target = data.contrasts[:2]
     groups = data.training_groups()
     paired = all(all_paired(people) for _, people in groups)

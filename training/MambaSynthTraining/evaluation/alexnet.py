@@ -92,11 +92,6 @@ def weights_file() -> Path:
     )
 
 
-def is_installed() -> bool:
-    """Whether the package is there; its file is not looked into."""
-    return find_spec(PACKAGE) is not None
-
-
 def read_weights(path: Path, sha256: str = SHA256) -> Any:
     """Nested dictionaries of arrays. Raises FileError: it is not the pinned file."""
     data = path.read_bytes()

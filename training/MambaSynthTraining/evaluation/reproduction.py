@@ -1,7 +1,8 @@
 """Tables row by row: a recipe is trained, scored and reported, and what is finished is kept.
 
     OUT/runs/...              the trainings, each with its scores
-    OUT/table1/table.md ...   the report of the recipes in the folder table1
+    OUT/table1/table.md ...   the report of the recipes in the folder table1; of several data sets,
+                              accelerators or precisions each has a folder of its own in OUT
 
 A row is trained again when its recipe has changed, and scored again when its checkpoint has.
 What differs between slices and cines is in a module for each kind of data, see ``Tables``.
@@ -38,9 +39,13 @@ class Settings:
 
     data: Path
     out: Path
-    seeds: int  # of sampling where one training is enough, of trainings for cines
+    seeds: int  # of sampling; of trainings for cines
     accelerator: str = "auto"
     jobs: int = 1  # trainings at once
+    precision: str = ""  # empty: the recipes'
+    trainings: int = 1  # of each row of contrasts, with seeds that follow the recipe's
+    both: bool = False  # whether contrasts are made in both directions
+    remarks: tuple[str, ...] = ()  # what a report has to say of all rows
 
     @property
     def runs(self) -> Path:
@@ -49,14 +54,19 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """One training of a row: its recipe has the seed already."""
+    """One training of a row: its recipe has the seed already.
+
+    ``direction`` is that of the training where it is not the data set's.
+    """
 
     row: Row
     run: Path
+    direction: tuple[str, str] | None = None
 
     @property
     def name(self) -> str:
-        return f"{self.row.title}, seed {self.row.recipe.seed}"
+        way = f", {' -> '.join(self.direction)}" if self.direction else ""
+        return f"{self.row.title}{way}, seed {self.row.recipe.seed}"
 
 
 class Tables(Protocol):
@@ -164,7 +174,7 @@ def train(job: Job, settings: Settings, threads: int = 0) -> Job:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     recipe = job.row.recipe
-    hardware = Hardware(settings.accelerator, devices=1, nodes=1)
-    data: Any = open_data(recipe, settings.data)
+    hardware = Hardware(settings.accelerator, 1, 1, settings.precision)
+    data: Any = open_data(recipe, settings.data, job.direction)
     fit(recipe, job.row.path, data, job.run, hardware)
     return job

@@ -45,9 +45,9 @@ class Result:
                 found.setdefault(row["subject"], []).append(row[measure])
         return {subject: float(np.mean(values)) for subject, values in found.items()}
 
-    def of_seeds(self, measure: str) -> dict[int, float]:
+    def of_seeds(self, measure: str) -> dict[Any, float]:
         """Seed -> mean over the subjects."""
-        found: dict[int, list[float]] = {}
+        found: dict[Any, list[float]] = {}
         for row in self.rows:
             if row.get(measure) is not None:
                 found.setdefault(row["seed"], []).append(row[measure])
@@ -71,6 +71,31 @@ def read_result(folder: Path) -> Result:
             f"{folder}: holds no complete scores ({error}); run 'mambasynth evaluate-set' again."
         ) from error
     return Result(folder, record, rows)
+
+
+def one_row(results: Sequence[Result]) -> Result:
+    """The result of several trainings of one recipe: its seeds are pairs of training and sampling,
+    its minutes the mean.
+    """
+    first = results[0]
+    if len(results) == 1:
+        return first
+    records = [result.record for result in results]
+    rows = [{**row, "seed": (n, row["seed"])} for n, one in enumerate(results) for row in one.rows]
+    means = {
+        key: _means([record[key] for record in records])
+        for key in ("mean_over_slices", "mean_over_subjects", "tissues")
+    }
+    minutes = [record["about"].get("minutes", 0.0) for record in records]
+    about = {**first.record["about"], "minutes": float(np.mean(minutes))}
+    distribution = [one for record in records for one in record["distribution"]]
+    more = {"about": about, "distribution": distribution, "trainings": len(results), **means}
+    return Result(first.folder, {**first.record, **more}, rows)
+
+
+def _means(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = [name for name in found[0] if all(name in one for one in found)]
+    return {name: float(np.mean([one[name] for one in found])) for name in names}
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, Any]:

@@ -72,6 +72,25 @@ def find_rows(
     return sorted(rows, key=lambda row: (row.recipe.expected.get("order", 99), row.path.name))
 
 
+def matched(rows: Sequence[Row]) -> list[Row]:
+    """The rows, each as long as it sees as many slices, or beats, as the first one."""
+    wanted = _seen(rows[0].recipe)
+    return [
+        replace(row, recipe=_of_length(row.recipe, round(row.recipe.iterations * share)))
+        for row in rows
+        for share in [wanted / _seen(row.recipe)]
+    ]
+
+
+def _seen(recipe: Recipe) -> int:
+    return recipe.slices_before(recipe.iterations)
+
+
+def _of_length(recipe: Recipe, iterations: int) -> Recipe:
+    iterations = max(iterations, len(recipe.stages))
+    return recipe if iterations == recipe.iterations else recipe.of_length(iterations)
+
+
 def common_kind(rows: Sequence[Row]) -> str:
     """The kind of data that all of the rows learn from. Raises RequestError for several."""
     first, *others = rows

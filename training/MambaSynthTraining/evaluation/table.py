@@ -67,8 +67,8 @@ def comparisons(results: Sequence[Result], main: Result, measure: str) -> dict[s
     }
 
 
-def to_markdown(results: Sequence[Result], main: Result) -> str:
-    """The table, and beneath it everything that a reader needs to judge it."""
+def to_markdown(results: Sequence[Result], main: Result, remarks: Sequence[str] = ()) -> str:
+    """The table, and beneath it everything that a reader needs to judge it, ``remarks`` first."""
     frame = frame_of(results)
     shown = [frame + name for name in SHOWN]
     tested = {name: comparisons(results, main, frame + name) for name in ("ssim", "mse")}
@@ -91,7 +91,8 @@ def to_markdown(results: Sequence[Result], main: Result) -> str:
         minutes = f"{about['minutes']:.1f}" if "minutes" in about else "-"
         lines.append([result.name, *cells, *ps, size, minutes])
         lines[-1] += [cell(paper.get(result.name), PAPER)] if paper else []
-    notes = _notes(results, main) + ([PRINTED] if paper else [])
+    remarked = [line for remark in remarks for line in (remark, "")]
+    notes = remarked + _notes(results, main) + ([PRINTED] if paper else [])
     further = further_table(results)
     return "\n".join([*markdown(lines), "", *notes, "", *further, *([""] if further else [])])
 
@@ -151,7 +152,7 @@ def _notes(results: Sequence[Result], main: Result) -> list[str]:
         f"n = {n} subjects, {slices} slices. {FRAMES[frame].format(size=size)} "
         "Mean ± standard deviation over subjects, each the "
         f"mean over its slices and over the sampling seeds {_span(seeds)} (methods without noise "
-        "have one).",
+        f"have one){_trainings(results)}.",
         "",
         test,
         "",
@@ -162,15 +163,22 @@ def _notes(results: Sequence[Result], main: Result) -> list[str]:
     ]
 
 
+def _trainings(results: Sequence[Result]) -> str:
+    most = max(result.record.get("trainings", 1) for result in results)
+    return f", of {most} trainings of each row with seeds of their own" if most > 1 else ""
+
+
 def _span(seeds: Sequence[int]) -> str:
     return f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
 
 
-def write_table(folder: Path, results: Sequence[Result], main: Result) -> str:
+def write_table(
+    folder: Path, results: Sequence[Result], main: Result, remarks: Sequence[str] = ()
+) -> str:
     """``table.md`` and ``table.csv``; returns the Markdown."""
     from MambaSynthLib.io.atomic import write_whole
 
-    text = to_markdown(results, main)
+    text = to_markdown(results, main, remarks)
     write_whole(folder / "table.md", text.encode("utf-8"))
     columns = ["row", "n_subjects", "n_seeds", "parameters", "minutes"]
     endings = ("", "_std_subjects", "_std_seeds", "_mean_slices", "_p", "_p_holm")

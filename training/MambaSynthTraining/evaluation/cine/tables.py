@@ -82,6 +82,7 @@ def report(name: str, rows: Sequence[Row], settings: Settings) -> str:
     subjects = [read_subject(settings.data, one) for one in read_split(settings.data, "test")]
     frames = sum(len(subject.between) for subject in subjects) / len(subjects)
     markdown = to_markdown(scores, settings.seeds, frames, _name_of(settings.data))
+    markdown += "".join(f"\n{remark}\n" for remark in settings.remarks)
     out = settings.out / name
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "table.md", markdown.encode())
