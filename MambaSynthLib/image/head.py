@@ -39,7 +39,7 @@ def air_around(volume: Volume) -> Mask:
 
 def _dark_around(volume: Volume) -> Mask:
     factors = [max(1, round(COARSE_MM / edge)) for edge in volume.spacing]
-    coarse = _smoothed(_block_means(volume.array, factors), volume.spacing * factors)
+    coarse = _smoothed(block_means(volume.array, factors), volume.spacing * factors)
     scaling = median_scaling(volume)
     low = scaling.center - scaling.half_width
     median = scaling.half_width / 2  # above ``low``
@@ -61,7 +61,7 @@ def _dark_around(volume: Volume) -> Mask:
     return outside[tuple(map(slice, volume.shape))]
 
 
-def _block_means(array: NDArray[np.float32], factors: list[int]) -> NDArray[np.float32]:
+def block_means(array: NDArray[np.float32], factors: list[int]) -> NDArray[np.float32]:
     """Means over blocks of ``factors`` voxels, the last of which may reach over the border."""
     for axis, factor in enumerate(factors):
         starts = np.arange(0, array.shape[axis], factor)

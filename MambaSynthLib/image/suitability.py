@@ -1,7 +1,7 @@
 """Doubts about a source that its name and its numbers raise. They warn; nothing is refused here.
 
 What a file states for certain, such as another modality, is refused when it is read
-(``io/modality.py``). Whether an image shows what a model was trained on is not judged.
+(``io/modality.py``). Whether an image shows what a model expects is judged by ``gate/``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from MambaSynthLib.image.volume import Volume
 
 SUFFIXES = ("T1w", "T2w", "PDw", "FLAIR", "T2starw", "T1map", "T2map", "angio", "bold", "dwi",
             "asl", "ct", "pet")  # fmt: skip
+CALLED = {"t1": "T1w", "mprage": "T1w", "t2": "T2w", "pd": "PDw"}  # outside BIDS
 AIR_HU = (-1050.0, -950.0)  # of air in CT, whose scale is fixed
 LARGEST_BRAIN_CM2 = 225.0  # largest axial section from which on there is a skull around it
 CT_SHARE = 0.05  # of all voxels, from which on the air around a body is seen
@@ -40,12 +41,15 @@ def doubts(source: Volume, contrast: str) -> tuple[str, ...]:
 
 
 def name_doubts(name: str, contrast: str) -> tuple[str, ...]:
-    """Whether the suffix that BIDS puts at the end of a name is that of another contrast."""
-    suffix = re.split(r"[_ ]", name.split(".")[0])[-1]
-    known = {known.lower(): known for known in SUFFIXES}.get(suffix.lower(), contrast)
-    if known.lower() == contrast.lower():
+    """Whether a name has the word for another contrast in it, as BIDS or others call it, and not
+    the one for this.
+    """
+    words = {known.lower(): known for known in SUFFIXES} | CALLED
+    parts = re.split(r"[_ -]", name.split(".")[0].lower())
+    said = [words[part] for part in parts if part in words]
+    if not said or contrast.lower() in (known.lower() for known in said):
         return ()
-    return (f"contrast: the name says {known}, but the model synthesizes from {contrast}",)
+    return (f"contrast: the name says {said[-1]}, but the model synthesizes from {contrast}",)
 
 
 def value_doubts(source: Volume) -> tuple[str, ...]:

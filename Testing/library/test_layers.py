@@ -30,6 +30,7 @@ GROUPS = (
     ("__init__", "errors", "installation", "provenance"),
     ("image",),
     ("io",),
+    ("gate",),
     ("phantom",),
     ("layers",),
     ("methods",),

@@ -58,7 +58,8 @@ def files_below(folder, *patterns):
 
 def test_the_package_holds_every_file_of_module_library_and_models_and_nothing_else(installed):
     module = files_below(ROOT / "MambaSynth", "*") - {"README.md"}
-    library = {f"MambaSynthLib/{f}" for f in files_below(ROOT / "MambaSynthLib", "*.py")}
+    patterns = ("*.py", "*.json", "*.safetensors")  # scripts, and the input gate's weights
+    library = {f"MambaSynthLib/{f}" for f in files_below(ROOT / "MambaSynthLib", *patterns)}
     models = {
         f"models/{f}" for f in files_below(ROOT / "models", "*.json", "*.md", "*.safetensors")
     }

@@ -19,6 +19,10 @@ from MambaSynthLib.io.files import read_volume, write_volume
         ("sub-01_ses-2_flair.nii", "FLAIR"),
         ("sub-01_ct.nii.gz", "ct"),
         ("T2w", "T2w"),  # as a node is called
+        ("T2_MNI.nii.gz", "T2w"),
+        ("chris_PD.nii", "PDw"),
+        ("t2.nii", "T2w"),
+        ("IXI012-HH-1211-T2.nii.gz", "T2w"),
     ],
 )
 def test_a_name_with_the_suffix_of_another_contrast_is_doubted(name, said):
@@ -27,8 +31,9 @@ def test_a_name_with_the_suffix_of_another_contrast_is_doubted(name, said):
 
 
 @pytest.mark.parametrize(
-    "name", ["sub-01_T1w.nii.gz", "sub-01_t1w.nii", "head.nii.gz", "T2w_of_somebody.nii", "", "x_"]
-)
+    "name", ["sub-01_T1w.nii.gz", "sub-01_t1w.nii", "head.nii.gz", "T1_in_T2_space.nii", "", "x_",
+             "IXI012-HH-1211-T1.nii.gz", "CT2 of somebody"],
+)  # fmt: skip
 def test_a_name_without_another_contrasts_suffix_is_not_doubted(name):
     assert name_doubts(name, "T1w") == ()
 

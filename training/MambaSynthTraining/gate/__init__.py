@@ -1,0 +1,1 @@
+"""Trains and scores the library's input gate (``MambaSynthLib/gate``)."""
