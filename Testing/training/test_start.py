@@ -56,8 +56,8 @@ def test_a_run_begins_with_the_weights_of_a_package_and_its_card_says_so(place, 
 
 def test_without_a_start_the_card_names_none():
     assert start_words({}) == ""
-    assert "twin of 20 iterations (3 minutes)" in start_words(
-        {"start": {"iterations": 20, "minutes": 3.2}}
+    assert "20 iterations (3 minutes, `tiny.yaml`)" in start_words(
+        {"start": {"iterations": 20, "minutes": 3.2, "recipe": "tiny.yaml"}}
     )
 
 
