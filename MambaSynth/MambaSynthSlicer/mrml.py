@@ -96,10 +96,14 @@ def refusedKind(node: Any) -> str | None:
 
 
 def isSynthetic(node: Any) -> bool:
-    """By its mark, or by its name alone: the mark may be lost on the way through other programs."""
-    return node is not None and (
-        node.GetAttribute(MARK_ATTRIBUTE) is not None or bool(NAMED.search(node.GetName() or ""))
-    )
+    """By its mark, or by its name alone: the mark may be lost on the way through other programs.
+
+    What shows an acquired frame of a synthetic cine is named after the cine, and is acquired.
+    """
+    if node is None or node.GetAttribute(FRAME_ATTRIBUTE) == "acquired":
+        return False
+    named = NAMED.search(node.GetName() or "") is not None
+    return named or node.GetAttribute(MARK_ATTRIBUTE) is not None
 
 
 def isMarked(node: Any) -> bool:

@@ -295,7 +295,7 @@ def test_each_tab_shows_what_concerns_it(panel):
     ui = panel.ui
     assert ui.previewButton.visible and ui.stepsSpinBox.enabled and ui.sliceRangeWidget.enabled
     ui.taskTabs.setCurrentIndex(1)
-    for part in (ui.previewButton, ui.compareSection, ui.sampleButton):
+    for part in (ui.previewButton, ui.compareSection):
         assert not part.visible
     for part in (ui.stepsSpinBox, ui.samplesSpinBox, ui.spreadCheckBox, ui.sliceRangeWidget):
         assert not part.enabled
