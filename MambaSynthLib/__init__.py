@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from MambaSynthLib.cine.engine import CineEngine
     from MambaSynthLib.engine import Engine
+    from MambaSynthLib.gate.admission import admit
     from MambaSynthLib.image.cine import Cine
     from MambaSynthLib.image.volume import Volume
     from MambaSynthLib.io.files import read_volume, write_volume
@@ -22,6 +23,7 @@ else:
         "Cine": "image.cine",
         "Engine": "engine",
         "CineEngine": "cine.engine",
+        "admit": "gate.admission",
         "read_volume": "io.files",
         "write_volume": "io.files",
         "list_models": "model.registry",
@@ -43,6 +45,7 @@ __all__ = [
     "Engine",
     "Volume",
     "__version__",
+    "admit",
     "list_models",
     "model_for",
     "read_volume",

@@ -27,5 +27,9 @@ class RequestError(MambaSynthError):
     """An option whose value makes no sense for this input, model or machine."""
 
 
+class RefusedInput(RequestError):
+    """A source that does not show what the model expects; who insists can have it all the same."""
+
+
 class Cancelled(Exception):
     """The user asked to stop. Not an error: nothing was written."""

@@ -27,6 +27,7 @@ class Settings:
     """What ``Engine.synthesize`` and ``read_volume`` are asked for, the same for all files.
 
     overwrite: whether a finished result of other settings, weights or voxels is made again.
+    force: whether a source that the input gate refuses is synthesized from all the same.
     """
 
     steps: int
@@ -37,6 +38,7 @@ class Settings:
     prefer: Any = None
     nan_as_zero: bool = False
     overwrite: bool = False
+    force: bool = False
 
     def check(self) -> None:
         """Raises RequestError for a value that no file could be synthesized with."""

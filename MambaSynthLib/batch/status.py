@@ -11,6 +11,7 @@ from MambaSynthLib.batch.existing import Settings, existing_result, read_source
 from MambaSynthLib.batch.tree import Task
 from MambaSynthLib.batch.volumes import Outcome, reason
 from MambaSynthLib.errors import MambaSynthError
+from MambaSynthLib.gate.admission import BY_OPTION, admit
 from MambaSynthLib.model.package import ModelPackage
 
 
@@ -33,6 +34,9 @@ def _status_of(package: ModelPackage, settings: Settings, task: Task) -> Outcome
         source = read_source(task.source, settings)
         there = existing_result(task.output, source, package, settings)
         status, message = there.kind, there.reason
+        if status == "missing":  # and would stay so
+            contrast = package.card.source_contrasts[0]
+            admit(source, contrast, forced=settings.force, insist=BY_OPTION)
     except (MambaSynthError, OSError, MemoryError) as error:
         status, message = "failed", reason(error)
     seconds = round(time.monotonic() - started, 1)

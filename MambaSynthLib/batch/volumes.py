@@ -19,6 +19,7 @@ from MambaSynthLib.batch.existing import Settings, existing_result, read_source
 from MambaSynthLib.batch.tree import Task
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import MambaSynthError
+from MambaSynthLib.gate.admission import BY_OPTION, admit
 from MambaSynthLib.io.files import write_volume
 
 UNDONE = ("failed", "made otherwise")
@@ -73,9 +74,11 @@ def _synthesize(engine: Engine, task: Task, settings: Settings) -> tuple[str, st
     if there.kind == "made otherwise" and not settings.overwrite:
         return "made otherwise", f"{there.reason}; add --overwrite to make it again."
     card = engine.package.card
+    contrast = card.source_contrasts[0]
+    admitted = admit(source, contrast, forced=settings.force, insist=BY_OPTION)
     task.output.parent.mkdir(parents=True, exist_ok=True)
     synthesis = engine.synthesize(
-        {card.source_contrasts[0]: source},
+        {contrast: admitted},
         steps=settings.steps,
         samples=settings.samples,
         seed=settings.seed,
@@ -85,4 +88,4 @@ def _synthesize(engine: Engine, task: Task, settings: Settings) -> tuple[str, st
     target = card.target_contrasts[0]
     record = synthesis.record_of(target)
     write_volume(synthesis.volumes[target], task.output, provenance=record, overwrite=True)
-    return "done", ""
+    return "done", "; ".join(admitted.notes[len(source.notes) :])

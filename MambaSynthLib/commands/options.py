@@ -22,6 +22,8 @@ def add_synthesis_options(parser: Any) -> None:
     add("--batch", type=int, metavar="N", help="slices per network call (default: by device)")
     add("--prefer", choices=("sform", "qform"), help="which of two disagreeing NIfTI forms counts")
     add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")
+    add("--force", action="store_true",
+        help="go on with what the input gate refuses; the result's record says so")  # fmt: skip
 
 
 def add_motion_options(parser: Any) -> None:

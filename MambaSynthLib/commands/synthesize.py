@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     """Check everything that can be checked, compute, then write."""
     from MambaSynthLib.commands import console
     from MambaSynthLib.engine import Engine
+    from MambaSynthLib.gate.admission import BY_OPTION, admit_all
     from MambaSynthLib.model.registry import choose_model
 
     _check_outputs(options)
@@ -71,9 +72,10 @@ def run(options: argparse.Namespace) -> int:
     source, others, reference = _read(options, series)
     package = choose_model(options.model, options.source, options.to, _suits(options))
     _check_uncertainty(options, package)
-    engine = Engine(package, options.device, options.backend)
     own = [name for name in package.card.source_contrasts if name not in others]
-    sources = {options.source or next(iter(own), "INPUT"): source, **others}
+    given = {options.source or next(iter(own), "INPUT"): source, **others}
+    sources = admit_all(given, forced=options.force, insist=BY_OPTION)
+    engine = Engine(package, options.device, options.backend)
     for name, warning in engine.warnings(sources):
         console.note(f"warning: {name}: {warning}")
     started = time.monotonic()

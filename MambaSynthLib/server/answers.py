@@ -35,14 +35,17 @@ class Run:
 
 def synthesize(run: Run) -> Event:
     """``done`` of a contrast; the volumes lie in the request's folder."""
+    from MambaSynthLib.gate.admission import admit_all
     from MambaSynthLib.server.exchange import load_volume, save_volume
 
     request = run.request
     started = time.monotonic()
+    given = {contrast: load_volume(file) for contrast, file in request["sources"].items()}
+    sources = admit_all(given, forced=request.get("force") is True)
     engine = run.loaded_engine("contrast")
     slices = request.get("slices")
     synthesis = engine.synthesize(
-        {contrast: load_volume(file) for contrast, file in request["sources"].items()},
+        sources,
         steps=request.get("steps"),
         samples=request.get("samples"),
         seed=request.get("seed", 0),

@@ -10,7 +10,8 @@ Protocol version 1. Requests, each with a ``do``:
 | do         | further keys                                                                     |
 |------------|----------------------------------------------------------------------------------|
 | synthesize | id, model (id or folder), device, sources {contrast: file}, folder for results,  |
-|            | steps, samples, seed, slices ([first, end] or null)                              |
+|            | steps, samples, seed, slices ([first, end] or null), force (true: also what the  |
+|            | input gate refuses)                                                              |
 | cine       | id, model, device, sources [file, ...], times_ms [ms, ...] or null, frames (how  |
 |            | many to return), ed, es (frame numbers from 1, or null: found), only_phases,     |
 |            | refine (false: the network's own motion), timing (linear, cardiac or null),      |
@@ -35,7 +36,8 @@ Events, each with an ``event``:
 | done      | of import: id, model (its id), installed (its folder), seconds                    |
 | cancelled | id, exiting: answered within 1 s of ``cancel``; ``exiting`` is true where the     |
 |           | computation did not heed it in time and the process ends itself instead           |
-| failed    | id, message (one sentence for the user), details (a traceback, or empty)          |
+| failed    | id, message (one sentence for the user), details (a traceback, or empty), refused |
+|           | (true: by the input gate; the same request with ``force`` goes on)                |
 | devices   | devices [{id, title}]                                                             |
 
 ``import`` puts a package among the user's models once its network has been built from its weights:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import IO, Any
 
 from MambaSynthLib import __version__
-from MambaSynthLib.errors import Cancelled, MambaSynthError, RequestError
+from MambaSynthLib.errors import Cancelled, MambaSynthError, RefusedInput, RequestError
 from MambaSynthLib.server.answers import ANSWERS, Event, Run
 from MambaSynthLib.server.requests import checked
 
@@ -99,6 +99,7 @@ class Server:
             event = {"event": "cancelled", "exiting": False}
         except MambaSynthError as error:
             event = {"event": "failed", "message": str(error), "details": ""}
+            event |= {"refused": True} if isinstance(error, RefusedInput) else {}
         except Exception as error:  # noqa: BLE001 - told to the parent, which shows it
             message = f"The run stopped unexpectedly: {type(error).__name__}: {error}"
             event = {"event": "failed", "message": message, "details": traceback.format_exc()}

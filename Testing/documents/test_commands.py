@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from MambaSynthLib.io.files import read_volume
+from MambaSynthLib.io.files import write_volume
+from Testing.analytic_heads import analytic_head
 from Testing.documents.commands import CINE_README, READMES, Shell, commands, fences
 from Testing.documents.prose import ROOT
 from Testing.library.dicom_slices import dicom_series, of_a_person
@@ -31,6 +32,7 @@ RUN_BY = {
         "mambasynth synthesize SERIES": DICOM,
         "mambasynth dicom T2.nii.gz": DICOM,
         "mambasynth verify T2_DICOM": DICOM,
+        "python: from mambasynth import admit, read_volume": USE,
     },
     "MambaSynth/README.md": {"python: from MambaSynth import MambaSynthLogic": SLICER},
     "training/README.md": {
@@ -140,20 +142,20 @@ def save_head(path, contrast, seed):
 
 
 def test_the_lines_that_use_the_library_run_as_printed(shell):
-    save_head(shell.folder / "T1.nii.gz", "T1w", 0)
+    write_volume(analytic_head()["T1w"], shell.folder / "T1.nii.gz")
     for line in of_scene(USE):
         if not line.startswith("python: "):
             shell.type(line)
-    (program,) = (code for language, code in fences("README.md") if language == "python")
-    (shell.folder / "program.py").write_text(program)
-    shell.type("python program.py")
+    for name in ("README.md", "MambaSynthLib/README.md"):
+        (program,) = (code for language, code in fences(name) if language == "python")
+        (shell.folder / "program.py").write_text(program)
+        shell.type("python program.py")
     for name in ("T2_synthetic.nii.gz", "report.png", "T2.nii.gz"):
         assert (shell.folder / name).is_file()
 
 
 def test_the_lines_about_dicom_run_as_printed(shell):
-    save_head(shell.folder / "T1.nii.gz", "T1w", 0)
-    head = read_volume(shell.folder / "T1.nii.gz")
+    head = analytic_head()["T1w"]
     scaled = head.with_array(head.array * (1000 / head.array.max()))
     dicom_series(shell.folder / "SERIES", [scaled], change=of_a_person)
     for line in of_scene(DICOM):

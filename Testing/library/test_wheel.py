@@ -95,7 +95,10 @@ def test_the_commands_of_the_training_are_there(run):
 
 def test_a_head_is_synthesized_and_verified(run, folder, head):
     write_volume(head, folder / "head_T1w.nii.gz")
-    done = run("synthesize", "head_T1w.nii.gz", "--to", "T2w", "-o", "out.nii.gz", "--steps", 1)
+    words = ("head_T1w.nii.gz", "--to", "T2w", "-o", "out.nii.gz", "--steps", 1)
+    toy = run("synthesize", *words)
+    assert toy.returncode == 2 and "which no adult's head or brain measures" in toy.stderr
+    done = run("synthesize", *words, "--force")
     assert done.returncode == 0, done.stderr
     said = run("verify", "out.nii.gz")
     assert said.returncode == 0 and "cravim-head-t1w-t2w" in said.stdout
@@ -130,7 +133,9 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 for name in sys.argv[1:]:
     assert name in dir(mambasynth) and getattr(mambasynth, name), name
 """
-NAMES = "Volume Cine Engine CineEngine read_volume write_volume list_models model_for __version__"
+NAMES = (
+    "Volume Cine Engine CineEngine admit read_volume write_volume list_models model_for __version__"
+)
 
 
 def test_the_public_names_are_imported_lazily_under_the_name_that_is_installed(run):

@@ -23,10 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from MambaSynthLib.cine.timing import Timing  # noqa: E402
 from MambaSynthLib.engine import Synthesis  # noqa: E402
 from MambaSynthLib.errors import Cancelled, RequestError  # noqa: E402
+from MambaSynthLib.gate import admission  # noqa: E402
+from MambaSynthLib.gate.verdict import Verdict  # noqa: E402
 from MambaSynthLib.server.serve import serve  # noqa: E402
 from Testing.provenance_records import CINE_RECORD, RECORD  # noqa: E402
 
 WEIGHTS = "5" * 64
+admission.examine = lambda volume, contrast: Verdict(volume.name)  # its sources are toys
 SECONDS_PER_SLICE = {"slow": 0.05, "stubborn": 0.05}
 SECONDS_PER_FRAME = {"slow-blender": 0.05}
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from MambaSynthLib import CineEngine as CineEngine
     from MambaSynthLib import Engine as Engine
     from MambaSynthLib import Volume as Volume
+    from MambaSynthLib import admit as admit
     from MambaSynthLib import list_models as list_models
     from MambaSynthLib import model_for as model_for
     from MambaSynthLib import read_volume as read_volume

@@ -361,7 +361,7 @@ def test_synthesize_needs_neither_torch_nor_what_only_pictures_need(tmp_path, he
     blocked = ["torch", "scipy", "skimage", "matplotlib", "SimpleITK"]
     done = run_without(
         blocked, "synthesize", head_file, "--to", "T2w", "--model", package.folder, "-o", out,
-        "--json",
+        "--json", "--force",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert out.is_file()
@@ -400,7 +400,7 @@ def test_both_backends_give_the_same_volume_from_the_command_line(tmp_path, head
     for name in backends.FILES:
         out = tmp_path / f"{name}.nii.gz"
         arguments = ["synthesize", head_file, "--to", "T2w", "--model", package.folder, "-o", out,
-                     "--backend", name, "--device", "cpu"]  # fmt: skip
+                     "--backend", name, "--device", "cpu", "--force"]  # fmt: skip
         assert main([str(argument) for argument in arguments]) == 0
         arrays.append(nibabel.load(out).get_fdata())
     assert np.ptp(arrays[0]) > 10

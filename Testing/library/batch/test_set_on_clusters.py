@@ -37,7 +37,8 @@ def run(tree, tmp_path, tiny_package, capsys, monkeypatch):
         with monkeypatch.context() as patch:
             for name, value in (environment or {}).items():
                 patch.setenv(name, value)
-            words = [tree, what, tmp_path / "out", "--to", "T2w", "--steps", "1", *options]
+            words = [tree, what, tmp_path / "out", "--to", "T2w", "--steps", "1", "--force"]
+            words += options
             return called(capsys, "synthesize-set", *words, "--model", tiny_package.folder)
 
     return run

@@ -55,7 +55,7 @@ def run(tree, tmp_path, tiny_package, capsys):
 
     def run(*options, folder=tree):
         words = [str(folder), "-o", str(tmp_path / "out"), "--to", "T2w",
-                 "--model", str(tiny_package.folder), *options]  # fmt: skip
+                 "--model", str(tiny_package.folder), "--force", *options]  # fmt: skip
         capsys.readouterr()
         code = main(["synthesize-set", *words])
         said = capsys.readouterr()
@@ -380,7 +380,8 @@ def die_at_the_second_session(task: Task) -> Outcome:
 @pytest.mark.slow
 def test_a_killed_run_is_finished_by_the_same_command(tree, tmp_path, tiny_package):
     words = [sys.executable, "-m", "MambaSynthLib", "synthesize-set", str(tree), "-o",
-             str(tmp_path / "out"), "--to", "T2w", "--model", str(tiny_package.folder)]  # fmt: skip
+             str(tmp_path / "out"), "--to", "T2w", "--model", str(tiny_package.folder),
+             "--force"]  # fmt: skip
     running = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
     while running.poll() is None and not list((tmp_path / "out").rglob("*.nii.gz")):
         time.sleep(0.05)

@@ -3,8 +3,16 @@
 import pytest
 
 from MambaSynthLib import engine as engine_module
+from MambaSynthLib.gate import admission
+from MambaSynthLib.gate.verdict import Verdict
 from MambaSynthLib.io.files import write_volume
 from Testing.library.cli.command_line import called
+
+
+@pytest.fixture(autouse=True)
+def toys_pass(monkeypatch):
+    """The head measures 3 cm, which the input gate refuses; Testing/library/gate tests that."""
+    monkeypatch.setattr(admission, "examine", lambda volume, contrast: Verdict(volume.name))
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def program(*arguments, **changes):
 def synthesis(folder, package, *options):
     return [
         "synthesize", folder / "head.nii.gz", "--to", "T2w", "--model", package.folder,
-        "-o", folder / "out.nii.gz", *options,
+        "-o", folder / "out.nii.gz", "--force", *options,
     ]  # fmt: skip
 
 

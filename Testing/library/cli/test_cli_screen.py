@@ -84,7 +84,7 @@ def test_files_that_were_written_are_no_failure_where_stdout_takes_nothing(
     folder, tiny_package, as_json
 ):
     code, err = with_full_stdout(
-        "synthesize", folder / "head.nii.gz", "--to", "T2w", "-o", folder / "out.nii.gz",
+        "synthesize", "--force", folder / "head.nii.gz", "--to", "T2w", "-o", folder / "out.nii.gz",
         "--model", tiny_package.folder, *as_json,
     )  # fmt: skip
     assert code == 0 and (folder / "out.nii.gz").is_file() and (folder / "out.json").is_file()

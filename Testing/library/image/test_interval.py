@@ -85,7 +85,7 @@ def test_the_command_writes_it_without_noise_draws_and_says_what_it_is(package, 
     write_volume(head, tmp_path / "head.nii.gz")
     arguments = [str(tmp_path / "head.nii.gz"), "--to", "T2w", "-o", str(tmp_path / "t2.nii.gz"),
                  "--uncertainty", str(tmp_path / "u.nii.gz"), "--model", str(package.folder),
-                 "--device", "cpu"]  # fmt: skip
+                 "--device", "cpu", "--force"]  # fmt: skip
     assert main(["synthesize", *arguments]) == 0
     half_width = read_volume(tmp_path / "u.nii.gz", allow_synthetic=True)
     np.testing.assert_allclose(

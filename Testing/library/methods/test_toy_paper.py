@@ -66,7 +66,7 @@ def test_a_package_of_the_new_paper_is_imported_used_and_verified(
     output = tmp_path / "sub-1_FLAIR.nii.gz"
     assert main(
         ["synthesize", str(heads["T1w"]), "--with", f"PDw={heads['PDw']}", "--to", "FLAIR",
-         "-o", str(output), "--device", "cpu"]
+         "-o", str(output), "--device", "cpu", "--force"]
     ) == 0  # fmt: skip
     capsys.readouterr()
     assert main(["verify", str(output)]) == 0
@@ -98,7 +98,7 @@ def test_a_source_that_is_missing_is_asked_for(package, heads, tmp_path, capsys)
     with pytest.raises(RequestError, match=r"T1w \+ PDw -> T2w \+ FLAIR, but was given T1w"):
         Engine(package, "cpu").synthesize({"T1w": read_volume(heads["T1w"])})
     output = tmp_path / "out.nii.gz"
-    arguments = ["--model", str(package.folder), "--to", "T2w", "-o", str(output)]
+    arguments = ["--model", str(package.folder), "--to", "T2w", "-o", str(output), "--force"]
     assert main(["synthesize", str(heads["T1w"]), *arguments]) == 2
     assert "but was given T1w" in capsys.readouterr().err and not output.exists()
 
