@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Request:
     slices: tuple[int, int] | None = None
     spread: bool = False
     preview: bool = False  # ``slices`` are one, for a look; it is no result
+    force: bool = False  # what goes in was refused by the input gate, and the user insisted
 
 
 class ContrastJob:
@@ -53,6 +54,11 @@ class ContrastJob:
         self._outputId = output.GetID() if output else None
         self._fingerprint: tuple[Any, ...] = ()
 
+    def insisting(self) -> ContrastJob:
+        """The same, of a source that the input gate has refused; the result says so."""
+        self.request = replace(self.request, force=True)
+        return self
+
     def write(self, folder: Path) -> dict[str, Any]:
         request = self.request
         volume = mrml.toVolume(self._source)
@@ -67,6 +73,7 @@ class ContrastJob:
             "samples": request.samples,
             "seed": request.seed,
             "slices": request.slices,
+            "force": request.force,
         }
 
     def loss(self, atEnd: bool) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import MambaSynthError
@@ -32,6 +33,7 @@ class RunSection:
         self.panel, self.ui, self.logic = panel, panel.ui, panel.logic
         self._tasks = {"contrast": panel.contrast, "cine": panel.cine}  # in the order of the tabs
         self._running: Any = None  # the section whose job is under way
+        self._makeJob: Callable[[], Any] | None = None  # makes that job anew
         self._cancelling = False
         self._devicesKnown = False
         self._timer = qt.QTimer(panel.parent)
@@ -137,6 +139,7 @@ class RunSection:
 
     def start(self, makeJob: Callable[[], Job], section: Any = None, status: str = "") -> None:
         """Run the job of the tab shown, or of another ``section`` that can ``present`` it."""
+        self._makeJob = makeJob
         try:
             dependencies.ensure(self._taskOf(section or self.task))
             self.logic.start(makeJob())
@@ -221,7 +224,13 @@ class RunSection:
 
     def on_failed(self, event: Event) -> None:
         self._ended(_("Failed; nothing was changed."))
-        self.panel.showError(event["message"], event["details"])
+        if not event.get("refused"):
+            self.panel.showError(event["message"], event["details"])
+            return
+        question = _("{why}\n\nSynthesize it all the same? The result will say that you insisted.")
+        if slicer.util.confirmYesNoDisplay(question.format(why=event["message"])):
+            makeJob = self._makeJob
+            self.start(lambda: makeJob().insisting(), self._running)
 
     def on_crashed(self, event: Event) -> None:
         message = _("{what} Nothing was changed, and the next synthesis starts a new process.")

@@ -24,12 +24,16 @@ from MambaSynthLib.cine.timing import Timing  # noqa: E402
 from MambaSynthLib.engine import Synthesis  # noqa: E402
 from MambaSynthLib.errors import Cancelled, RequestError  # noqa: E402
 from MambaSynthLib.gate import admission  # noqa: E402
+from MambaSynthLib.gate.rules import Finding  # noqa: E402
 from MambaSynthLib.gate.verdict import Verdict  # noqa: E402
 from MambaSynthLib.server.serve import serve  # noqa: E402
 from Testing.provenance_records import CINE_RECORD, RECORD  # noqa: E402
 
 WEIGHTS = "5" * 64
-admission.examine = lambda volume, contrast: Verdict(volume.name)  # its sources are toys
+KNEE = Finding("anatomy", "looks like a knee", "give a head", sure=True)
+admission.examine = lambda volume, contrast: Verdict(  # its sources are toys
+    volume.name, (KNEE,) if volume.name.startswith("Knee") else ()
+)
 SECONDS_PER_SLICE = {"slow": 0.05, "stubborn": 0.05}
 SECONDS_PER_FRAME = {"slow-blender": 0.05}
 

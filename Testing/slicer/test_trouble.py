@@ -22,6 +22,29 @@ def test_a_refusal_of_the_engine_is_shown_in_its_own_words(panel):
     assert dialog.details == "" and panel.ui.applyButton.enabled
 
 
+@pytest.mark.parametrize("insist", [True, False])
+def test_what_the_input_gate_refuses_is_synthesized_only_where_the_user_insists(panel, insist):
+    import qt
+    import slicer
+
+    source = head("Knee")
+    panel.events()
+    panel.choose_model("inverter")
+    button = qt.QMessageBox.Yes if insist else qt.QMessageBox.No
+    panel.stand.record.answers.append(lambda dialog: button)
+    panel.ui.applyButton.click()
+    panel.wait(lambda: not panel.stand.record.answers)
+    panel.wait_idle()
+    assert "looks like a knee" in panel.stand.record.dialogs[-1].text
+    made = slicer.mrmlScene.GetNodesByClass("vtkMRMLScalarVolumeNode").GetNumberOfItems() - 1
+    assert made == insist and panel.files_left() == []
+    if insist:
+        output = slicer.util.getNode(f"{source.GetName()} SYNTHETIC*")
+        assert "refused but forced" in output.GetAttribute("MambaSynth.warnings")
+    else:
+        assert "nothing was changed" in panel.ui.statusLabel.text
+
+
 @pytest.mark.usefixtures("untouched")
 def test_a_bug_is_shown_with_its_traceback_folded(panel):
     dialog = dialog_after(panel, lambda: start(panel, "broken"))
