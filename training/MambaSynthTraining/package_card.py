@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.io.atomic import together, write_whole
 from MambaSynthLib.model.package import (
@@ -25,6 +27,7 @@ from MambaSynthLib.model.package import (
 from MambaSynthTraining.runs import CARDS
 
 MADE_BY = "mambasynth card models/*/ --worth README.md"
+MEANS = ("ssim", "psnr")
 WITHOUT_MODEL = ("source itself", "source inverted", "best linear map of source", "no motion",
                  "linear blend", "mean target of the training set")  # fmt: skip
 
@@ -100,7 +103,7 @@ def worth(packages: Sequence[ModelPackage]) -> str:
     table = [["model", "scored on", "the model: SSIM, PSNR", "best answer without one: SSIM, PSNR"]]
     for package in packages:
         name = f"`{package.card.id}`"
-        for entry in package.card.scores:
+        for entry in _joined(package.card.scores):
             model = _of_the_model(package, entry["rows"])
             rivals = [row for row in entry["rows"] if row["name"] in WITHOUT_MODEL]
             if model is None or not rivals:
@@ -110,6 +113,30 @@ def worth(packages: Sequence[ModelPackage]) -> str:
             table.append([name, people, _pair(model), _best(rivals)])
     lines = [table[0], ["---"] * 4, *table[1:]]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _joined(entries: Sequence[Card]) -> list[Card]:
+    """Entries of heads that were given and scored alike become one, with the means of their rows.
+
+    ``data`` of such an entry is a head's id, then how it was given and scored, after a comma.
+    """
+    groups: dict[str, list[Card]] = {}
+    for entry in entries:
+        head, _, rest = entry["data"].partition(", given ")
+        groups.setdefault(rest or entry["data"], []).append({**entry, "head": head})
+    joined = []
+    for alike in groups.values():
+        heads = ", ".join(entry["head"] for entry in alike)
+        data = alike[0]["data"].replace(alike[0]["head"], heads, 1).replace("this person", "them")
+        named = [{row["name"]: row for row in entry["rows"]} for entry in alike]
+        rows = [
+            {"name": name, **{m: float(np.mean([each[name][m] for each in named])) for m in MEANS}}
+            for name, row in named[0].items()
+            if all(name in each for each in named) and all(m in row for m in MEANS)
+        ]
+        single = len(alike) == 1
+        joined.append(alike[0] if single else {**alike[0], "data": data, "rows": rows})
+    return joined
 
 
 def _of_the_model(package: ModelPackage, rows: Sequence[Card]) -> Card | None:
