@@ -46,7 +46,7 @@ def read_cine(
     VolumeError: fewer than two frames, on one grid, at growing times.
     """
     path = Path(path)
-    if holds_dicom(path):
+    if (os.path.isdir(path) or not suffix_of(path)) and holds_dicom(path):
         return open_series(path, allow_synthetic=allow_synthetic).cine()
     if os.path.isdir(path):  # as Path.is_dir, but an impossible name is no error
         return _read_folder(path, prefer, nan_as_zero, allow_synthetic)

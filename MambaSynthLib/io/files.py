@@ -25,7 +25,7 @@ from MambaSynthLib.io.decoded import Asked, Decoded, Prefer
 from MambaSynthLib.io.dicom_files import holds_dicom
 from MambaSynthLib.io.dicom_marks import read_dicom_mark
 from MambaSynthLib.io.dicom_series import open_series
-from MambaSynthLib.io.formats import Format, format_of, words_of
+from MambaSynthLib.io.formats import Format, format_of, suffix_of, words_of
 from MambaSynthLib.io.geometry import check_affine, flipped
 from MambaSynthLib.io.marks import (
     SyntheticMark,
@@ -77,7 +77,7 @@ def read_volume(
     """
     path = Path(path)
     name = shown(path)
-    if holds_dicom(path):
+    if (os.path.isdir(path) or not suffix_of(path)) and holds_dicom(path):
         return open_series(path, allow_synthetic=allow_synthetic).volume()
     image = open_image(path, Asked(prefer))
     array, value_notes = as_float32(image.values, name, nan_as_zero)
