@@ -70,8 +70,8 @@ def both_networks(package: ModelPackage) -> list[Network]:
 
 
 def difference(networks: list[Network], x: np.ndarray) -> float:
-    """Of the target estimates, the last channel; a backend may leave out the other one. Networks with
-    skips give several slices there.
+    """Of the target estimates, the last channel; a backend may leave out the other one. Networks
+    with skips give several slices there.
     """
     results = [network(x)[:, -1] for network in networks]
     assert results[0].dtype == results[1].dtype == np.float32
