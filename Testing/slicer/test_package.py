@@ -60,9 +60,8 @@ def test_the_package_holds_every_file_of_module_library_and_models_and_nothing_e
     module = files_below(ROOT / "MambaSynth", "*") - {"README.md"}
     patterns = ("*.py", "*.json", "*.safetensors")  # scripts, and the input gate's weights
     library = {f"MambaSynthLib/{f}" for f in files_below(ROOT / "MambaSynthLib", *patterns)}
-    models = {
-        f"models/{f}" for f in files_below(ROOT / "models", "*.json", "*.md", "*.safetensors")
-    }
+    of_models = ("*.json", "*.md", "*.safetensors", "*.sha256")
+    models = {f"models/{f}" for f in files_below(ROOT / "models", *of_models)}
     assert files_below(installed, "*") == module | library | models
 
 
