@@ -13,11 +13,11 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from MambaSynthLib.errors import FileError
+from MambaSynthTraining.data.list_file import read_lines
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,9 @@ def read_list(path: Path) -> list[HeadPair]:
     Raises FileError: it cannot be read, lacks a column, or a share is no positive number.
     """
     wanted = [field.name for field in fields(HeadPair)]
-    try:
-        with open(path, encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"{path}: cannot be read as a list of heads; check the path.") from error
-    if not rows or (missing := [name for name in wanted if name not in rows[0]]):
-        raise FileError(
-            f"{path}: lacks {', '.join(missing) if rows else 'any pair'}; compare "
-            "training/recipes/heads/open-heads.tsv."
-        )
-    return [_pair(path, {name: row[name] or "" for name in wanted}) for row in rows]
+    example = "training/recipes/heads/open-heads.tsv"
+    rows = read_lines(path, wanted, of="heads", one="pair", example=example)
+    return [_pair(path, row) for row in rows]
 
 
 def _pair(path: Path, row: dict[str, str]) -> HeadPair:

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,6 +25,7 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.cine_files import read_cine
 from MambaSynthLib.io.files import read_volume
 from MambaSynthTraining.data.heart_stacks import read_stacks
+from MambaSynthTraining.data.list_file import read_lines
 
 PARTS = ("train", "choose", "score")
 ANATOMIES = ("head", "brain", "heart", "other", "labels")
@@ -53,17 +53,9 @@ def read_list(path: Path) -> list[Row]:
     parts.
     """
     names = [field.name for field in fields(Row)]
-    try:
-        with open(path, encoding="utf-8", newline="") as stream:
-            lines = list(csv.DictReader(stream, delimiter="\t"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"{path}: cannot be read as a list of volumes; check the path.") from error
-    if not lines or (missing := [name for name in names if name not in lines[0]]):
-        raise FileError(
-            f"{path}: lacks {', '.join(missing) if lines else 'any volume'}; compare "
-            "training/recipes/gate/open-volumes.tsv."
-        )
-    rows = [Row(**{name: line[name] or "" for name in names}) for line in lines]
+    example = "training/recipes/gate/open-volumes.tsv"
+    lines = read_lines(path, names, of="volumes", one="volume", example=example)
+    rows = [Row(**line) for line in lines]
     parts: dict[str, str] = {}
     for row in rows:
         if row.part not in PARTS or row.anatomy not in ANATOMIES:
