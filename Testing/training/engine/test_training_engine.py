@@ -51,7 +51,7 @@ def test_a_checkpoint_holds_no_code_and_can_be_read_by_torch_alone(finished):
 
 def test_a_finished_run_folder_holds_checkpoints_losses_record_and_pictures(finished):
     assert {path.name for path in finished.iterdir()} == {
-        LAST, PREVIOUS, BEST, LOCK, "losses.csv", "run.json", "tensorboard"
+        LAST, PREVIOUS, BEST, LOCK, "losses.csv", "validation.csv", "run.json", "tensorboard"
     }  # fmt: skip
     assert read_checkpoint(finished / LAST)["iteration"] == 8
     assert read_checkpoint(finished / PREVIOUS)["iteration"] == 6

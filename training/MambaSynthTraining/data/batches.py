@@ -51,12 +51,28 @@ class Shard(NamedTuple):
         return method.iteration(self.batch.augmented(recipe, stage, generator), generator)
 
 
+class Correlation(NamedTuple):
+    """Pearson's r with the acquired target inside its tissue, a mean over validation slices.
+
+    Unpaired training can settle where every cycle is closed and the contrast is not the target's:
+    the loss does not tell, the sign of r does.
+    """
+
+    synthetic: float
+    mean_target: float  # of the mean training slice: what a method that looks at nothing reaches
+
+    @property
+    def is_poor(self) -> bool:
+        return not self.synthetic >= self.mean_target
+
+
 class Validation(NamedTuple):
     """How near a method comes to data it is not trained on."""
 
     error: float  # mean absolute error
     picture: Tensor  # (3,h,w) in [0,1]
     shown: str  # what the picture shows
+    correlation: Correlation | None = None  # of contrasts alone
 
 
 class TrainingData(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from MambaSynthTraining.data.batches import Validation
-from MambaSynthTraining.data.slices import SIZE_MULTIPLE, SlicePairs
+from MambaSynthLib.image.intensity import EMPTY
+from MambaSynthTraining.data.batches import Correlation, Validation
+from MambaSynthTraining.data.canvas import center
+from MambaSynthTraining.data.slices import SIZE_MULTIPLE, Image, SliceGroup, SlicePairs
 
 if TYPE_CHECKING:
     from MambaSynthTraining.method import ContrastMethod
@@ -18,16 +21,18 @@ if TYPE_CHECKING:
 SLICES = 16  # compared each time, evenly spread over the validation subjects
 SHOWN = 4
 SEED = 20_25
+AVERAGED = 64  # training slices in the mean target
 
 
-def validate(method: ContrastMethod, slices: SlicePairs) -> Validation:
-    """Mean absolute error in [-1,1] units, and a picture of a few slices.
+def validate(method: ContrastMethod, slices: SlicePairs, mean_target: Image) -> Validation:
+    """Mean absolute error in [-1,1] units, a picture of a few slices, and the correlation with the
+    acquired target beside that of ``mean_target``.
 
     The same slices and the same noise every time. A row shows source, synthetic image and
     acquired target.
     """
     device = next(method.networks.parameters()).device
-    errors, rows = [], []
+    errors, rows, found, trivial = [], [], [], []
     for k, n in enumerate(np.linspace(0, len(slices) - 1, min(SLICES, len(slices)), dtype=int)):
         first, end = slices.around(n, method.neighbors)
         run = torch.cat([_canvas(slices.a[m]) for m in range(first, end)]).to(device)
@@ -36,10 +41,38 @@ def validate(method: ContrastMethod, slices: SlicePairs) -> Validation:
         place = slice(n - first, n - first + 1)
         source, synthetic = run[place], method.synthesize(run, generator)[place].float()
         errors.append(float((synthetic - target).abs().mean()))
+        acquired = slices.b[n]
+        made = synthetic[0, 0, : acquired.shape[0], : acquired.shape[1]].cpu().numpy()
+        found.append(correlation(made, acquired))
+        trivial.append(correlation(center(mean_target, acquired.shape, EMPTY)[0], acquired))
         rows.append(torch.cat([source, synthetic, target], dim=3)[0])  # (1,h,3w)
     shown = [rows[k] for k in np.linspace(0, len(rows) - 1, min(SHOWN, len(rows)), dtype=int)]
     grid = ((_stacked(shown) + 1) / 2).clamp(0, 1).expand(3, -1, -1).cpu()
-    return Validation(float(np.mean(errors)), grid, "source, synthetic, acquired")
+    correlated = Correlation(float(np.mean(found)), float(np.mean(trivial)))
+    return Validation(float(np.mean(errors)), grid, "source, synthetic, acquired", correlated)
+
+
+def correlation(image: Image, acquired: Image) -> float:
+    """Pearson's r inside the tissue of the acquired slice (H,W); 0 where either is flat there."""
+    tissue = acquired > EMPTY
+    x, y = (each[tissue] - each[tissue].mean() for each in (image, acquired))
+    scale = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y) / scale if scale else 0.0
+
+
+def mean_slice(groups: Sequence[SliceGroup]) -> Image:
+    """The mean of evenly spread slices, the last part of each group's, middle on middle.
+
+    Those of paired groups have the target as their last part.
+    """
+    chosen = [
+        group.parts[-1][int(n)]
+        for group in groups
+        for n in np.linspace(0, len(group) - 1, min(AVERAGED // len(groups) or 1, len(group)))
+    ]
+    size = tuple(int(n) for n in np.max([image.shape for image in chosen], axis=0))
+    mean: Image = np.mean([center(image, size, EMPTY)[0] for image in chosen], axis=0)
+    return mean
 
 
 def _canvas(image: np.ndarray) -> Tensor:

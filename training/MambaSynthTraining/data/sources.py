@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,12 +18,8 @@ from MambaSynthTraining.data.batches import NO_VALIDATION, Shard, Validation
 from MambaSynthTraining.data.dataset_files import DATASET, SPLITS_FILE, read_json
 from MambaSynthTraining.data.prepared import open_prepared
 from MambaSynthTraining.data.slice_draws import Draws, Epochs, draw_apart, draw_pairs
-from MambaSynthTraining.data.slice_validation import validate
-from MambaSynthTraining.data.slices import (
-    SIZE_MULTIPLE,
-    SliceGroup,
-    SlicePairs,
-)
+from MambaSynthTraining.data.slice_validation import mean_slice, validate
+from MambaSynthTraining.data.slices import SIZE_MULTIPLE, Image, SliceGroup, SlicePairs
 from MambaSynthTraining.data.stored import all_paired, pairs_of, side_of
 
 if TYPE_CHECKING:
@@ -78,7 +75,13 @@ class ContrastData:
         return Shard(batch, names, int(rng.integers(2**62)))
 
     def validate(self, method: ContrastMethod) -> Validation | None:
-        return validate(method, self.validation) if len(self.validation) else None
+        if not len(self.validation):
+            return None
+        return validate(method, self.validation, self._mean_target)
+
+    @cached_property
+    def _mean_target(self) -> Image:
+        return mean_slice(self.groups if self.sides is None else self.sides[1])
 
     def settings(self) -> dict[str, Any]:
         return {"grid": asdict(self.grid), "intensity": asdict(self.intensity)}

@@ -10,6 +10,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from MambaSynthLib.commands.console import note
+from MambaSynthTraining.data.batches import Correlation
 from MambaSynthTraining.engine.checkpoint import write_checkpoint
 from MambaSynthTraining.engine.distributed import add_up
 from MambaSynthTraining.engine.logs import Logs
@@ -18,6 +20,8 @@ from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.record import write_record
 from MambaSynthTraining.run_folder import BEST, LAST
 
+WARNS_FROM = 0.5  # of the run
+
 
 class Bookkeeping(pl.Callback):
     """The first process alone writes."""
@@ -25,6 +29,7 @@ class Bookkeeping(pl.Callback):
     def __init__(self, run: Path, record: dict[str, Any], training: Training) -> None:
         self.run, self.record, self.training = run, record, training
         self.logs: Logs | None = None
+        self.warned = False
 
     def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         self.started, self.cpu_started = time.monotonic(), time.process_time()
@@ -61,11 +66,27 @@ class Bookkeeping(pl.Callback):
         if found is None:
             return
         logs.validation(state.iteration, found)
+        if found.correlation is not None:
+            self._tell(state.iteration, found.correlation)
         if found.error < state.best:
             state.best = found.error
             content = state.content()
             kept = ("iteration", "best", "exported", "averaged")
             write_checkpoint(self.run / BEST, {name: content[name] for name in kept})
+
+    def _tell(self, iteration: int, found: Correlation) -> None:
+        """Into the record; and once a warning, where half of the run has not helped."""
+        self.record["validation_correlation"] = round(found.synthetic, 4)
+        late = iteration >= WARNS_FROM * self.training.recipe.iterations
+        if late and found.is_poor and not self.warned:
+            self.warned = True
+            note(
+                f"iteration {iteration}: inside the tissue the synthetic validation slices "
+                f"correlate with the acquired ones by {found.synthetic:+.2f}, less than the mean "
+                f"training slice of the target does ({found.mean_target:+.2f}); the contrast has "
+                "not become the target's, and more iterations alone seldom change that: see "
+                "'A contrast that does not turn' in training/README.md."
+            )
 
     def _save(self, state: State, ended: bool) -> None:
         write_checkpoint(self.run / LAST, state.content())

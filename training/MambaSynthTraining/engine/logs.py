@@ -1,4 +1,6 @@
-"""``losses.csv`` and TensorBoard's files; neither keeps what a killed run wrote too much."""
+"""``losses.csv``, ``validation.csv`` and TensorBoard's files; none keeps what a killed run wrote
+too much.
+"""
 
 from __future__ import annotations
 
@@ -11,37 +13,48 @@ from torch.utils.tensorboard import SummaryWriter
 
 from MambaSynthTraining.data.batches import Validation
 
-LOSSES, TENSORBOARD = "losses.csv", "tensorboard"
+LOSSES, VALIDATION, TENSORBOARD = "losses.csv", "validation.csv", "tensorboard"
 
 
 class Logs:
     """The logs of one run from ``iteration`` on; rows after it are forgotten, they come again."""
 
     def __init__(self, run: Path, iteration: int) -> None:
-        self.path = run / LOSSES
-        forget_after(self.path, iteration)
+        self.path, self.validated = run / LOSSES, run / VALIDATION
+        for path in (self.path, self.validated):
+            forget_after(path, iteration)
         self.writer = SummaryWriter(run / TENSORBOARD, purge_step=iteration + 1)
 
     def losses(self, iteration: int, terms: Mapping[str, float]) -> None:
         """One row; a term that the file has no column for yet adds one."""
-        row = {"iteration": str(iteration), **{k: f"{v:.6g}" for k, v in terms.items()}}
-        columns, rows = _read(self.path)
-        if set(row) <= set(columns):
-            with open(self.path, "a", newline="") as file:
-                csv.DictWriter(file, columns, restval="").writerow(row)
-        else:
-            columns += [name for name in row if name not in columns]
-            _write(self.path, columns, [*rows, row])
+        _append(self.path, iteration, terms)
         for name, value in terms.items():
             self.writer.add_scalar(f"losses/{name}", value, iteration)
 
     def validation(self, iteration: int, found: Validation) -> None:
-        """The validation error, and the picture."""
-        self.writer.add_scalar("validation/mean absolute error", found.error, iteration)
+        """The validation error, the correlation where there is one, and the picture."""
+        measures = {"mean absolute error": found.error}
+        if found.correlation is not None:
+            measures["r inside the tissue"] = found.correlation.synthetic
+            measures["r of the mean target"] = found.correlation.mean_target
+        _append(self.validated, iteration, measures)
+        for name, value in measures.items():
+            self.writer.add_scalar(f"validation/{name}", value, iteration)
         self.writer.add_image(f"validation/{found.shown}", found.picture, iteration)
 
     def close(self) -> None:
         self.writer.close()
+
+
+def _append(path: Path, iteration: int, values: Mapping[str, float]) -> None:
+    row = {"iteration": str(iteration), **{k: f"{v:.6g}" for k, v in values.items()}}
+    columns, rows = _read(path)
+    if set(row) <= set(columns):
+        with open(path, "a", newline="") as file:
+            csv.DictWriter(file, columns, restval="").writerow(row)
+    else:
+        columns += [name for name in row if name not in columns]
+        _write(path, columns, [*rows, row])
 
 
 def forget_after(path: Path, iteration: int) -> None:

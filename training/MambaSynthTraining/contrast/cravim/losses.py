@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
+from MambaSynthLib.image.intensity import EMPTY
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -65,6 +67,14 @@ def cycle_loss(reconstructed: Tensor, acquired: Tensor) -> Tensor:
 def paired_loss(synthetic: Tensor, acquired_target: Tensor) -> Tensor:
     """L1 to the registered acquired target; not in the paper."""
     return l1_loss(synthetic, acquired_target)
+
+
+def inverted(source: Tensor) -> Tensor:
+    """``source`` with its tissue upside down, background as it is; (B,1,H,W) in [-1,1].
+
+    What it costs is nothing, and it is nearer to the other of T1w and T2w than the source is.
+    """
+    return torch.where(source > EMPTY, -source, source)
 
 
 def structural_loss(synthetic: Tensor, acquired_target: Tensor, bins: int = 48) -> Tensor:

@@ -1,7 +1,9 @@
 """CRAViM as a training method: the passes of ``step.py`` in the engine's phases.
 
-Two objectives: ``cycle`` is the paper's (Eq. 5), all four networks; ``paired`` trains the exported
-generator alone on registered pairs, which is ours.
+Three objectives: ``cycle`` is the paper's (Eq. 5), all four networks; two are ours. ``paired``
+trains the exported generator alone on registered pairs. ``inverted`` teaches both generators to
+turn the brightness of their own source upside down, which needs no pairs: a first stage after
+which the losses of the cycle begin on the right side (issue 16).
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class CRAViMTraining(ContrastMethod):
     """Generators ``a_to_b`` (source -> target), ``b_to_a``; discriminators ``of_a``, ``of_b``."""
 
     exported, exported_back = "a_to_b", "b_to_a"
-    objectives: ClassVar[tuple[str, ...]] = ("cycle", "paired")
+    objectives: ClassVar[tuple[str, ...]] = ("cycle", "paired", "inverted")
     objective = "cycle"
     presets = PRESETS
 
@@ -119,8 +121,8 @@ class CRAViMTraining(ContrastMethod):
         }
 
     def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:
-        passes = self._paired if self.objective == "paired" else self._cycle
-        return passes(*batch, generator)
+        passes = {"cycle": self._cycle, "paired": self._paired, "inverted": self._inverted}
+        return passes[self.objective](*batch, generator)
 
     def _cycle(self, a: Tensor, b: Tensor, generator: Generator) -> Iterator[Phase]:
         """Both generators, then both discriminators."""
@@ -138,11 +140,8 @@ class CRAViMTraining(ContrastMethod):
 
     def _paired(self, a: Tensor, b: Tensor, generator: Generator) -> Iterator[Phase]:
         """The generator that is exported, alone. The other's gradient is none, so it stays."""
-        noise, weights = draw_noise(a, self.schedule, generator), self.weights
-        from_noise = (torch.rand(len(a), generator=generator) < 0.5).to(a.device)
-        paired, structure, transport = paired_pass(
-            self.networks["a_to_b"], a, b, noise, from_noise, self.schedule, self.around
-        )
+        paired, structure, transport = self._toward("a_to_b", a, b, generator)
+        weights = self.weights
         loss = (
             weights.lambda_paired * paired
             + weights.lambda_structure * structure
@@ -150,6 +149,26 @@ class CRAViMTraining(ContrastMethod):
         )
         terms = {"paired_ab": paired, "structure_ab": structure, "trans_forward_a": transport}
         yield Phase("generators", loss, {name: value.detach() for name, value in terms.items()})
+
+    def _inverted(self, a: Tensor, b: Tensor, generator: Generator) -> Iterator[Phase]:
+        """Each generator alone, from its source to that source upside down: L1 and Eq. 3."""
+        loss, terms = torch.zeros((), device=a.device), {}
+        for name, source in (("a_to_b", a), ("b_to_a", b)):
+            wanted = losses.inverted(source)
+            inverted, _, transport = self._toward(name, source, wanted, generator)
+            loss = loss + inverted + self.weights.lambda_trans * transport
+            terms[f"inverted_{name}"] = inverted.detach()
+        yield Phase("generators", loss, terms)
+
+    def _toward(
+        self, name: str, source: Tensor, target: Tensor, generator: Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``paired_pass`` of one generator; half of the samples begin with pure noise."""
+        noise = draw_noise(source, self.schedule, generator)
+        from_noise = (torch.rand(len(source), generator=generator) < 0.5).to(source.device)
+        return paired_pass(
+            self.networks[name], source, target, noise, from_noise, self.schedule, self.around
+        )
 
     def synthesize(self, source: Tensor, generator: Generator) -> Tensor:
         """The sampler of A.11, ``options.steps`` network calls. (B,1,H,W) -> same; a network with
