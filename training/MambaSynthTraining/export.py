@@ -7,7 +7,6 @@ nobody measured is not shown to anyone.
 
 from __future__ import annotations
 
-import importlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.model.package import ModelPackage, write_package
-from MambaSynthTraining.runs import CARDS, TrainedRun, open_run
+from MambaSynthTraining.methods import card_module
+from MambaSynthTraining.runs import TrainedRun, open_run
 
 LARGEST_DIFFERENCE = 0.05  # of the images' range; more than float16 weights can explain
 
@@ -83,12 +83,13 @@ def draft(run: TrainedRun, folder: Path) -> ModelPackage:
 
 def _card_module(run: TrainedRun) -> ModuleType:
     """``parts``, ``scores``, ``parity`` and ``readme`` of the run's method."""
-    if not run.exportable:
+    module = card_module(run.method)
+    if module is None:
         raise RequestError(
             f"{run.folder}: the library has no network of the method {run.method}, so it has no "
             "package; it can be scored and put into a table."
         )
-    return importlib.import_module(CARDS[run.method])
+    return module
 
 
 def half_weights(run: TrainedRun) -> dict[str, NDArray[Any]]:

@@ -6,7 +6,6 @@ Every number in ``models/*/README.md`` and in the model table of the project's R
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from MambaSynthLib.model.package import (
     read_package,
     sealed,
 )
-from MambaSynthTraining.runs import CARDS
+from MambaSynthTraining.methods import card_module
 
 MADE_BY = "mambasynth card models/*/ --worth README.md"
 MEANS = ("ssim", "psnr")
@@ -85,8 +84,13 @@ def replace_entry(entries: Sequence[Card], new: Card) -> list[Card]:
 def readme_of(package: ModelPackage) -> str:
     """The README of a package, from its card alone; its marks name the command that wrote it."""
     card = card_json(package)
-    trained = card.get("training", {}).get("recipe", {}).get("method")
-    method = importlib.import_module(CARDS.get(trained, CARDS[package.card.method]))
+    trained = card.get("training", {}).get("recipe", {}).get("method", "")
+    method = card_module(trained) or card_module(package.card.method)
+    if method is None:
+        raise RequestError(
+            f"{package.folder}: its method {package.card.method} makes no README of a card; write "
+            "it by hand."
+        )
     text: str = method.readme(card, package.read_weights())
     return text
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthTraining.methods import trains_back
+from MambaSynthTraining.methods import METHODS, trains_back
 from MambaSynthTraining.run_folder import LAST, RUN
 
 if TYPE_CHECKING:
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from MambaSynthTraining.engine.state import State
     from MambaSynthTraining.recipe import Recipe
 
-# Methods whose exported network the library can run, and where their model cards are made.
-CARDS = {
-    "cravim": "MambaSynthTraining.contrast.cravim.card",
-    "cravim-heads": "MambaSynthTraining.contrast.cravim.head_card",
-    "mstg": "MambaSynthTraining.cine.mstg.card",
-}
 STATISTICS = ("running_mean", "running_var")  # of batch normalization: no parameters
 
 
@@ -56,7 +50,7 @@ class TrainedRun:
 
     @property
     def exportable(self) -> bool:
-        return self.method in CARDS
+        return self.method in METHODS and METHODS[self.method].card != ""
 
     @property
     def contrasts(self) -> tuple[str, str]:

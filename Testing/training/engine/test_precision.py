@@ -18,7 +18,7 @@ from MambaSynthTraining.engine.machine import BF16, Machine
 from MambaSynthTraining.engine.nonfinite import NotFinite
 from MambaSynthTraining.engine.precision import Precision, fault_of_bf16
 from MambaSynthTraining.engine.state import State
-from MambaSynthTraining.methods import METHODS
+from MambaSynthTraining.methods import METHODS, Entry
 from MambaSynthTraining.recipe_file import recipe_of
 from MambaSynthTraining.record import read_record
 
@@ -34,7 +34,7 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def three_layers(monkeypatch):
     """A method that a test runs in no time, whatever this processor needs for bfloat16."""
-    monkeypatch.setitem(METHODS, THREE, "planted:ThreeLayers")
+    monkeypatch.setitem(METHODS, THREE, Entry("planted:ThreeLayers"))
 
 
 def small_recipe(**changes):
