@@ -49,4 +49,5 @@ def parity(run: TrainedRun, package: ModelPackage) -> dict[str, float]:
 
 
 def readme(card: dict[str, Any], weights: dict[str, Any]) -> str:
-    return f"# {card['title']}\n\n{card['scores'][0]['rows'][0]['l1']} in the end.\n"
+    rows = [row for entry in card["scores"] for row in entry["rows"]]
+    return f"# {card['title']}\n\n" + "\n".join(f"* {row['name']}: {row['l1']}" for row in rows)
