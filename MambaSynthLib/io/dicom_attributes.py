@@ -74,6 +74,8 @@ def frame_of_reference(old: Any) -> str:
 
 def record_for(provenance: Provenance, source: Series) -> Provenance:
     """With the source named by its UID: folders and files may be named after persons."""
+    if not source.in_files:
+        return replace(provenance, source_name="a volume that is in no DICOM series")
     return replace(provenance, source_name=f"series {source.stacks[0][0].image.SeriesInstanceUID}")
 
 

@@ -30,6 +30,11 @@ def parametric_map(volume: Volume, source: Series, record: Provenance, series_ui
 
     Raises ModuleNotFoundError, and FileError for a source that highdicom does not take.
     """
+    if not source.in_files:
+        raise FileError(
+            f"{source.name}: a DICOM map refers to the images it belongs to, and there are none; "
+            "write it as .nii.gz or .nrrd."
+        )
     try:
         return complete(_bare(volume, source, record, series_uid), source.stacks[0][0], record)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

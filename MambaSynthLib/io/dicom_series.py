@@ -6,6 +6,7 @@ slice and ``dicom_stack`` puts them in place. Source: DICOM PS3.3 C.8.3.1 (MR Im
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,14 @@ class Series:
 
     stacks: for each position along the normal its slices, in the order of their times; as many
     everywhere. affine: (4,4) column, row, slice index -> RAS mm. notes: named warnings.
+    in_files: whether there are images to refer to; see ``dicom_bare`` for a series without.
     """
 
     name: str
     stacks: list[list[Slice]]
     affine: Affine
     notes: tuple[str, ...]
+    in_files: bool = True
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -102,11 +105,25 @@ def open_series(path: Path, *, allow_synthetic: bool = True) -> Series:
     """
     name = shown(path.resolve())
     files = slice_files(path) if path.is_dir() else [_multi_frame_file(path)]
+    slices = _slices_in(files, name)
+    if path.is_file() and slices[0].frame is None:
+        raise FileError(f"{name}: is one slice of a series; name the folder that holds them all.")
+    return _assembled(slices, name, allow_synthetic)
+
+
+def series_of(files: Sequence[Path], name: str, *, allow_synthetic: bool = True) -> Series:
+    """The series in ``files``, wherever they lie; ``name`` is for messages. Raises as above."""
+    return _assembled(_slices_in(files, name), name, allow_synthetic)
+
+
+def _slices_in(files: Sequence[Path], name: str) -> list[Slice]:
     slices = [one for file in files for one in read_slices(file)]
     if not slices:
         raise FileError(f"{name}: holds no DICOM files; name a folder with one series.")
-    if path.is_file() and slices[0].frame is None:
-        raise FileError(f"{name}: is one slice of a series; name the folder that holds them all.")
+    return slices
+
+
+def _assembled(slices: list[Slice], name: str, allow_synthetic: bool) -> Series:
     _check_one_series(slices, name)
     notes = _notes(slices, name, allow_synthetic)
     stacks = by_place(slices)

@@ -57,7 +57,8 @@ def write_dicom(
     They get their names with others where they go ``into`` a set.
 
     The images lie on the grid of ``source``, in any order and direction of their axes; each file
-    refers to the source slices at its place. An uncertainty map becomes one Parametric Map.
+    refers to the source slices at its place, where the source has images. An uncertainty map
+    becomes one Parametric Map.
 
     Raises
     ------
@@ -66,7 +67,8 @@ def write_dicom(
     ModuleNotFoundError: an uncertainty map, without highdicom.
     """
     with warnings.catch_warnings(action="ignore"):  # what the source wrote is passed on as it is
-        check_source(source)
+        if source.in_files:
+            check_source(source)
         turned = [turned_onto(image, source.affine, source.shape, source.name) for image in images]
         if not all(np.all(np.isfinite(image.array)) for image in turned):
             raise FileError(f"{shown(folder)}: the image to write holds NaN or infinite values.")
@@ -117,7 +119,8 @@ def _series_uid(images: list[Volume], source: Series, record: Provenance) -> str
     for image in images:
         digest.update(np.ascontiguousarray(image.array, "<f4").data)
     first = source.stacks[0][0].image
-    words = first.SeriesInstanceUID, first.SOPInstanceUID, json.dumps(record.to_bids())
+    own = ("SeriesInstanceUID", "SOPInstanceUID") if source.in_files else ("StudyInstanceUID",)
+    words = *(first[keyword].value for keyword in own), json.dumps(record.to_bids())
     return new_uid(*map(str, words), digest.hexdigest())
 
 
@@ -130,14 +133,16 @@ def _classic(
     shared.DerivationDescription = text(f"{record.sentence()} {integers.sentence()}", "ST")
     for n, image in enumerate(images):
         acquired = n + 1 in record.acquired
-        same = source.frame_like(image, record.times_ms[n]) if acquired else None
+        kept = acquired and source.in_files
+        same = source.frame_like(image, record.times_ms[n]) if kept else None
         for k, stack in enumerate(source.stacks):
             new = deepcopy(shared)
             new.SOPClassUID, new.SOPInstanceUID = MR_IMAGE, new_uid(uid, str(n), str(k))
             new.InstanceNumber = n * len(source.stacks) + k + 1
             if acquired:
                 mark_acquired(new)
-            refer(new, stack if same is None else [stack[same]])
+            if source.in_files:
+                refer(new, stack if same is None else [stack[same]])
             _place(new, stack[0])
             _time(new, record, n)
             integers.store(new, image.array[..., k].T)
