@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from MambaSynthLib.image.volume import AXIS_LETTERS, Volume
 
 WINDOW_PERCENTILES = (0.5, 99.5)  # of all voxels; a head fills about a third of them
+# On a grid that grows to the left, posterior and inferior: the axis across each plane and the
+# letters at its left, right and top edge.
+PLANES = {"axial": (2, "RLA"), "coronal": (1, "RLS"), "sagittal": (0, "APS")}
 DIFFERENCE_RANGE = (0.0, 0.5)  # fraction of the display window; fixed, so that reports compare
 
 Array = NDArray[np.floating[Any]]

@@ -23,17 +23,20 @@ from numpy.typing import NDArray
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume, check_finite, check_same_grid
 from MambaSynthLib.io.atomic import Outputs, write_whole
-from MambaSynthLib.report.columns import Array, Column, columns_of, head_center, lpi_axes
+from MambaSynthLib.report.columns import (
+    PLANES,
+    Array,
+    Column,
+    columns_of,
+    head_center,
+    lpi_axes,
+)
 from MambaSynthLib.report.sheet import BACKGROUND, FONT, GAP_INCHES, Sheet, text_inches, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARK = "SYNTHETIC - not for diagnosis"
-
-# On a grid that grows to the left, posterior and inferior: the axis across each plane and the
-# letters at its left, right and top edge.
-PLANES = {"axial": (2, "RLA"), "coronal": (1, "RLS"), "sagittal": (0, "APS")}
 
 COLUMN_INCHES, MAX_ROWS_INCHES, MIN_ROW_INCHES = 2.6, 10.0, 0.45
 BAR_INCHES = 0.08
