@@ -8,6 +8,7 @@ processes and packages is in ``MambaSynthSlicer/``.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,16 @@ try:
 except ImportError:  # in a source checkout it lies one folder up
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from MambaSynthSlicer import annotation, file_marks, frame_times, models, mrml, run, sequences
+from MambaSynthSlicer import (
+    annotation,
+    file_marks,
+    frame_times,
+    models,
+    mrml,
+    queue_sources,
+    run,
+    sequences,
+)
 from MambaSynthSlicer.cine_run import CineJob, CineRequest
 from MambaSynthSlicer.cine_section import CineSection
 from MambaSynthSlicer.compare_section import CompareSection
@@ -39,7 +49,10 @@ from MambaSynthSlicer.contrast_run import ContrastJob, Request
 from MambaSynthSlicer.contrast_section import ContrastSection
 from MambaSynthSlicer.models_section import ModelsSection
 from MambaSynthSlicer.parameters import Parameters
+from MambaSynthSlicer.results_section import ResultsSection
 from MambaSynthSlicer.run_section import RunSection
+from MambaSynthSlicer.several import Item, Several
+from MambaSynthSlicer.several_section import SeveralSection
 
 
 class MambaSynth(ScriptedLoadableModule):
@@ -62,6 +75,7 @@ class MambaSynth(ScriptedLoadableModule):
         self.annotations = annotation.SliceAnnotations()
         self.fileMarks = file_marks.FileMarks()
         self._started = False
+        registerDicomExport()
         slicer.app.connect("startupCompleted()", self.onStartup)
         qt.QTimer.singleShot(0, self.onEventLoop)
 
@@ -76,6 +90,14 @@ class MambaSynth(ScriptedLoadableModule):
             self._started = True
             self.annotations.start()
             self.fileMarks.start()
+
+
+def registerDicomExport() -> None:
+    """Slicer may have been built without DICOM."""
+    if importlib.util.find_spec("DICOMLib") is not None:
+        from MambaSynthSlicer import dicom_plugin
+
+        dicom_plugin.register()
 
 
 class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -105,7 +127,11 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.compare = CompareSection(self)
         self.contrast = ContrastSection(self)
         self.cine = CineSection(self)
+        self.several = SeveralSection(self)
+        self.results = ResultsSection(self)
         self.run = RunSection(self)
+        self._sections = (self.models, self.contrast, self.cine, self.run, self.compare,
+                          self.several, self.results)  # fmt: skip
         self._observeScene()
         self.models.fill()
         self.initParameters()
@@ -114,6 +140,17 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Keep what the user changes there."""
         for widget in widgets:
             widget.connect(signal, self.onPanelChanged)
+
+    def addBelow(self, part: Any, above: Any) -> None:
+        """Put what a section has loaded from a file of its own below a widget of the panel."""
+        part.setMRMLScene(slicer.mrmlScene)
+        layout = self._panel.layout()
+        layout.insertWidget(layout.indexOf(above) + 1, part)
+
+    @property
+    def isShowing(self) -> bool:
+        """Whether signals of widgets are not the user's wishes just now, see ``showing``."""
+        return self._isShowing
 
     def _observeScene(self) -> None:
         scene = slicer.mrmlScene
@@ -192,7 +229,7 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parameters is None or self._isShowing:
             return
         with self.showing():
-            for section in (self.models, self.contrast, self.cine, self.run, self.compare):
+            for section in self._sections:
                 section.show()
         self._watchSources()
 
@@ -202,7 +239,7 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         node = self.parameters.mrml
         wasModifying = node.StartModify()
-        for section in (self.models, self.contrast, self.cine, self.run, self.compare):
+        for section in self._sections:
             section.keep()
         node.EndModify(wasModifying)
         self.update()
@@ -222,11 +259,12 @@ class MambaSynthLogic(ScriptedLoadableModuleLogic):
     def __init__(self, worker: Any = None):
         ScriptedLoadableModuleLogic.__init__(self)
         self._runner = run.Runner(worker)
+        self._several: Several | None = None
         self._asked = False
 
     @property
     def busy(self) -> bool:
-        return self._runner.busy
+        return self._runner.busy or self._several is not None
 
     @property
     def listening(self) -> bool:
@@ -236,10 +274,16 @@ class MambaSynthLogic(ScriptedLoadableModuleLogic):
     def start(self, job: run.Job) -> None:
         self._runner.start(job)
 
+    def startSeveral(self, items: list[Item]) -> None:
+        """Start one job after another; ``poll`` then tells of all of them as of one run."""
+        self._several = Several(self._runner, items)
+        self._several.start()
+
     def cancel(self) -> None:
-        self._runner.cancel()
+        (self._several or self._runner).cancel()
 
     def stop(self) -> None:
+        self._several = None
         self._runner.stop()
 
     def askDevices(self) -> None:
@@ -250,7 +294,9 @@ class MambaSynthLogic(ScriptedLoadableModuleLogic):
             pass  # no child process: the synthesis itself will tell
 
     def poll(self) -> list[run.Event]:
-        events = self._runner.poll()
+        events = (self._several or self._runner).poll()
+        if self._several is not None and self._several.over:
+            self._several = None
         self._asked = self._asked and not any(e["event"] == "devices" for e in events)
         return events
 
@@ -267,6 +313,21 @@ class MambaSynthLogic(ScriptedLoadableModuleLogic):
         ``options`` are the fields of ``cine_run.CineRequest``. Returns the sequence, which plays.
         """
         return self._runToEnd(CineJob(source, es, CineRequest(**options)))
+
+    def synthesizeSeveral(
+        self, sources: list[Any], **options: Any
+    ) -> tuple[list[Any], list[tuple[str, str]]]:
+        """Volumes and sequences (all their frames), one after another, and wait.
+
+        ``options`` as in ``synthesize``. Returns what was made, and (title, reason) of what failed;
+        what is in the scene already is not made again.
+        """
+        request = Request(**options)
+        rows = [queue_sources.ofNode(node) for node in sources]
+        self.startSeveral([item for row in rows for item in row.items(request)])
+        event = run.followToEnd(self.poll, slicer.app.processEvents)
+        made = dict.fromkeys(placed["output"] for _item, placed in event["results"])
+        return list(made), [(item.title, why) for item, why in event["failures"]]
 
     def _runToEnd(self, job: run.Job) -> Any:
         return run.runToEnd(self._runner, job, slicer.app.processEvents)["output"]

@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import RequestError
+from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.provenance import UNCERTAINTY, Provenance
 from MambaSynthLib.server.exchange import load_volume, save_volume
 
@@ -40,6 +41,21 @@ class Request:
     force: bool = False  # what goes in was refused by the input gate, and the user insisted
 
 
+def asked(request: Request, volume: Volume, folder: Path) -> dict[str, Any]:
+    """The keys of the protocol's ``synthesize``; the volume goes into ``folder``."""
+    file = save_volume(volume, folder / f"{request.sourceContrast}.npz")
+    return {
+        "model": request.model,
+        "device": request.device,
+        "sources": {request.sourceContrast: str(file)},
+        "steps": request.steps,
+        "samples": request.samples,
+        "seed": request.seed,
+        "slices": request.slices,
+        "force": request.force,
+    }
+
+
 class ContrastJob:
     """A ``run.Job``. ``output`` None: a new node. Raises RequestError: the output is the source."""
 
@@ -64,17 +80,7 @@ class ContrastJob:
         volume = mrml.toVolume(self._source)
         self._fingerprint = mrml.fingerprint(self._source)
         self._source = None  # from now on by its ID: it may be removed
-        file = save_volume(volume, folder / f"{request.sourceContrast}.npz")
-        return {
-            "model": request.model,
-            "device": request.device,
-            "sources": {request.sourceContrast: str(file)},
-            "steps": request.steps,
-            "samples": request.samples,
-            "seed": request.seed,
-            "slices": request.slices,
-            "force": request.force,
-        }
+        return asked(request, volume, folder)
 
     def loss(self, atEnd: bool) -> str | None:
         source = slicer.mrmlScene.GetNodeByID(self._sourceId)
@@ -97,7 +103,7 @@ class ContrastJob:
         slicer.mrmlScene.SaveStateForUndo()
         name = mrml.syntheticName(source, self.request.targetContrast)
         output = self._output(source, name)
-        mrml.fill(output, volume, source)
+        mrml.fill(output, volume, source, self.request.targetContrast)
         mrml.markSynthetic(output, provenance, source)
         if self.request.preview:
             output.SetAttribute(mrml.PREVIEW_ATTRIBUTE, "one slice")

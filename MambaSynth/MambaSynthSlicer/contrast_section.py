@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import mrml, sample_data
+from . import mrml, sample_data, sequences
 from .contrast_run import ContrastJob, Request
 from .parameters import OUTPUT, SOURCE
 from .source_check import SourceCheck
@@ -122,8 +122,17 @@ class ContrastSection:
     def _job(
         self, slices: tuple[int, int] | None, output: Any, preview: bool = False
     ) -> ContrastJob:
+        request = self.request(slices, preview)
+        return ContrastJob(self.panel.parameters.node(SOURCE), output, request)
+
+    def request(
+        self, slices: tuple[int, int] | None = None, preview: bool = False
+    ) -> Request | None:
+        """What the panel asks for, of any source; None without a model."""
         get, entry = self.panel.parameters.get, self.panel.models.current()
-        request = Request(
+        if entry is None:
+            return None
+        return Request(
             model=entry.key,
             sourceContrast=entry.sources[0],
             targetContrast=self.ui.targetComboBox.currentText,
@@ -135,7 +144,6 @@ class ContrastSection:
             spread=get("spread") and not preview,
             preview=preview,
         )
-        return ContrastJob(self.panel.parameters.node(SOURCE), output, request)
 
     def selectedSlices(self) -> tuple[int, int] | None:
         """First and end of the chosen range; None for all slices."""
@@ -145,9 +153,13 @@ class ContrastSection:
         return None if whole else (first, last + 1)
 
     def present(self, event: Event) -> str:
-        output = event["output"]
-        self.panel.compare.present(output.GetNodeReference(mrml.SOURCE_ROLE), output)
+        self.showResult(event["output"])
         return ""
+
+    def showResult(self, output: Any) -> None:
+        """A volume beside or over its source; a sequence by what shows its frame."""
+        source = output.GetNodeReference(mrml.SOURCE_ROLE)
+        self.panel.compare.present(*map(sequences.shownFor, (source, output)))
 
     def onPreview(self) -> None:
         """One slice, into a volume of its own: seconds instead of minutes, to see whether it works.

@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import models
+from . import models, mrml
 from .import_run import ImportJob
 from .worker import Event
 
@@ -49,6 +49,12 @@ class ModelsSection:
     def currentCine(self) -> models.ModelEntry | None:
         key = self.ui.cineModelComboBox.currentData
         return next((entry for entry in self._cines if entry.key == key), None)
+
+    def entryOf(self, synthetic: Any) -> models.ModelEntry | None:
+        """The model that made a node, where it is installed in the same version."""
+        made = mrml.provenanceOf(synthetic)
+        keys = made.model_id, made.model_version
+        return next((e for e in self._entries if (e.key, e.version) == keys), None)
 
     def shownEntry(self) -> models.ModelEntry | None:
         """The model of the tab shown, which the buttons are about."""

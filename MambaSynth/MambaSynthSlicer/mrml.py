@@ -27,9 +27,12 @@ from slicer.i18n import tr as _
 from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.image.grid import Reorientation
 from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.image.window import t2_window
 from MambaSynthLib.io.files import read_marks
 from MambaSynthLib.io.marks import SyntheticMark, mark_in_sidecar, sidecar_of
 from MambaSynthLib.provenance import MARK, TAG_PREFIX, Provenance
+
+from . import dicom_source
 
 SHEAR_LIMIT = 1e-4  # cosine between two voxel axes that still counts as a right angle
 WINDOW_PERCENTILES = (1.0, 99.0)  # of the voxels that are not background
@@ -113,9 +116,17 @@ def isMarked(node: Any) -> bool:
 
 def markInFile(node: Any) -> SyntheticMark | None:
     """The mark in or beside the file that the node was loaded from, or saved to last."""
+    file = fileOf(node)
+    return fileMark(file, changedAt(file), changedAt(str(sidecar_of(Path(file))))) if file else None
+
+
+def fileOf(node: Any) -> str | None:
+    """What came from DICOM has no storage node, or an empty one, but says which image it was."""
     storage = node.GetStorageNode()
     file = storage.GetFullNameFromFileName() if storage else None
-    return fileMark(file, changedAt(file), changedAt(str(sidecar_of(Path(file))))) if file else None
+    uids = dicom_source.instancesOf(node)[:1] if not file else []
+    images = dicom_source.filesOfInstances(uids)
+    return file or (str(images[0]) if images else None)
 
 
 def changedAt(file: str) -> int | None:
@@ -257,13 +268,15 @@ def fileBeside(source: Any, node: Any) -> None:
         hierarchy.SetItemParent(item, hierarchy.GetItemParent(sourceItem))
 
 
-def fill(node: Any, volume: Volume, source: Any) -> None:
-    """Put the voxels of ``volume`` into ``node``, at the place of ``source``, and window it."""
+def fill(node: Any, volume: Volume, source: Any, contrast: str = "") -> None:
+    """Put the voxels of ``volume`` into ``node``, at the place of ``source``, and window it as an
+    image of ``contrast`` is looked at.
+    """
     blocked = node.StartModify()
     setVoxels(node, volume, source)
     node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
     node.EndModify(blocked)
-    setWindow(node, *window(volume.array))
+    setWindow(node, *window(volume.array, contrast))
 
 
 def setVoxels(node: Any, volume: Volume, grid: Any) -> None:
@@ -288,8 +301,12 @@ def setColors(node: Any, largest: float) -> None:
     node.GetDisplayNode().SetAndObserveColorNodeID(MAP_COLORS)
 
 
-def window(array: np.ndarray) -> tuple[float, float]:
-    """Display limits: percentiles of what is brighter than the darkest value, the background."""
+def window(array: np.ndarray, contrast: str = "") -> tuple[float, float]:
+    """Display limits: for T2w those of the clinic, else percentiles of what is brighter than the
+    darkest value, the background.
+    """
+    if contrast == "T2w" and (clinical := t2_window(array)) is not None:
+        return clinical
     tissue = array[array > array.min()]
     if tissue.size == 0:
         return float(array.min()), float(array.min()) + 1.0
@@ -303,6 +320,7 @@ def markSynthetic(node: Any, provenance: Provenance, source: Any) -> None:
         if name.startswith(TAG_PREFIX):
             node.RemoveAttribute(name)
     setTags(node, provenance)
+    dicom_source.keepOrigin(node, source)
     node.SetDescription(f"{MARK}. {provenance.sentence()}")
     node.SetNodeReferenceID(SOURCE_ROLE, source.GetID())
 

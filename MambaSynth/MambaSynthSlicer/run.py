@@ -175,8 +175,13 @@ def secondsLeft(run: Run, done: int, total: int) -> float | None:
 def runToEnd(runner: Runner, job: Job, idle: Callable[[], None]) -> Event:
     """For scripts: run and wait; returns the ``finished`` event, raises RuntimeError else."""
     runner.start(job)
+    return followToEnd(runner.poll, idle)
+
+
+def followToEnd(poll: Callable[[], list[Event]], idle: Callable[[], None]) -> Event:
+    """Wait for what was started, as ``runToEnd``."""
     while True:
-        for event in runner.poll():
+        for event in poll():
             if event["event"] == "finished":
                 return event
             if event["event"] in ("failed", "crashed"):

@@ -20,6 +20,7 @@ from . import dependencies
 from .models_section import fillBox
 from .problem_report import report
 from .run import Job
+from .several import Item
 from .worker import Event
 
 POLL_MS = 50
@@ -140,13 +141,20 @@ class RunSection:
     def start(self, makeJob: Callable[[], Job], section: Any = None, status: str = "") -> None:
         """Run the job of the tab shown, or of another ``section`` that can ``present`` it."""
         self._makeJob = makeJob
+        self._begin(lambda: self.logic.start(makeJob()), section or self.task, status)
+
+    def startSeveral(self, items: list[Item], section: Any) -> None:
+        """Run a queue; ``section`` can also ``presentRest`` of one that was cancelled."""
+        self._begin(lambda: self.logic.startSeveral(items), section)
+
+    def _begin(self, go: Callable[[], None], section: Any, status: str = "") -> None:
         try:
-            dependencies.ensure(self._taskOf(section or self.task))
-            self.logic.start(makeJob())
+            dependencies.ensure(self._taskOf(section))
+            go()
         except MambaSynthError as error:
             self.panel.showError(str(error))
             return
-        self._running = section or self.task
+        self._running = section
         self.ui.progressBar.setRange(0, 0)  # busy, until the first progress arrives
         self.showStatus(status or _("Starting..."))
         self._timer.start()
@@ -211,7 +219,8 @@ class RunSection:
     def on_progress(self, event: Event) -> None:
         self.ui.progressBar.setRange(0, event["total"])
         self.ui.progressBar.value = event["done"]
-        counted, left = f"{event['done']}/{event['total']}", event["secondsLeft"]
+        counted = event.get("counted") or f"{event['done']}/{event['total']}"
+        left = event["secondsLeft"]
         self.showStatus(counted if left is None else f"{counted}, {duration(left)} left")
 
     def on_finished(self, event: Event) -> None:
@@ -220,7 +229,9 @@ class RunSection:
         self._ended(" ".join([done, self._running.present(event), *warnings]).strip())
 
     def on_cancelled(self, event: Event) -> None:
-        self._ended(_("Cancelled; nothing was changed."))
+        several = "results" in event
+        told = self._running.presentRest(event) if several else None
+        self._ended(told or _("Cancelled; nothing was changed."))
 
     def on_failed(self, event: Event) -> None:
         self._ended(_("Failed; nothing was changed."))

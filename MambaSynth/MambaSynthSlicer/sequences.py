@@ -99,6 +99,13 @@ def proxyOf(sequence: Any) -> Any:
     return browser.GetProxyNode(sequence) if browser else None
 
 
+def shownFor(node: Any) -> Any:
+    """The node that stands in the scene for ``node``: of a sequence its proxy; or None."""
+    if node is None or not node.IsA("vtkMRMLSequenceNode"):
+        return node
+    return proxyOf(node)
+
+
 def sequenceOf(node: Any) -> Any:
     """The sequence that ``node`` is, or shows a frame of; else None."""
     if node is None or node.IsA("vtkMRMLSequenceNode"):

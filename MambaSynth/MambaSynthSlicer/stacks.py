@@ -23,13 +23,13 @@ from slicer.i18n import tr as _
 from MambaSynthLib.errors import VolumeError
 
 from . import frame_times, mrml, sequences
+from .dicom_source import INSTANCES
 from .frame_times import Pace
 
 SAME_SLICE_MM = 0.1  # between two frames of one slice, along its normal
 SAME_ANGLE = 1e-3  # mm between two steps from voxel to voxel that count as equal
 LARGEST_SHIFT = 0.1  # of a voxel, between slices within their plane
 UNEVEN = 0.05  # share of the usual distance by which one of two slices may differ
-INSTANCES = "DICOM.instanceUIDs"
 
 
 @dataclass(frozen=True)

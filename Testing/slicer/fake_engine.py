@@ -88,6 +88,7 @@ class FakeEngine:
             RECORD,
             method="inversion",
             model_id=self.model,
+            model_version="1.0.0",
             weights_sha256=WEIGHTS,
             source_name=source.name,
             seed=seed,

@@ -2,6 +2,8 @@
 
     python Testing/slicer/screenshots.py          writes Resources/Screenshots/*.png
     python Testing/slicer/screenshots.py cine     only those of the cine tab
+    python Testing/slicer/screenshots.py desk     only those of the reading desk: three volumes side
+                                                  by side, the page, the queue
 
 The panel is drawn by Qt with the stand-ins' widgets, so colors and small distances differ from
 those in Slicer; the slice views are rendered by Slicer's own MRML library.
@@ -52,7 +54,7 @@ def save_views(stand, path, names):
     assert picture.save(str(path))
 
 
-def main(cineOnly: bool) -> None:
+def main(only: str) -> None:
     """Click through the tutorial with the first installed model (else the fake one)."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from panel import Panel
@@ -63,9 +65,12 @@ def main(cineOnly: bool) -> None:
     panel = Panel(stand)
     panel.worker.command = None  # the real engine
     stand.app.startupCompleted.emit()
-    if not cineOnly:
+    if not only:
         contrast_tab(panel, stand)
-    cine_tab(panel)
+    if only in ("", "cine"):
+        cine_tab(panel)
+    if only in ("", "desk"):
+        desk(panel, stand)
     stand.modules.unload_scripted(panel.module)
 
 
@@ -82,6 +87,54 @@ def cine_tab(panel) -> None:
         panel.ui.applyButton.click()
         panel.wait_idle(1800)
     save_panel(panel, FOLDER / "panel-cine.png")
+
+
+def desk(panel, stand) -> None:
+    """With a head from formulas, whose T2w image is known, and the difference to it."""
+    import slicer
+
+    from Testing.analytic_heads import analytic_head
+
+    slicer.mrmlScene.Clear(0)
+    panel.ui.taskTabs.setCurrentIndex(0)
+    source, acquired = (
+        slicer.util.addVolumeFromArray(
+            np.ascontiguousarray(volume.array.transpose(2, 1, 0)),
+            ijkToRAS=slicer.util.vtkMatrixFromArray(volume.affine),
+            name=f"Head {contrast}",
+        )
+        for contrast, volume in analytic_head((1.0, 1.0, 5.0)).items()
+    )
+    panel.ui.sourceSelector.setCurrentNode(source)
+    panel.events()
+    panel.ui.applyButton.click()
+    panel.wait_idle(1800)
+    panel.ui.acquiredSelector.setCurrentNode(acquired)
+    panel.ui.sideBySideButton.click()
+    panel.ui.overlayComboBox.currentIndex = panel.ui.overlayComboBox.findData("difference")
+    panel.ui.scoreButton.click()
+    names = ("Red", "Yellow", "Green")
+    for name in names:
+        stand.layout.sliceWidget(name).mrmlSliceNode().JumpSliceByCentering(0, -15, 20)
+    crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
+    crosshair.SetCursorPositionRAS([20.0, -15.0, 20.0])
+    save_views(stand, FOLDER / "three-up.png", names)
+    panel.widget.several.own.severalSection.collapsed = False
+    save_panel(panel, FOLDER / "panel-desk.png")
+    page = FOLDER / "report-page.png"
+    stand.record.answers.append(lambda dialog: str(page))
+    panel.widget.results.own.pageButton.click()
+    shrink(page)
+    panel.ui.sideBySideButton.click()
+
+
+def shrink(page) -> None:
+    """A page of 150 dots an inch is larger than a tutorial needs."""
+    from PIL import Image
+
+    picture = Image.open(page).convert("RGB")
+    size = picture.width * 2 // 3, picture.height * 2 // 3
+    picture.resize(size, Image.Resampling.LANCZOS).quantize(128).save(page, optimize=True)
 
 
 def contrast_tab(panel, stand) -> None:
@@ -119,5 +172,5 @@ def contrast_tab(panel, stand) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE))
-    main(cineOnly=sys.argv[1:] == ["cine"])
+    main("".join(sys.argv[1:]))
     os._exit(0)  # Qt and VTK are torn down in no order that can be relied on

@@ -109,6 +109,8 @@ def test_the_files_of_a_saved_scene_are_marked(watched, tmp_path):
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     watched.events()
     output = slicer.util.getNode("Head SYNTHETIC T2w")
+    assert output.GetAttribute("MambaSynth.mark") == MARK
+    assert "is synthetic itself" in refused(watched, output)
     assert slicer.util.saveNode(output, str(tmp_path / "later.nrrd"))  # a storage node of a file
     assert read_marks(tmp_path / "later.nrrd").provenance.model_id == "inverter"
 

@@ -29,6 +29,7 @@ def shown(panel, request):
         panel.synthesize()
     for section in ("advancedSection", "modelsSection", "logSection"):
         getattr(panel.ui, section).collapsed = False
+    panel.widget.several.own.severalSection.collapsed = False
     panel.wait(lambda: panel.ui.deviceComboBox.count > 1)
     panel.module.widgetRepresentation().show()
     screenshots.fit(panel)

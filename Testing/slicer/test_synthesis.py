@@ -96,6 +96,7 @@ def test_the_library_sees_the_volume_where_it_stands_in_the_world(panel, scene):
 
 def test_the_output_is_named_filed_and_windowed_for_the_reader(panel, scene):
     import slicer
+    from MambaSynthSlicer import mrml
 
     hierarchy = scene.GetSubjectHierarchyNode()
     study = hierarchy.CreateStudyItem(
@@ -108,17 +109,27 @@ def test_the_output_is_named_filed_and_windowed_for_the_reader(panel, scene):
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(output)) == study
     display = output.GetDisplayNode()
     array = slicer.util.arrayFromVolume(output)
-    low, high = np.percentile(array[array > array.min()], (1, 99))
+    limits = display.GetWindowLevelMin(), display.GetWindowLevelMax()
     assert not display.GetAutoWindowLevel()
-    assert display.GetWindowLevelMin() == pytest.approx(low, rel=1e-5)
-    assert display.GetWindowLevelMax() == pytest.approx(high, rel=1e-5)
+    assert limits == pytest.approx(mrml.window(array.transpose(2, 1, 0), "T2w"), rel=1e-5)
+
+
+def test_other_contrasts_get_the_window_of_what_is_no_background(panel):
+    from MambaSynthSlicer import mrml
+
+    array = np.full((10, 10, 10), -5.0)
+    array[4:, 4:] = np.random.default_rng(0).random((6, 6, 10)) * 900
+    tissue = np.percentile(array[array > -5], (1, 99))
+    for contrast in ("", "FLAIR"):
+        assert mrml.window(array, contrast) == pytest.approx(tuple(tissue))
+    assert mrml.window(np.zeros((4, 4, 4)), "T2w") == (0.0, 1.0)  # nothing to be seen
 
 
 def check_marks(output, source):
     attributes = {name: output.GetAttribute(name) for name in output.GetAttributeNames()}
     assert attributes["MambaSynth.mark"] == "SYNTHETIC - NOT FOR DIAGNOSIS"
     assert attributes["MambaSynth.model_id"] == "inverter"
-    assert attributes["MambaSynth.model_version"] == "1.0"
+    assert attributes["MambaSynth.model_version"] == "1.0.0"
     assert attributes["MambaSynth.weights_sha256"] == "5" * 64
     assert attributes["MambaSynth.seed"] == "77"
     assert attributes["MambaSynth.steps"] == "3"

@@ -15,7 +15,7 @@ from typing import Any
 
 import slicer
 
-from . import sample_data
+from . import dicom, sample_data
 from .qt_module import qt
 
 # ------------------------------------------------------------------ ScriptedLoadableModule
@@ -185,4 +185,5 @@ def install() -> Packaging:
     torch_utils = types.ModuleType("PyTorchUtils")
     torch_utils.PyTorchUtilsLogic = PyTorchUtilsLogic
     sys.modules["SampleData"], sys.modules["PyTorchUtils"] = sample_data, torch_utils
+    sys.modules["DICOMLib"] = dicom.install()
     return state
