@@ -105,6 +105,7 @@ def differenceTo(acquired: Any, synthetic: Any) -> np.ndarray:
     """(I,J,K) |synthetic - acquired|, in the units of the synthetic image.
 
     The acquired image has units of its own: it gets the gain and the offset that bring it nearest.
+    Where both show air there is no difference: the offset is that of tissue.
     """
     wanted = np.asarray(onGridOf(acquired, synthetic).array, np.float64)
     made = np.asarray(mrml.readVolume(synthetic).array, np.float64)
@@ -113,7 +114,8 @@ def differenceTo(acquired: Any, synthetic: Any) -> np.ndarray:
         message = _("{name} shows nothing where the synthetic volume lies; select another target.")
         raise RequestError(message.format(name=acquired.GetName()))
     gain, offset = np.polyfit(wanted[inside], made[inside], 1)
-    return np.abs(made - (gain * wanted + offset)).astype(np.float32)
+    apart = np.abs(made - (gain * wanted + offset))
+    return np.where(inside | foreground(made), apart, 0).astype(np.float32)
 
 
 def differenceNode(acquired: Any, synthetic: Any) -> Any:

@@ -27,6 +27,7 @@ class SeveralSection:
         self.own = slicer.util.childWidgetVariables(part)
         panel.addBelow(part, panel.ui.compareSection)
         self._sources: list[queue_sources.Source] = []
+        self._series: list[queue_sources.Source] = []  # of the study that is chosen
         self._checked: set[str] = set()
         self._part = part
         ui = self.own
@@ -40,7 +41,6 @@ class SeveralSection:
     def show(self) -> None:
         self._part.visible = self.panel.parameters.get("task") == "contrast"
         if not self.own.severalSection.collapsed:
-            self._showStudies()
             self._showList()
         self._showButton()
 
@@ -48,6 +48,7 @@ class SeveralSection:
         """What is checked is no setting: it is of this scene and this moment."""
 
     def _showStudies(self) -> None:
+        """Asked when the section is unfolded: a large database takes a moment."""
         box, known = self.own.severalStudyComboBox, queue_sources.studies()
         chosen = box.currentData
         fillBox(box, {"": _("none"), **known})
@@ -56,8 +57,7 @@ class SeveralSection:
 
     def _showList(self) -> None:
         """Rows are made anew only where they differ: the user may be about to click one."""
-        study = self.own.severalStudyComboBox.currentData or ""
-        self._sources = [*queue_sources.inScene(), *queue_sources.inStudy(study)]
+        self._sources = [*queue_sources.inScene(), *self._series]
         rows, widget = [self._row(source) for source in self._sources], self.own.severalList
         shown = [rowOf(widget.item(number)) for number in range(widget.count)]
         if shown == rows:
@@ -95,11 +95,13 @@ class SeveralSection:
     # ---------------------------------------------------------------------------- the user
 
     def onFolded(self, folded: bool) -> None:
+        if not folded:
+            self._showStudies()
         self.panel.update()
 
     def onStudy(self) -> None:
-        if not self.panel.isShowing:
-            self.panel.update()
+        self._series = queue_sources.inStudy(self.own.severalStudyComboBox.currentData or "")
+        self.panel.update()
 
     def onChecked(self, item: Any) -> None:
         if self.panel.isShowing:

@@ -99,6 +99,19 @@ def test_the_difference_lies_over_the_synthetic_volume_in_its_units_and_marked(p
     panel.ui.sideBySideButton.click()
 
 
+def test_where_both_show_air_there_is_no_difference(panel, desk):
+    """The offset that brings the tissue nearest would color the air."""
+    from MambaSynthSlicer import reading
+
+    air = np.ones((16, 24, 20), bool)
+    air[3:13, 4:20, 4:16] = False
+    tissue = np.random.default_rng(2).random(air.shape) * 500 + 300
+    for node, array in ((desk[1], tissue), (desk[2], tissue**2 / 500)):
+        slicer.util.updateVolumeFromArray(node, np.where(air, 0, array).astype("float32"))
+    apart = reading.differenceTo(desk[2], desk[1]).transpose(2, 1, 0)
+    assert not apart[air].any() and apart[~air].mean() > 1
+
+
 def test_a_second_difference_takes_the_place_of_the_first(panel, desk):
     panel.ui.sideBySideButton.click()
     for _ in range(2):

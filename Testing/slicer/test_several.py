@@ -270,7 +270,8 @@ def study(panel, queue, tmp_path):
         [("T1 3D",), ("Knee",), ("T1 post",), ("CT", "CT"), ("T2", "MR", "SYNTHETIC")]
     ):
         slicer.dicomDatabase.add(head_series(tmp_path / str(number), described(*told)))
-    panel.widget.update()
+    for folded in (True, False):  # unfolded, it asks for the studies
+        queue.own.severalSection.collapsed = folded
     box = queue.own.severalStudyComboBox
     box.currentIndex = box.findText("Zoë, Head")
     yield uid
