@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import FileError, MambaSynthError
@@ -54,11 +55,10 @@ def chosenSeries(folder: Path) -> Series:
 
 
 def namedSeries(node: Any, identity: Mapping[str, str]) -> Series:
-    """No series, but a patient and a study by name. Raises FileError where the ID is missing."""
-    frame = exported(node)
-    if frame.IsA("vtkMRMLSequenceNode"):
-        frame = frame.GetNthDataNode(0)
-    shape = frame.GetImageData().GetDimensions()
+    """No series, but a patient and a study by name. Raises FileError where the ID is missing, and
+    ExportError as ``placeOf``.
+    """
+    shape = framesOf(exported(node))[0].GetImageData().GetDimensions()
     return bare_series(placeOf(node), shape, identity, node.GetName())
 
 
@@ -87,16 +87,21 @@ def framesOf(whole: Any) -> tuple[Any, ...]:
 
 
 def volumeOf(frame: Any, affine: Any, name: str) -> Volume:
-    array = mrml.readVolume(frame).array
-    return Volume(array, affine, name)
+    return Volume(slicer.util.arrayFromVolume(frame).transpose(2, 1, 0), affine, name)
 
 
 def placeOf(node: Any) -> Any:
-    """(4,4) voxel -> world RAS, with the transform that the node, or its proxy, is under."""
+    """(4,4) voxel -> world RAS, with the transform that the node, or its proxy, is under.
+
+    Raises ExportError where that is not linear.
+    """
     whole = exported(node)
-    if not whole.IsA("vtkMRMLSequenceNode"):
-        return mrml.worldAffine(whole)
-    return mrml.worldAffine(whole.GetNthDataNode(0), sequences.proxyOf(whole))
+    shown = sequences.shownFor(whole)
+    transform = shown.GetParentTransformNode() if shown is not None else None
+    if transform is not None and not transform.IsTransformToWorldLinear():
+        message = _("{name} is under a non-linear transform; harden or remove it.")
+        raise ExportError(message.format(name=node.GetName()))
+    return mrml.worldAffine(framesOf(whole)[0], shown)
 
 
 def recordOf(whole: Any) -> Provenance:

@@ -6,7 +6,7 @@ Whether something is done already is read in the scene, so it is known after a r
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import slicer
@@ -108,10 +108,9 @@ def fits(node: Any, request: Request) -> bool:
         made = mrml.provenanceOf(node)
     except FileError:
         return False
-    asked = replace(request, slices=None)
-    same = made.model_id == asked.model and made.target_contrast == asked.targetContrast
-    counts = (asked.steps in (None, made.steps)) and (asked.samples in (None, made.samples))
-    return same and counts and made.seed == asked.seed and made.slices is None
+    same = made.model_id == request.model and made.target_contrast == request.targetContrast
+    counts = request.steps in (None, made.steps) and request.samples in (None, made.samples)
+    return same and counts and made.seed == request.seed and made.slices is None
 
 
 # ------------------------------------------------------------------------------ DICOM database

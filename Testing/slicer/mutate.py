@@ -483,7 +483,7 @@ MISTAKES = (
     Mistake(
         "a result of another seed counts as done",
         f"{PARTS}/queue_sources.py",
-        "made.seed == asked.seed and ",
+        "made.seed == request.seed and ",
         "",
         "test_several.py",
     ),

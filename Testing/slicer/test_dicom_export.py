@@ -231,6 +231,34 @@ def test_without_a_series_patient_and_study_of_the_data_module_are_taken(panel, 
     slicer.dicomDatabase.forget()
 
 
+def under_a_warp(node):
+    import vtk
+
+    warp = vtk.vtkThinPlateSplineTransform()
+    points = vtk.vtkPoints()
+    for place in ((0, 0, 0), (50, 0, 0), (0, 50, 0), (0, 0, 50), (30, 30, 30)):
+        points.InsertNextPoint(*place)
+    moved_points = vtk.vtkPoints()
+    moved_points.DeepCopy(points)
+    moved_points.SetPoint(4, 35, 20, 30)
+    warp.SetSourceLandmarks(points)
+    warp.SetTargetLandmarks(moved_points)
+    warp.SetBasisToR()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    transform.SetAndObserveTransformToParent(warp)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+
+
+def test_an_image_that_a_warp_bends_has_no_place_in_a_series(panel, out):
+    from MambaSynthSlicer import dicom_export
+
+    head()
+    output = panel.synthesize()
+    under_a_warp(output)
+    with pytest.raises(dicom_export.ExportError, match="non-linear transform; harden or remove"):
+        dicom_export.namedSeries(output, {"PatientID": "42"})
+
+
 # --- the panel's button ---------------------------------------------------------------------------
 
 
