@@ -235,18 +235,21 @@ def test_from_data_to_table_in_one_command(data, recipes, tmp_path, capsys, monk
     assert (place / "table.md").read_text(encoding="utf-8").strip() in readme.read_text("utf-8")
     lines = (place / "table.md").read_text(encoding="utf-8").splitlines()
     assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == [
-        "no motion", "linear blend", "MSTG+", "tiny"
+        "no motion", "linear blend", "TV-L1", "fit to the case, no network", "MSTG+", "tiny",
+        "tiny, refined",
     ]  # fmt: skip
-    assert "2 trainings with different seeds" in lines[0] and "against tiny" in lines[2]
+    assert "2 trainings with different seeds" in lines[0] and "against tiny, refined" in lines[2]
     with open(place / "table.csv", newline="") as file:
         found = list(csv.DictReader(file))
-    assert len(found) == 3 + 3 + 2 * 2 * 3
+    assert len(found) == 4 * 3 + 3 * 2 * 3
+    refined = [line for line in found if line["row"] == "tiny-small-refined"]
+    assert all(float(line["psnr"]) > 30 for line in refined)  # whatever the network, the case fits
     tiny = [line["psnr"] for line in found if line["row"] == "tiny-small"]
     assert tiny[0] != tiny[3]  # another seed, another training
     assert {line["dice"] for line in found if line["row"] == "blend"} == {""}  # it has none
     assert (place / "table.png").stat().st_size > 10_000
     card = json.loads((place / "card.json").read_text())
-    assert [row["name"] for row in card["entry"]["rows"]][-1] == "tiny"
+    assert [row["name"] for row in card["entry"]["rows"]][-1] == "tiny, refined"
     run = open_run(out / "runs/tiny-small/seed-1")
     assert run.checkpoint_sha256 in card["checkpoints"] and len(card["checkpoints"]) == 4
     assert run.record["recipe"]["seed"] == 1
