@@ -27,6 +27,7 @@ from MambaSynthTraining.evaluation import reproduction
 from MambaSynthTraining.evaluation.cine import score
 from MambaSynthTraining.evaluation.cine.comparison import RowScores, p_values, row_scores
 from MambaSynthTraining.evaluation.cine.table_text import to_markdown
+from MambaSynthTraining.evaluation.rows import find_rows, shortened
 from MambaSynthTraining.recipe_file import read_recipe
 from MambaSynthTraining.runs import open_run
 
@@ -262,6 +263,18 @@ def test_from_data_to_table_in_one_command(data, recipes, tmp_path, capsys, monk
     (other / "tiny.yaml").write_text(changed)
     assert reproduce(other, data, out, "--seeds", "2") == 2
     assert "another optimization; choose another folder" in capsys.readouterr().err
+
+
+def test_a_share_shortens_every_row_alike_and_the_table_says_so(recipes, data, tmp_path, capsys):
+    rows = find_rows(RECIPES / "cine", small=True)
+    for row, short in zip(rows, shortened(rows, 0.1), strict=True):
+        assert short.recipe.iterations == round(0.1 * row.recipe.iterations)
+    words = ("--seeds", "1", "--share", "0.5", "--rows", "tiny")
+    assert reproduce(recipes, data, tmp_path, *words) == 0
+    assert "trained for 50 % of its recipe's iterations" in capsys.readouterr().out
+    for share in ("0", "1.5", "nan"):
+        assert reproduce(recipes, data, tmp_path, "--share", share) == 2
+        assert f"--share is {share}; give more than 0" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # the fast one, above, trains one after another

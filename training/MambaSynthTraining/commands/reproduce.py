@@ -119,7 +119,7 @@ def _variants(options: argparse.Namespace) -> Iterator[Settings]:
     from MambaSynthTraining.evaluation.reproduction import Settings
 
     asked = (options.data, options.accelerator, options.precision)
-    remarks = (MATCHED,) if options.budget == "matched" else ()
+    remarks: tuple[str, ...] = (MATCHED,) if options.budget == "matched" else ()
     if options.share < 1:
         remarks += (SHARED.format(100 * options.share),)
     for data, accelerator, precision in product(*asked):

@@ -122,7 +122,7 @@ def _frame(
     """Image, labels and pull field of the frame at a time."""
     grid, motion = heart.grid, heart.motion
     s = heart.slices.contractions(motion.course, time_ms)
-    planes = np.arange(grid.size[0]) * grid.spacing_mm[0]
+    planes = np.asarray(np.arange(grid.size[0]) * grid.spacing_mm[0], dtype=np.float64)
     where = pull_coordinates(motion, grid, planes, heart.slices.between(s, grid))
     labels = labels_at(motion.wall, where)
     covered = tuple(slice(*ends) for ends in heart.valid)
