@@ -57,6 +57,7 @@ RUN_BY = {
     CINE_README: {
         "make tables-cine": "make tables-cine",
         "mambasynth beating-heart": CINE,
+        "mambasynth heart-motion": CINE,
         "mambasynth train": CINE,
         "mambasynth evaluate-set": CINE,
         "mambasynth reproduce": CINE,

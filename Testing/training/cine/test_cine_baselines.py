@@ -18,6 +18,7 @@ from MambaSynthTraining.cine.rivals.trivial import TRIVIAL
 from MambaSynthTraining.data.beats import BeatBatch, Beats
 from MambaSynthTraining.data.cines import CineData
 from MambaSynthTraining.data.heart_cine import HeartCine
+from MambaSynthTraining.data.heart_fields import warp
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.evaluation.rows import find_rows
 from MambaSynthTraining.recipe import Optimization, Recipe
@@ -104,10 +105,15 @@ def test_every_row_trains_and_gives_frames_in_range(name, tmp_path):
 def test_trivial_rows_are_what_they_are_called():
     cine = ball()
     ed, es = cine.frames[0], cine.frames[3]
-    still = TRIVIAL["no-motion"].model.frames(ed, es, [0.2, 0.8])
+    still = TRIVIAL["no-motion"].model(cine.spacing_mm).frames(ed, es, [0.2, 0.8])
     assert np.array_equal(still, np.stack([ed, es]))
-    blend = TRIVIAL["blend"].model.frames(ed, es, [0, 0.25, 1])
+    blend = TRIVIAL["blend"].model(cine.spacing_mm).frames(ed, es, [0, 0.25, 1])
     assert np.allclose(blend, np.stack([ed, 0.75 * ed + 0.25 * es, es]), atol=1e-6)
+    for name in ("tv-l1", "fit"):
+        made = TRIVIAL[name].model(cine.spacing_mm).synthesize(ed, es, [0.5, 1.0])
+        assert made.fields.shape == (2, 3, *SIZE) and made.passes == 0
+        left = np.mean((warp(ed, made.fields[1]) - es) ** 2)
+        assert left < 0.3 * np.mean((ed - es) ** 2)  # the motion explains ES
 
 
 def test_voxelmorph_starts_without_motion_and_time_zero_is_ed():

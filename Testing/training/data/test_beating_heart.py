@@ -1,4 +1,7 @@
-"""The beating-heart set: its motion is a heart's, known exactly, and written so that it is read."""
+"""The beating-heart set: its motion is a heart's, known exactly, and written so that it is read.
+
+``pixels`` are those of 1.5 mm in which the motion of real hearts is told.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,41 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_hearts import ventricle
 from scipy import ndimage
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthTraining.data.beating_heart import beating_heart, warp
+from MambaSynthTraining.data.beating_heart import beating_heart, draw_heart
 from MambaSynthTraining.data.beating_heart_set import write_beating_hearts
+from MambaSynthTraining.data.heart_blood import with_papillary_muscles
 from MambaSynthTraining.data.heart_cine import LEFT_POOL, MYOCARDIUM, read_split, read_subject
-from MambaSynthTraining.data.heart_motion import contraction, draw_motion
+from MambaSynthTraining.data.heart_course import draw_course
+from MambaSynthTraining.data.heart_fields import warp
+from MambaSynthTraining.data.heart_motion import pull_coordinates
+from MambaSynthTraining.data.heart_signal import Blood, acquire, draw_signal
+from MambaSynthTraining.data.heart_slices import SINGLE, STACK, VOLUME
 from MambaSynthTraining.data.heart_stacks import Grid as CineGrid
-from MambaSynthTraining.data.heart_stacks import Stack, place, read_stacks
+from MambaSynthTraining.data.heart_stacks import place, read_stacks
 from MambaSynthTraining.data.heart_wall import wall_of
 
 STACKS = Path(__file__).resolve().parents[3] / ".." / "shared/data/heart_sax/scd_lvsegs.npz"
+HEIGHT = np.array([16 * 3.15])  # mm, of the middle plane
 COARSE = CineGrid((16, 48, 48), (6.3, 2.0, 2.0))
 
 
-def ventricle(radius: float = 12.0, slices: int = 9, thickness: float = 8.0) -> Stack:
-    """A made-up patient: a bright pool in a dark wall that tapers to the apex, with texture."""
-    y, x = np.mgrid[:64, :64] - 31.5
-    distance = np.hypot(y, x)
-    radii = radius * np.sqrt(np.linspace(1, 0.3, slices))[:, None, None]
-    wall = (distance >= radii) & (distance < radii + 6)
-    texture = ndimage.gaussian_filter(np.random.default_rng(0).random((slices, 64, 64)), (0, 2, 2))
-    image = 300 * texture + 400 * (distance < radii) - 100 * wall
-    return Stack(np.maximum(image, 0).astype(np.float32), wall, (thickness, 1.4, 1.4))
+def heart(kind: str = VOLUME, seed: int = 0):
+    """A subject before it is imaged."""
+    return draw_heart(ventricle(), np.random.default_rng(seed), CineGrid(), (kind,))
+
+
+def at_es(found, s: float = 1.0):
+    """(3,D,H,W) mm from where every voxel was at ED to where it is."""
+    grid = found.grid
+    planes = np.arange(grid.size[0]) * grid.spacing_mm[0]
+    was = pull_coordinates(found.motion, grid, planes, np.full(len(planes), s))
+    here = np.indices(grid.size) * np.reshape(grid.spacing_mm, (3, 1, 1, 1))
+    return here - np.stack(was)
 
 
 def jacobian(field: np.ndarray) -> np.ndarray:
@@ -43,7 +56,7 @@ def jacobian(field: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def cine():
-    return beating_heart(ventricle(), subject=1, seed=3, frames=12)
+    return beating_heart(ventricle(), subject=1, seed=3, frames=12, kinds=(VOLUME,))
 
 
 def test_the_pull_field_carries_the_ed_frame_to_every_frame(cine):
@@ -60,7 +73,8 @@ def test_ed_and_es_share_one_scale_that_the_frames_between_do_not_leave(cine):
     ends = inside[[cine.ed, cine.es]]
     assert ends.min() == 0 and ends.max() == 1
     assert inside.min() >= 0 and inside.max() <= 1
-    assert (cine.frames.sum() - inside.sum()) == pytest.approx(0)
+    outside = cine.frames.sum(dtype=np.float64) - inside.sum(dtype=np.float64)
+    assert outside == pytest.approx(0, abs=1e-6)
 
 
 def test_identity_at_ed_and_no_frame_folds(cine):
@@ -87,15 +101,134 @@ def test_the_ejection_fraction_is_a_hearts_and_the_volume_falls_until_es_then_ri
     assert (np.diff(volumes[cine.es :]) > 0).all()
 
 
-def test_ejection_is_faster_than_filling():
+def test_systole_waits_then_is_faster_than_filling_and_courses_differ():
+    courses = [draw_course(np.random.default_rng(seed)) for seed in range(20)]
+    halves = []
+    for course in courses:
+        times = np.linspace(0, course.period_ms, 2001)
+        s = course.contraction(times)
+        assert s.min() > -1e-9 and s.max() == pytest.approx(1, abs=1e-4)
+        assert times[s.argmax()] == pytest.approx(course.es_ms, abs=1)
+        assert course.contraction(course.delay_ms) == 0
+        assert (np.diff(s[times <= course.es_ms]) >= 0).all()
+        assert (np.diff(s[times > course.es_ms]) <= 1e-9).all()
+        assert course.es_ms < 0.45 * course.period_ms
+        assert course.flow(0) < 0.1 and course.flow(course.es_ms / 2) > 0.4
+        halves.append(float(course.contraction(course.es_ms / 2)))
+    assert 0.3 < min(halves) and max(halves) < 0.7 and np.ptp(halves) > 0.1
+
+
+def test_walls_move_four_to_ten_pixels_in_the_plane_and_along_the_axis():
+    across, along = [], []
+    for seed in range(6):
+        found = heart(seed=seed)
+        moved = at_es(found)
+        inside = np.zeros(found.grid.size, bool)
+        inside[tuple(slice(*ends) for ends in found.anatomy.valid)] = True
+        across.append(np.percentile(np.hypot(*moved[1:])[inside], 99.5) / 1.5)
+        along.append(np.percentile(np.abs(moved[0])[inside], 99) / 1.5)
+    assert 4 < min(across) and max(across) < 10
+    assert 4 < min(along) and max(along) < 10
+
+
+def test_the_right_ventricles_free_wall_comes_to_the_septum_and_down():
+    """In the picture it lies to the left, 18 pixels of 1.4 mm beyond the endocardium."""
+    for seed in range(4):
+        found = heart(seed=seed)
+        right = found.motion.room.right
+        assert np.cos(right.direction) < -0.95
+        assert right.depth_mm.mean() == pytest.approx(12 * 1.4, abs=4)
+        moved = at_es(found)
+        middle = found.grid.size[0] // 2
+        row, column = (float(part[0]) / 1.5 for part in found.motion.wall.center_at(HEIGHT))
+        free = round(column - 18 * 1.4 / 1.5)  # the septum's right side
+        strip = moved[2, middle, round(row), free - 8 : free + 1] / 1.5  # to the right: inward
+        assert strip.max() - strip[-1] > 2.5
+
+
+def test_the_chest_stands_still():
+    for seed in range(3):
+        found = heart(seed=seed)
+        moved = np.abs(at_es(found))
+        (r0, r1), (c0, c1) = found.anatomy.valid[1:]
+        edges = [moved[:, :, r0, :], moved[:, :, r1 - 1, :], moved[..., c0], moved[..., c1 - 1]]
+        assert max(edge.max() for edge in edges) < 0.3  # mm
+        corner = moved[:, :, r0 : r0 + 8, c1 - 8 : c1]
+        assert corner.max() < 0.75  # mm, half a pixel
+
+
+def test_papillary_muscles_are_seen_and_keep_more_of_their_area_than_blood():
     stack = ventricle()
-    motion = draw_motion(wall_of(stack, place(stack, CineGrid())), np.random.default_rng(0))
-    phases = np.linspace(0, 1, 2001)
-    s = contraction(motion, phases)
-    assert s.min() >= 0 and s.max() == pytest.approx(1, abs=1e-4)
-    assert phases[s.argmax()] == pytest.approx(motion.es_phase, abs=1e-3)
-    half = motion.es_phase / 2
-    assert contraction(motion, np.array([half]))[0] > 0.5  # more than half is out by mid-systole
+    anatomy = place(stack, CineGrid())
+    wall = with_papillary_muscles(wall_of(stack, anatomy), stack, anatomy)
+    thick = (wall.inner - wall.blood)[2:6].mean(axis=0)
+    angles = np.arange(64) * (2 * np.pi / 64)
+    apart = np.abs(np.angle(np.exp(1j * (angles - 0.9))))
+    assert thick[apart < 0.15].mean() > 3.0 > 1.5 > thick[apart > 2].mean()
+    found = heart()
+    moved = at_es(found) / np.reshape(found.grid.spacing_mm, (3, 1, 1, 1))
+    shrink = jacobian(-moved)[len(moved[0]) // 2 - 1]  # ED area per area of the frame
+    row, column = (float(part[0]) / 1.5 for part in found.motion.wall.center_at(HEIGHT))
+    rows, columns = np.indices(shrink.shape) + 1
+    radius = np.hypot(rows - row, columns - column)
+    core = shrink[radius < 2].mean()
+    assert core > 1.5  # of blood, much is gone
+    angle = np.arctan2(rows - row, columns - column)
+    beside = np.abs(np.abs(angle) - 0.9) < 0.2
+    inner = float(found.motion.wall.radii_at(HEIGHT, np.array([0.9]))[1][0]) / 1.5
+    ring = beside & (radius < 0.55 * inner) & (radius > 0.4 * inner)
+    assert shrink[ring].mean() < 0.8 * core
+
+
+def test_fields_differ_from_slice_to_slice_only_in_stacks():
+    for kind, spread in ((VOLUME, 0.0), (STACK, 0.02)):
+        found = heart(kind, seed=4)
+        s = found.slices.contractions(found.motion.course, 0.6 * found.motion.course.es_ms)
+        assert s.std() >= spread and (spread or s.std() == 0)
+        at_ed = found.slices.contractions(found.motion.course, 0.0)
+        assert not at_ed.any()
+
+
+def test_thick_slices_lie_eight_to_ten_millimeters_apart_and_blur_what_moves_through():
+    found = heart(STACK, seed=2)
+    gaps = np.diff(found.slices.centers_mm)
+    assert gaps == pytest.approx(gaps[0]) and 8 <= gaps[0] <= 10
+    assert np.ptp(found.slices.planes_mm[3]) > 0.4 * gaps[0]
+    thin = beating_heart(ventricle(), 2, frames=8, kinds=(VOLUME,))
+    thick = beating_heart(ventricle(), 2, frames=8, kinds=(STACK,))
+    rough = [float(np.abs(np.diff(np.diff(c.frames[c.es][c.box], axis=0), axis=0)).mean())
+             for c in (thin, thick)]  # fmt: skip
+    assert rough[1] < 0.7 * rough[0]
+    assert thin.es == thick.es and thin.times_ms == thick.times_ms
+
+
+def test_a_single_slice_is_one_picture_three_planes_thick_and_nothing_else():
+    cine = beating_heart(ventricle(), 3, frames=8, kinds=(SINGLE,))
+    first, stop = cine.valid[0]
+    assert stop - first == 3
+    assert np.array_equal(cine.frames[2, first], cine.frames[2, stop - 1])
+    assert not cine.frames[:, :first].any() and not cine.frames[:, stop:].any()
+    moved = np.abs(cine.frames[0] - cine.frames[cine.es])[cine.box]
+    assert moved.max() > 0.3
+
+
+def test_flow_changes_blood_where_it_is_fast_and_nothing_at_rest():
+    signal = replace(draw_signal(np.random.default_rng(0)), inflow=0, noise=0, gain=0, jet=-0.5,
+                     ghost=0.03, ghost_shift=0.5, jet_place=(0.3, 0.0))  # fmt: skip
+    pool = np.zeros((2, 32, 32), bool)
+    pool[:, 6:14, 10:20] = True
+    tissue = np.where(pool, 0.8, 0.1).astype(np.float32)
+    rest, fast = (
+        acquire(tissue, Blood(pool, flow, np.array([0.0, 40.0])), np.ones(2), (1.5, 1.5), signal,
+                np.random.default_rng(0))
+        for flow in (0.0, 1.0)
+    )  # fmt: skip
+    assert rest == pytest.approx(tissue)
+    assert fast[0][pool[0]].min() < 0.5 < 0.7 < fast[1][pool[1]].min()  # a jet below the base only
+    ghost = fast[:, 22:30, 10:20] - tissue[:, 22:30, 10:20]
+    assert 0.01 < ghost.mean() < 0.03
+    away = fast[:, :, :6] - tissue[:, :, :6]
+    assert np.abs(away).max() < 1e-3
 
 
 def test_the_wall_is_found_where_it_was_drawn():
@@ -105,6 +238,7 @@ def test_the_wall_is_found_where_it_was_drawn():
     assert wall.inner.mean(axis=1)[2:7] == pytest.approx(radii[2:7], abs=1.0)
     assert wall.outer.mean(axis=1)[2:7] == pytest.approx(radii[2:7] + 6 * 1.4, abs=1.0)
     assert wall.center[4] == pytest.approx([31.5 * 1.5, 31.5 * 1.5], abs=1.5)
+    assert np.array_equal(wall.blood, wall.inner)  # papillary muscles are read off the picture
 
 
 def test_an_open_outline_is_closed():
@@ -157,7 +291,7 @@ def test_a_set_is_written_split_by_subject_and_read_back(tmp_path):
     assert read_split(tmp_path, "train") == sorted(splits["train"])
     back = read_subject(tmp_path, splits["test"][0])
     index = int(back.name.removeprefix("heart-"))
-    made = beating_heart(stacks[index], index, seed=0, frames=8, grid=COARSE)
+    made = beating_heart(stacks[index], index, seed=0, frames=8, grid=COARSE, kinds=(VOLUME, STACK))
     assert np.abs(back.frames - made.frames).max() < 1e-3  # half precision
     assert np.array_equal(back.labels, made.labels)
     assert np.abs(back.fields - made.fields).max() < 5e-3
@@ -189,15 +323,34 @@ def test_a_wrong_source_ends_with_exit_code_2(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_single_slices_are_for_training_alone_where_there_are_others(tmp_path):
+    stacks = [ventricle(radius) for radius in (10, 11, 12, 13)]
+    grid = CineGrid((16, 32, 32), (6.3, 3.0, 3.0))
+    for kinds, expected in (((SINGLE, STACK), False), ((SINGLE,), True)):
+        splits = write_beating_hearts(
+            stacks, tmp_path / kinds[-1], split=(0, 0, 4), frames=8, grid=grid, kinds=kinds
+        )
+        cines = [read_subject(tmp_path / kinds[-1], name) for name in splits["test"]]
+        assert all((np.diff(cine.valid[0])[0] <= 2) == expected for cine in cines)
+
+
 @pytest.mark.skipif(not STACKS.is_file(), reason="the Sunnybrook stacks are not at ../shared")
-def test_real_stacks_beat_without_folding():
+def test_real_stacks_beat_without_folding_and_their_right_ventricles_move():
     stacks = read_stacks(STACKS)
     assert len(stacks) == 45
-    for subject in (34, 44):  # the largest and one whose top outline is a fragment
-        cine = beating_heart(stacks[subject], subject, frames=8)
-        pools = [(labels == LEFT_POOL).sum() for labels in cine.labels]
-        assert 0.4 < 1 - pools[cine.es] / pools[0] < 0.7
-        assert jacobian(cine.fields[cine.es]).min() > 0.1
+    for subject in (20, 34, 44):  # 34: the largest; 44: one whose top outline is a fragment
+        found = draw_heart(stacks[subject], np.random.default_rng(subject), CineGrid(), (VOLUME,))
+        moved = at_es(found) / np.reshape(found.grid.spacing_mm, (3, 1, 1, 1))
+        assert jacobian(-moved).min() > 0.05
+        room = found.motion.room
+        rows, columns = np.meshgrid(np.arange(64) * 1.5, np.arange(64) * 1.5, indexing="ij")
+        middle = found.grid.size[0] // 2
+        z = np.full(rows.shape, middle * 3.15)
+        radius, angle, _ = room.around(z, rows, columns)
+        outer = room.wall.radii_at(z, angle)[2]
+        beside = (room.right.window(angle) > 0.7) & (radius > outer + 3)
+        free = np.hypot(*moved[1:, middle])[beside]
+        assert np.percentile(free, 95) > 3  # pixels
 
 
 @pytest.mark.skipif(not STACKS.is_file(), reason="the Sunnybrook stacks are not at ../shared")

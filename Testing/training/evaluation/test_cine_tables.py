@@ -27,6 +27,7 @@ from MambaSynthTraining.evaluation import reproduction
 from MambaSynthTraining.evaluation.cine import score
 from MambaSynthTraining.evaluation.cine.comparison import RowScores, p_values, row_scores
 from MambaSynthTraining.evaluation.cine.table_text import to_markdown
+from MambaSynthTraining.evaluation.rows import find_rows, shortened
 from MambaSynthTraining.recipe_file import read_recipe
 from MambaSynthTraining.runs import open_run
 
@@ -235,20 +236,24 @@ def test_from_data_to_table_in_one_command(data, recipes, tmp_path, capsys, monk
     assert (place / "table.md").read_text(encoding="utf-8").strip() in readme.read_text("utf-8")
     lines = (place / "table.md").read_text(encoding="utf-8").splitlines()
     assert [line.split("|")[1].strip() for line in lines if line.startswith("|")][2:] == [
-        "no motion", "linear blend", "MSTG+", "tiny"
+        "no motion", "linear blend", "TV-L1", "fit to the case, no network", "MSTG+", "tiny",
+        "tiny, refined",
     ]  # fmt: skip
-    assert "2 trainings with different seeds" in lines[0] and "against tiny" in lines[2]
+    assert "2 trainings with different seeds" in lines[0] and "against tiny, refined" in lines[2]
     with open(place / "table.csv", newline="") as file:
         found = list(csv.DictReader(file))
-    assert len(found) == 3 + 3 + 2 * 2 * 3
+    assert len(found) == 4 * 3 + 3 * 2 * 3
+    refined = [line for line in found if line["row"] == "tiny-small-refined"]
+    assert all(float(line["psnr"]) > 30 for line in refined)  # whatever the network, the case fits
     tiny = [line["psnr"] for line in found if line["row"] == "tiny-small"]
     assert tiny[0] != tiny[3]  # another seed, another training
     assert {line["dice"] for line in found if line["row"] == "blend"} == {""}  # it has none
     assert (place / "table.png").stat().st_size > 10_000
     card = json.loads((place / "card.json").read_text())
-    assert [row["name"] for row in card["entry"]["rows"]][-1] == "tiny"
+    assert [row["name"] for row in card["entry"]["rows"]][-1] == "tiny, refined"
     run = open_run(out / "runs/tiny-small/seed-1")
-    assert run.checkpoint_sha256 in card["checkpoints"] and len(card["checkpoints"]) == 4
+    hashes = card["checkpoints"]  # one for each seed: both recipes are the same
+    assert run.checkpoint_sha256 in hashes and len(hashes) == 2
     assert run.record["recipe"]["seed"] == 1
 
     monkeypatch.setattr(reproduction, "train", None)  # all is done
@@ -258,6 +263,18 @@ def test_from_data_to_table_in_one_command(data, recipes, tmp_path, capsys, monk
     (other / "tiny.yaml").write_text(changed)
     assert reproduce(other, data, out, "--seeds", "2") == 2
     assert "another optimization; choose another folder" in capsys.readouterr().err
+
+
+def test_a_share_shortens_every_row_alike_and_the_table_says_so(recipes, data, tmp_path, capsys):
+    rows = find_rows(RECIPES / "cine", small=True)
+    for row, short in zip(rows, shortened(rows, 0.1), strict=True):
+        assert short.recipe.iterations == round(0.1 * row.recipe.iterations)
+    words = ("--seeds", "1", "--share", "0.5", "--rows", "tiny")
+    assert reproduce(recipes, data, tmp_path, *words) == 0
+    assert "trained for 50 % of its recipe's iterations" in capsys.readouterr().out
+    for share in ("0", "1.5", "nan"):
+        assert reproduce(recipes, data, tmp_path, "--share", share) == 2
+        assert f"--share is {share}; give more than 0" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # the fast one, above, trains one after another

@@ -23,6 +23,14 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=int, default=16, help="per heart cycle (default: 16)")
+    parser.add_argument(
+        "--slices",
+        nargs="+",
+        default=["volume", "stack", "single"],
+        choices=["volume", "stack", "single"],
+        help="how hearts are acquired, drawn for each: thin planes at once, slices of 8 to 10 mm, "
+        "or one of these, in training only (default: all three)",
+    )
     parser.add_argument("--fields", action="store_true", help="also write the true pull fields")
     parser.add_argument("--jobs", type=int, default=1, help="patients at once (default: 1)")
     parser.add_argument(
@@ -54,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         frames=options.frames,
         fields=options.fields,
+        kinds=tuple(options.slices),
         jobs=options.jobs,
         progress=done,
     )

@@ -16,6 +16,8 @@ MATCHED = (
     "train it with."
 )
 
+SHARED = "Budget: every row was trained for {:.0f} % of its recipe's iterations."
+
 
 def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
@@ -43,6 +45,8 @@ def add_parser(commands: Any) -> None:
     add("--budget", choices=("own", "matched"), default="own", help="matched: every row sees as "
         "many slices as the first one, the paper's 100 epochs; own (default): as its authors "
         "train it")  # fmt: skip
+    add("--share", type=float, default=1.0, metavar="S",
+        help="train every row for that share of its iterations (default: 1)")  # fmt: skip
     add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), nargs="+", default=["auto"])
     add("--precision", choices=("32", "bf16-mixed"), nargs="+", default=[""],
         help="default: the recipes'")  # fmt: skip
@@ -75,10 +79,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _rows(folder: Path, options: argparse.Namespace) -> list[Row]:
-    from MambaSynthTraining.evaluation.rows import find_rows, matched
+    from MambaSynthTraining.evaluation.rows import find_rows, matched, shortened
 
     rows = find_rows(folder, options.small, options.iterations, options.rows)
-    return matched(rows) if options.budget == "matched" else rows
+    rows = matched(rows) if options.budget == "matched" else rows
+    return shortened(rows, options.share)
 
 
 def _check(options: argparse.Namespace, made_by: str) -> None:
@@ -91,6 +96,8 @@ def _check(options: argparse.Namespace, made_by: str) -> None:
             f"reproduce: --trainings is {options.trainings} and --seeds {options.seeds}; give at "
             "least 1."
         )
+    if not 0 < options.share <= 1:
+        raise RequestError(f"reproduce: --share is {options.share:g}; give more than 0, at most 1.")
     cines = made_by == "make tables-cine"
     if cines and (options.both_directions or options.trainings > 1):
         raise RequestError(
@@ -112,7 +119,9 @@ def _variants(options: argparse.Namespace) -> Iterator[Settings]:
     from MambaSynthTraining.evaluation.reproduction import Settings
 
     asked = (options.data, options.accelerator, options.precision)
-    remarks = (MATCHED,) if options.budget == "matched" else ()
+    remarks: tuple[str, ...] = (MATCHED,) if options.budget == "matched" else ()
+    if options.share < 1:
+        remarks += (SHARED.format(100 * options.share),)
     for data, accelerator, precision in product(*asked):
         named = zip((data.name, accelerator, precision), asked, strict=True)
         varying = [str(value) for value, values in named if len(values) > 1]

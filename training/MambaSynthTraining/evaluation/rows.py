@@ -82,6 +82,14 @@ def matched(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
+def shortened(rows: Sequence[Row], share: float) -> list[Row]:
+    """The rows, each trained for a ``share`` of its iterations."""
+    return [
+        replace(row, recipe=_of_length(row.recipe, round(row.recipe.iterations * share)))
+        for row in rows
+    ]
+
+
 def _seen(recipe: Recipe) -> int:
     return recipe.slices_before(recipe.iterations)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from MambaSynthLib.cine.rivals import Array, Passage, linear_blend, no_motion
+from MambaSynthLib.cine.rivals import Array, Passage, linear_blend, no_motion, tv_l1
+from MambaSynthTraining.cine.rivals.fit_alone import FitAlone
 from MambaSynthTraining.cine.rivals.frame_model import FrameModel, Image, SyntheticFrames
+from MambaSynthTraining.cine.rivals.volumes import Spacing
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,19 @@ class Untrained(FrameModel):
 
 @dataclass(frozen=True)
 class Trivial:
-    """A row of the table without training."""
+    """A row of the table without training; ``model`` is told the voxels' size."""
 
     title: str
-    model: FrameModel
+    model: Callable[[Spacing], FrameModel]
+
+
+def _untrained(passage: Callable[[Array, Array], Passage], _: Spacing) -> FrameModel:
+    return Untrained(passage)
 
 
 TRIVIAL = {
-    "no-motion": Trivial("no motion", Untrained(no_motion)),
-    "blend": Trivial("linear blend", Untrained(linear_blend)),
+    "no-motion": Trivial("no motion", partial(_untrained, no_motion)),
+    "blend": Trivial("linear blend", partial(_untrained, linear_blend)),
+    "tv-l1": Trivial("TV-L1", partial(_untrained, tv_l1)),
+    "fit": Trivial("fit to the case, no network", FitAlone),
 }

@@ -7,7 +7,9 @@ Where a method has fields, the labels of ED are carried to ES by the one at gamm
 label) and their Dice is taken, and folding is counted: the percentage of voxels whose Jacobian
 determinant is not positive, inside the acquired box, mean over the frames.
 
-Each run gets ``scores.json``, and ``example.npy``, the frames of the first subject, (F,D,H,W).
+Methods of the library are scored as a user runs them, through ``CineEngine``: the network's own
+frames, and where asked for refined, which goes into a folder beside the row's. Each run gets
+``scores.json``, and ``example.npy``, the frames of the first subject, (F,D,H,W).
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +39,14 @@ from MambaSynthTraining.data.heart_cine import (
     read_split,
     read_subject,
 )
-from MambaSynthTraining.runs import open_run
+from MambaSynthTraining.evaluation.cine.engine_frames import EngineFrames, engine_of
+from MambaSynthTraining.runs import TrainedRun, open_run
 
 if TYPE_CHECKING:
+    from MambaSynthTraining.cine.rivals.volumes import Spacing
     from MambaSynthTraining.method import CineMethod
 
+REFINED = "-refined"  # the ending of a row's name
 SCORES = "scores.json"
 EXAMPLE = "example.npy"
 METRICS = ("psnr", "ssim", "nmse")
@@ -87,40 +94,67 @@ def folding(field: NDArray[np.float32], cine: HeartCine) -> float:
     return 100 * float(np.mean(determinant[cine.box] <= 0))
 
 
-def score_run(run: Path, data: Path, device: str = "cpu") -> bool:
+def score_run(run: Path, data: Path, device: str = "cpu", refined: bool = False) -> bool:
     """Score a run of a cine method and write its files, unless they are up to date.
 
+    ``refined``: as the engine refines it, into ``refined_folder``; for a method of the library.
     Returns whether that was necessary. Raises FileError: the run is none, or not finished.
     """
     found = open_run(run)
-    about = {"checkpoint_sha256": found.checkpoint_sha256, **_about(data, device)}
-    if _is_scored(run, about):
+    folder = refined_folder(run) if refined else run
+    by = ("engine, refined" if refined else "engine") if found.exportable else "method"
+    about = {"checkpoint_sha256": found.checkpoint_sha256, "by": by, **_about(data, device)}
+    if _is_scored(folder, about):
         return False
-    method: CineMethod
-    with found.trained() as method:
-        method.networks.to(device)
-        score_model(method.frame_model(device), run, data, about)
+    with _frames_of(found, _spacing(data), device, refined) as model:
+        score_model(model, folder, data, about)
     return True
+
+
+def refined_folder(run: Path) -> Path:
+    """OUT/runs/ROW/seed-0 -> OUT/runs/ROW-refined/seed-0"""
+    return run.parent.with_name(run.parent.name + REFINED) / run.name
+
+
+@contextmanager
+def _frames_of(
+    run: TrainedRun, spacing_mm: Spacing, device: str, refined: bool
+) -> Iterator[FrameModel]:
+    """What a user gets of a run; of a method that the library lacks, what the method makes."""
+    if run.exportable:
+        with engine_of(run, device) as engine:
+            yield EngineFrames(engine, spacing_mm, refined)
+        return
+    method: CineMethod
+    with run.trained() as method:
+        method.networks.to(device)
+        yield method.frame_model(device)
 
 
 def score_trivial(name: str, folder: Path, data: Path) -> None:
     """Likewise for a row without training."""
-    about = {"checkpoint_sha256": None, **_about(data, "cpu")}
+    about = {"checkpoint_sha256": None, "by": name, **_about(data, "cpu")}
     if not _is_scored(folder, about):
-        score_model(TRIVIAL[name].model, folder, data, about)
+        score_model(TRIVIAL[name].model(_spacing(data)), folder, data, about)
 
 
 def score_model(model: FrameModel, folder: Path, data: Path, about: dict[str, Any]) -> None:
-    """Score on all test subjects. Raises FileError: there are none."""
+    """Score on all test subjects."""
     records: dict[str, Any] = {}
     for subject in read_split(data, "test"):
         records[subject], made = score_subject(model, read_subject(data, subject))
         if len(records) == 1:
             folder.mkdir(parents=True, exist_ok=True)
             np.save(folder / EXAMPLE, made.images[:-1].astype(np.float16))
-    if not records:
-        raise FileError(f"{data}: has no test subjects; prepare it with some.")
     write_json(folder / SCORES, {**about, "subjects": records})
+
+
+def _spacing(data: Path) -> Spacing:
+    """Of all subjects alike. Raises FileError: there are none to score."""
+    names = read_split(data, "test")
+    if not names:
+        raise FileError(f"{data}: has no test subjects; prepare it with some.")
+    return read_subject(data, names[0]).spacing_mm
 
 
 def _about(data: Path, device: str) -> dict[str, Any]:
