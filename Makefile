@@ -8,6 +8,14 @@
 #             in out/bench
 # make sizes  the installed size of each set of packages, in fresh environments
 #
+# make nasty  damaged, lying and hostile inputs through the command and, where they are images, through
+#             other readers: the table of Testing/nasty/README.md
+# make fuzz   readers, cards, recipes and lines to serve, given nonsense for SECONDS=600
+# make kills  runs and trainings, killed at any moment for SECONDS=600
+# make canaries  RUNS=100 on a made-up patient, whose name must appear nowhere
+# make locks  Resources/requirements: the packages of released environments, with their hashes
+# make audit  known holes in these packages (pip-audit) and suspicious lines in ours (bandit)
+#
 # make tables-cine  train every recipe of training/recipes/cine five times, score and compare: table,
 #             CSV, picture in OUT; STACKS=scd_lvsegs.npz; on a CPU the small forms, DEVICE=cuda the
 #             full recipes; training/MambaSynthTraining/cine/README.md
@@ -21,6 +29,7 @@ BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 IN_VENV := . $(VENV)/$(BIN)/activate &&
 INSTALL := $(IN_VENV) python -m pip install --quiet --disable-pip-version-check -c Testing/constraints.txt
 
+TOOLS := .venv-tools
 SLICER_VENV := .venv-slicer
 IN_SLICER_VENV := . $(SLICER_VENV)/$(BIN)/activate && QT_QPA_PLATFORM=offscreen
 SLICER_LIBRARIES := cmake make libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libglib2.0-0 libdbus-1-3 \
@@ -29,7 +38,8 @@ SLICER_LIBRARIES := cmake make libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libgl
 SLICER_CHECK := $(IN_SLICER_VENV) python -c 'import PySide6.QtWidgets, slicer, shutil; \
   assert shutil.which("cmake"), "cmake is missing"'
 
-.PHONY: demo test test-slow lint slicer bench bench-neighbors sizes tables tables-cine clean
+.PHONY: demo test test-slow lint slicer bench bench-neighbors sizes tables tables-cine nasty fuzz kills \
+  canaries locks audit audit-code audit-packages clean
 
 demo: $(VENV)/demo.done
 	$(IN_VENV) mambasynth demo
@@ -86,6 +96,40 @@ tables-cine: $(VENV)/test.done
 	$(IN_VENV) mambasynth reproduce training/recipes/cine --data $(OUT)/data --out $(OUT) \
 	  --accelerator $(if $(filter cpu,$(DEVICE)),cpu,gpu) $(CINE)
 
+SECONDS ?= 600
+RUNS ?= 100
+SEED ?=
+
+nasty: $(VENV)/test.done
+	-$(INSTALL) torchio itk pynrrd  # to compare with; the table says where they are missing
+	$(IN_VENV) python -m Testing.nasty --readme Testing/nasty/README.md
+
+fuzz kills: $(VENV)/test.done
+	$(IN_VENV) python -m Testing.nasty.$@ --seconds $(SECONDS) $(addprefix --seed ,$(SEED))
+
+canaries: $(VENV)/test.done
+	$(IN_VENV) python -m Testing.nasty.canaries --runs $(RUNS) $(addprefix --seed ,$(SEED))
+
+LOCKS := Resources/requirements
+LOCK := $(TOOLS)/$(BIN)/uv pip compile --quiet --no-config pyproject.toml --universal \
+  --python-version 3.11 --generate-hashes --no-annotate --upgrade -c Testing/constraints.txt \
+  --custom-compile-command 'make locks'
+
+locks: $(TOOLS)/done
+	$(LOCK) --extra synthesize --extra report -o $(LOCKS)/synthesize.txt
+	$(LOCK) --extra cine -o $(LOCKS)/cine.txt
+	$(LOCK) --extra train -o $(LOCKS)/train.txt
+
+audit: audit-code audit-packages
+
+audit-code: $(TOOLS)/done
+	$(TOOLS)/$(BIN)/bandit --quiet --configfile pyproject.toml -r MambaSynthLib MambaSynth \
+	  training/MambaSynthTraining
+
+audit-packages: $(TOOLS)/done
+	$(TOOLS)/$(BIN)/pip-audit --strict --disable-pip --require-hashes \
+	  $(foreach lock,synthesize cine train,-r $(LOCKS)/$(lock).txt)
+
 lint: $(VENV)/test.done
 	$(IN_VENV) ruff check . && ruff format --check . && mypy
 
@@ -117,5 +161,11 @@ $(SLICER_VENV)/done: pyproject.toml Testing/constraints.txt Testing/slicer/requi
 	    exit 2; }
 	touch $@
 
+$(TOOLS)/done: Testing/audit-tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	. $(TOOLS)/$(BIN)/activate && \
+	  python -m pip install --quiet --disable-pip-version-check -r Testing/audit-tools.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(SLICER_VENV) out .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(SLICER_VENV) $(TOOLS) out .pytest_cache .ruff_cache .mypy_cache

@@ -1,7 +1,5 @@
 """``python -m MambaSynthLib`` is the command ``mambasynth``."""
 
-import sys
+from MambaSynthLib.cli import program
 
-from MambaSynthLib.cli import main
-
-sys.exit(main())
+program()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -127,6 +128,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USER if isinstance(error, EXPECTED) else EXIT_BUG
     finally:
         drop_unprinted()
+
+
+def program() -> NoReturn:
+    """``main`` as a process of its own, which ends at once where it was interrupted.
+
+    Python would wait for threads, and a pool for its processes, to finish what nobody wants now.
+    """
+    code = main()
+    if code == EXIT_INTERRUPTED:
+        if "multiprocessing" in sys.modules:
+            for child in sys.modules["multiprocessing"].active_children():
+                child.terminate()
+        os._exit(code)
+    sys.exit(code)
 
 
 def sentence(error: Exception) -> str:

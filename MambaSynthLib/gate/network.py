@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import ModelError
 from MambaSynthLib.gate.questions import QUESTIONS
+from MambaSynthLib.io.payload import shown
 
 CARD, WEIGHTS = "gate.json", "gate.safetensors"
 CONVOLUTIONS = 4
@@ -101,19 +102,22 @@ def read_gate(folder: Path) -> Gate:
         thresholds = {question: Threshold(**limits[question]) for question in QUESTIONS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{folder}: the files {CARD} and {WEIGHTS} of the input gate are missing or damaged; "
-            "install MambaSynth again."
+            f"{shown(folder)}: the files {CARD} and {WEIGHTS} of the input gate are missing or "
+            "damaged; install MambaSynth again."
         ) from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise ModelError(
-            f"{folder / WEIGHTS}: its sha256 is {found[:12]}..., but {CARD} says "
+            f"{shown(folder / WEIGHTS)}: its sha256 is {found[:12]}..., but {CARD} says "
             f"{str(sha256)[:12]}...; install MambaSynth again."
         )
     try:
         weights = {name: array.astype(np.float32) for name, array in load(data).items()}
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder / WEIGHTS}: is no valid safetensors file ({error}).") from error
+        raise ModelError(
+            f"{WEIGHTS} of the input gate: is no valid safetensors file ({error}); install "
+            "MambaSynth again."
+        ) from error
     return Gate(weights, thresholds)
 
 

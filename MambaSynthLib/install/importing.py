@@ -145,8 +145,8 @@ def _own_place(model_id: str) -> Path:
     for package in list_models():
         if package.card.id == model_id and package.folder != own:
             raise ModelError(
-                f"{model_id}: a model of this id is in {package.folder} and would hide this "
-                "one; give this one another id."
+                f"{model_id}: a model of this id is installed already and would hide this one; "
+                "give this one another id."
             )
     return own
 

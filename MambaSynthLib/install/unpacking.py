@@ -58,7 +58,9 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.Z
     """File name -> member, of the one folder that holds the card."""
     infos = archive.infolist()
     if len(infos) > MOST_MEMBERS:
-        raise ModelError(f"{name}: holds {len(infos)} entries; this is no model package.")
+        raise ModelError(
+            f"{name}: holds {len(infos)} entries, so it is no model package; choose another file."
+        )
     for info in infos:
         problem = _member_problem(info)
         if problem:
@@ -68,7 +70,9 @@ def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.Z
         raise ModelError(f"{name}: holds two entries of the same name; do not use it.")
     cards = [path for path in paths if path.name == CARD]
     if len(cards) != 1:
-        raise ModelError(f"{name}: holds {len(cards)} files {CARD} where one is expected.")
+        raise ModelError(
+            f"{name}: holds {len(cards)} files {CARD}, not one; take it from its author again."
+        )
     inside = cards[0].parent
     return {
         path.name: info for path, info in zip(paths, infos, strict=True) if path.parent == inside

@@ -6,18 +6,44 @@ end of a stack nobody would miss it. Source: DICOM PS3.10 7.1 (preamble and pref
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import zlib
 from pathlib import Path
+from typing import Any
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.payload import looks_like, shown
 
 MOST_FILES = 20_000
+MOST_INFLATED = 2**26  # bytes of a file that is deflated as a whole, which few programs write
 START = 132  # bytes: a preamble of 128 and the magic word
+GROUP_LENGTH_END = START + 12  # from where the length of the first group counts
 USUAL = {".dcm", ".dic", ".dicom", ".ima"}  # suffixes of slices
 BYSTANDERS = ("DICOMDIR", "THUMBS.DB", "DESKTOP.INI")
 BARE = re.compile(rb"[\x02\x08]\x00..(?:[A-Z]{2}|..\x00\x00)", re.DOTALL)  # a first element
+
+
+def data_set_of(path: Path, tags: list[Any] | None = None, *, pixels: bool = True) -> Any:
+    """The data set of a DICOM file, all of it or some ``tags``.
+
+    Raises FileError where it would unpack to gigabytes, and whatever pydicom raises.
+    """
+    import pydicom
+
+    meta = pydicom.filereader.read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != pydicom.uid.DeflatedExplicitVRLittleEndian:
+        return pydicom.dcmread(path, specific_tags=tags, stop_before_pixels=not pixels)
+    with open(path, "rb") as stream:
+        stream.seek(GROUP_LENGTH_END + meta.FileMetaInformationGroupLength)
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(), MOST_INFLATED)
+    if len(inflated) == MOST_INFLATED:
+        raise FileError(
+            f"{shown(path)}: unpacks to {MOST_INFLATED} bytes or more; export it without deflation."
+        )
+    found = pydicom.filereader.read_dataset(io.BytesIO(inflated), False, True, specific_tags=tags)
+    return pydicom.FileDataset(path, found, file_meta=meta)
 
 
 def is_dicom(path: Path) -> bool:

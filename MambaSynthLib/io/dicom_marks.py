@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.dicom_files import files_in, is_dicom
+from MambaSynthLib.io.dicom_files import data_set_of, files_in, is_dicom
 from MambaSynthLib.io.marks import SyntheticMark, mark_from_record, parsed
 from MambaSynthLib.io.payload import shown
 from MambaSynthLib.provenance import MARK
@@ -28,15 +28,13 @@ def read_dicom_mark(path: Path) -> SyntheticMark | None:
 
     Raises FileError for what is not DICOM or cannot be read.
     """
-    import pydicom
-
     files = [file for file in (files_in(path) if path.is_dir() else [path]) if is_dicom(file)]
     if not files:
         raise FileError(f"{shown(path)}: holds no DICOM files; name an image or its folder.")
     for file in files:
         try:
             with warnings.catch_warnings(action="ignore"):
-                dataset = pydicom.dcmread(file, specific_tags=READ, stop_before_pixels=True)
+                dataset = data_set_of(file, READ, pixels=False)
                 dataset.SOPClassUID  # noqa: B018 - every image has one; bytes that are none lack it
                 mark, record = mark_in_dataset(dataset), record_in(dataset)
         except Exception as error:  # pydicom raises many kinds for damaged files

@@ -7,6 +7,7 @@ PS3.3 C.7.6.2 (Image Plane).
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.dicom_files import data_set_of
 from MambaSynthLib.io.dicom_frames import frames_of, is_multi_frame
 from MambaSynthLib.io.payload import check_size, shown
 
@@ -58,10 +60,8 @@ def read_slices(path: Path) -> list[Slice]:
 
     Raises FileError for what is no MR slice with a possible place, orientation and pixel size.
     """
-    import pydicom
-
     with _sentences(shown(path)):
-        image = pydicom.dcmread(path)
+        image = data_set_of(path)
         if not is_multi_frame(image):
             return [_slice(path, image, image, None)]
         frames = frames_of(image, shown(path))
@@ -77,7 +77,7 @@ def _sentences(name: str) -> Iterator[None]:
         with warnings.catch_warnings(action="ignore"):  # oddities that do not concern the image
             yield
     except (pydicom.errors.InvalidDicomError, AttributeError, TypeError, ValueError, EOFError,
-            KeyError, OSError) as error:  # fmt: skip
+            KeyError, OSError, RecursionError, zlib.error) as error:  # fmt: skip
         raise FileError(
             f"{name}: is truncated, or no MR slice with a position, orientation and pixel size "
             f"({str(error)[:80]}); remove it, or export the series again as classic DICOM."

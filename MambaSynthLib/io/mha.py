@@ -25,7 +25,7 @@ from MambaSynthLib.io.payload import (
     read_image,
     shown,
 )
-from MambaSynthLib.io.rawdata import image_data, numbers, text_lines, whole_numbers
+from MambaSynthLib.io.rawdata import image_data, in_steps, numbers, text_lines, whole_numbers
 from MambaSynthLib.provenance import Provenance
 
 TYPES = {
@@ -105,7 +105,9 @@ def encode(
     """A compressed MetaImage of float32 values, with key/values if it is synthetic."""
     sizes = spacing(affine_lps)
     directions = (affine_lps[:3, :3] / sizes).T  # row i: direction of array axis i
-    data = zlib.compress(values.astype("<f4").tobytes(order="F"), level=6)
+    machine = zlib.compressobj(level=6)
+    steps = map(machine.compress, in_steps(values.astype("<f4").tobytes(order="F")))
+    data = b"".join((*steps, machine.flush()))
     fields = {
         "ObjectType": "Image",
         "NDims": "3",

@@ -129,7 +129,9 @@ def _layout(header: Header, name: str, frames: bool) -> tuple[tuple[int, ...], n
     sizes = [int(size) for size in header["dim"]]
     dimensions = sizes[0]
     if not 2 <= dimensions <= 7:
-        raise FileError(f"{name}: states {dimensions} dimensions; a 3-D image is needed.")
+        raise FileError(
+            f"{name}: states {dimensions} dimensions, but a 3-D image is needed; save it again."
+        )
     shape = tuple(sizes[1 : dimensions + 1])
     check_size(shape, name)
     kept = 4 if frames else 3

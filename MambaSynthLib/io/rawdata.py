@@ -14,6 +14,7 @@ from MambaSynthLib.io.payload import opened, printable, shown, size_of
 
 LONGEST_LINE = 2**16
 MOST_LINES = 2**12
+STEP = 2**20  # bytes
 
 
 def text_lines(stream: BinaryIO, name: str) -> Iterator[str]:
@@ -108,5 +109,13 @@ def packed(data: bytes) -> bytes:
     """gzip without time and name in its header, so that equal data give equal bytes."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=buffer, mtime=0) as stream:
-        stream.write(data)
+        for part in in_steps(data):
+            stream.write(part)
     return buffer.getvalue()
+
+
+def in_steps(data: bytes) -> Iterator[memoryview]:
+    """Parts that are compressed so soon that Ctrl-C between two of them seems to come at once."""
+    view = memoryview(data)
+    for start in range(0, len(data), STEP):
+        yield view[start : start + STEP]

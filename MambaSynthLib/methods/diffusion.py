@@ -101,5 +101,5 @@ def levels(schedule: Schedule, steps: int) -> list[int]:
     RequestError: ``steps`` is not between 1 and T.
     """
     if not 1 <= steps <= schedule.steps:
-        raise RequestError(f"steps is {steps}, but this model takes 1 to {schedule.steps} steps.")
+        raise RequestError(f"steps is {steps}; give 1 to {schedule.steps} for this model.")
     return [round(schedule.steps * (1 - n / steps)) for n in range(steps + 1)]

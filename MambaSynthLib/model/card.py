@@ -95,7 +95,7 @@ class ContrastCard(ModelCard):
         """Raises RequestError for a number of network calls that the model cannot make."""
         most = self.sampling.most_steps
         if not 1 <= steps <= most:
-            raise RequestError(f"steps is {steps}, but this model takes 1 to {most} steps.")
+            raise RequestError(f"steps is {steps}; give 1 to {most} for this model.")
 
 
 @dataclass(frozen=True)

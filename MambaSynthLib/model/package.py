@@ -103,7 +103,8 @@ def _parse_weights(data: bytes, place: str) -> Weights:
     for name, array in weights.items():
         if array.dtype.name not in DTYPES:
             raise ModelError(
-                f"{place}: {name} holds {array.dtype} values; expected one of {', '.join(DTYPES)}."
+                f"{place}: {name} holds {array.dtype} values, but one of {', '.join(DTYPES)} is "
+                "needed; take the package from its author again."
             )
         if not np.isfinite(array).all():
             raise ModelError(f"{place}: {name} holds NaN or infinity; train or install it again.")

@@ -161,8 +161,9 @@ def find_model(name: str | Path) -> ModelPackage:
         return read_package(folder)
     known = [package.card.id for package in packages]
     near = get_close_matches(str(name), known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}."
-    raise ModelError(f"{str(name)[:MOST_SHOWN]}: is no known model and no model folder; {hint}")
+    hint = f"did you mean {near[0]}?" if near else f"name one of {', '.join(known) or '(none)'}."
+    shown = os.path.basename(os.path.normpath(name))[:MOST_SHOWN]  # folders may name a person
+    raise ModelError(f"{shown}: is no known model and no model folder; {hint}")
 
 
 def chosen_models() -> dict[str, str]:
@@ -182,8 +183,8 @@ def chosen_models() -> dict[str, str]:
 
 def _damaged(path: Path) -> ModelError:
     return ModelError(
-        f"{path}: does not hold a choice of models; delete it, then choose again with 'mambasynth "
-        "models default ID'."
+        f"{path.name} in the folder of your models: does not hold a choice of models; delete it, "
+        "then choose again with 'mambasynth models default ID'."
     )
 
 

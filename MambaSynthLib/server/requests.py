@@ -18,16 +18,26 @@ NEEDED = {  # keys of a request
     "import": {"id", "path", "folder"},
     "cancel": {"id"},
 }
-WORDS = {str: "text", int: "a whole number", dict: "an object", list: "a list", NoneType: "null"}
-KINDS: dict[str, tuple[type, ...]] = {  # of the values that are looked up or open a file
+WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false",
+         dict: "an object", list: "a list", NoneType: "null"}  # fmt: skip
+KINDS: dict[str, tuple[type, ...]] = {
     "id": (int, str),
     "model": (str,),
     "device": (str, NoneType),
-    "sources": (dict, list),
     "folder": (str,),
     "path": (str,),
     "frames": (int,),
+    **dict.fromkeys(("slices", "times_ms"), (list, NoneType)),
+    **dict.fromkeys(("steps", "samples", "seed", "ed", "es"), (int, NoneType)),
+    **dict.fromkeys(("force", "refine", "only_phases"), (bool, NoneType)),
 }
+SOURCES: dict[str, type] = {"synthesize": dict, "cine": list}
+INNER: dict[str, tuple[type, ...]] = {  # kinds of the entries of a list, or values of an object
+    "sources": (str,),
+    "slices": (int,),
+    "times_ms": (int, float),
+}
+LARGEST = 2**63  # that a number may be; NaN is not below it either
 
 
 def checked(line: str) -> dict[str, Any]:
@@ -42,9 +52,26 @@ def checked(line: str) -> dict[str, Any]:
     if missing:
         raise RequestError(f"The request lacks {', '.join(sorted(missing))}.")
     for key, kinds in KINDS.items():
-        if key in request and type(request[key]) not in kinds:
-            wanted = " or ".join(WORDS[kind] for kind in kinds)
-            raise RequestError(f"{key} is {reprlib.repr(request[key])}; give {wanted}.")
+        if key in request:
+            _check_kind(key, request[key], kinds)
+    if request["do"] in SOURCES:
+        _check_kind("sources", request["sources"], (SOURCES[request["do"]],))
+    for key, kinds in INNER.items():
+        for inner in _entries(request.get(key)):
+            _check_kind(f"an entry of {key}", inner, kinds)
+    if request.get("slices") and len(request["slices"]) != 2:
+        raise RequestError(f"slices is {reprlib.repr(request['slices'])}; give [first, end].")
     if request.get("timing") not in (None, "linear", "cardiac"):
         raise RequestError(f"timing is {reprlib.repr(request['timing'])}; give linear or cardiac.")
     return request
+
+
+def _check_kind(name: str, value: Any, kinds: tuple[type, ...]) -> None:
+    too_large = isinstance(value, int | float) and not abs(value) < LARGEST
+    if type(value) not in kinds or too_large:
+        wanted = " or ".join(WORDS[kind] for kind in kinds)
+        raise RequestError(f"{name} is {reprlib.repr(value)}; give {wanted}.")
+
+
+def _entries(value: Any) -> list[Any]:
+    return list(value.values() if isinstance(value, dict) else value or ())

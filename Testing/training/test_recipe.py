@@ -185,6 +185,8 @@ def test_a_recipe_that_does_not_exist_or_is_no_text_is_told(tmp_path):
         (b"rate: 1.0e+400", "1.0e\\+400 is no finite number"),
         (b"seed: " + b"9" * 6000, "6000 digits"),
         (b"[" * 20_000, "it is nested too deeply"),
+        (b"a: &a [x, x]\nmethod: &b [*a, *a]\n", "the alias 'a' stands in another"),
+        (b"method: &a [*a]\n", "the alias 'a' stands in another"),
         (b"a: 2026-13-99", "month must be in 1..12"),
     ):
         (tmp_path / "image.yaml").write_bytes(content)

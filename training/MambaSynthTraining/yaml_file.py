@@ -12,9 +12,25 @@ from MambaSynthLib.errors import FileError
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML in which a key stands once and numbers are finite: of two rates one would be forgotten,
-    and no run ends well with an infinite one.
+    """YAML in which a key stands once, numbers are finite, and no alias leads to another: of two
+    rates one would be forgotten, no run ends well with an infinite one, and nine aliases of nine
+    aliases are soon more than the memory holds.
     """
+
+    _anchors = 0  # around the node that is being read
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        is_alias = isinstance(event, yaml.AliasEvent)
+        if is_alias and self._anchors:
+            raise yaml.MarkedYAMLError(
+                None, None, f"the alias {event.anchor!r} stands in another", event.start_mark
+            )
+        is_anchor = not is_alias and event.anchor is not None
+        self._anchors += is_anchor
+        node = super().compose_node(parent, index)
+        self._anchors -= is_anchor
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -43,7 +59,7 @@ def parse_yaml(text: str) -> Any:
     """The content of ``text``; nothing in it runs.
 
     Raises ValueError, in one line: no YAML, too deeply nested, a key twice, a number that is not
-    finite.
+    finite, an alias in another.
     """
     try:
         return _Loader(text).get_single_data()

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,20 @@ def slowly(*arguments):
     time.sleep(0.3)
     return draw(*arguments)
 engine.slice_noise = slowly
-from MambaSynthLib.cli import main
-sys.exit(main(sys.argv[1:]))
+from MambaSynthLib.cli import program
+program()
+"""
+BUSY_S = 20.0
+BUSY = f"""
+import signal, time
+import onnxruntime
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def run(*_):
+    print("computing", flush=True)
+    time.sleep({BUSY_S})
+onnxruntime.InferenceSession.run = run
+from MambaSynthLib.cli import program
+program()
 """
 
 
@@ -117,3 +130,63 @@ def test_control_c_stops_the_work_at_once_and_leaves_nothing(folder, tiny_packag
     assert code == 130 and len(rest.splitlines()) <= 2, "it went on with the next slices"
     assert rest.endswith("mambasynth: interrupted, nothing was written\n")
     assert "Traceback" not in rest
+
+
+def test_control_c_does_not_wait_for_a_thread_that_computes(folder, tiny_package):
+    command = program(
+        *synthesis(folder, tiny_package, "--backend", "onnxruntime"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    command["args"][1:3] = ["-c", BUSY]
+    with unchanged(folder), subprocess.Popen(**command) as process:
+        assert process.stdout.readline() == "computing\n"
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert time.monotonic() - started < BUSY_S / 2
+        assert process.stderr.read().endswith("mambasynth: interrupted, nothing was written\n")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for processes")
+def test_control_c_ends_the_processes_of_a_cohort(tmp_path, head, tiny_package):
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        write_volume(head, tmp_path / f"in/{number}_T1w.nii")
+    command = program(
+        "synthesize-set", tmp_path / "in", "-o", tmp_path / "out", "--to", "T2w", "--jobs", 2,
+        "--model", tiny_package.folder, "--force", stderr=subprocess.PIPE,
+    )  # fmt: skip
+    slow = ["import signal", "signal.signal(signal.SIGINT, signal.default_int_handler)",
+            "from MambaSynthLib.cli import program", "program()"]  # fmt: skip
+    command["args"][1:3] = ["-c", "\n".join(slow)]
+    with subprocess.Popen(**command) as process:
+        while "synthesizing" not in process.stderr.readline():
+            continue
+        children = children_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    assert len(children) >= 2
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < end, "a process outlived the one that it works for"
+        time.sleep(0.05)
+
+
+def children_of(parent):
+    """Their numbers, once there are at least two; Linux tells."""
+    found, end = [], time.monotonic() + 60
+    while len(found) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+        found = [
+            status.parent.name
+            for status in Path("/proc").glob("[0-9]*/stat")
+            if parent_of(status) == str(parent)
+        ]
+    return found
+
+
+def parent_of(status):
+    try:
+        return status.read_text().rpartition(")")[2].split()[1]
+    except OSError:
+        return ""  # it is gone

@@ -5,12 +5,13 @@ import os
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.files import read_volume
+from MambaSynthLib.io.files import read_marks, read_volume
 from Testing.library.cine_hearts import beat
 from Testing.library.dicom_slices import dicom_series
+from Testing.nasty.dicom_faults import ITEM, SEQUENCE, deflated_bomb
 
 
 def stack(folder, change=lambda dataset, k, f: True):
@@ -228,3 +229,40 @@ def test_signed_values_that_are_stored_inverted_come_out_upright(tmp_path):
 
     found = read_volume(stack(tmp_path / "d", inverted)).array
     np.testing.assert_array_equal(found, -1 - beat()[0].array.round())
+
+
+# ---- files that unpack, or nest, without end -----------------------------------------------------
+
+
+def deflated(dataset, k, f):
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+
+def test_a_deflated_stack_is_read_and_a_damaged_one_refused(tmp_path):
+    folder = stack(tmp_path / "d", deflated)
+    np.testing.assert_array_equal(read_volume(folder).array, beat()[0].array.round())
+    assert read_marks(folder) is None
+    path = last_of(folder)
+    whole = path.read_bytes()
+    for broken in (whole[:-200], whole[:400] + b"\xff" * 40 + whole[440:]):
+        path.write_bytes(broken)
+        with pytest.raises(FileError, match=rf"^{path.stem}\.dcm(,.*)?: "):
+            read_volume(folder)
+
+
+def test_what_would_unpack_to_gigabytes_is_refused(tmp_path):
+    folder = stack(tmp_path / "d", deflated)
+    deflated_bomb(folder)
+    path = last_of(folder)
+    assert path.stat().st_size < 2**20
+    for read in (read_volume, read_marks):
+        with pytest.raises(FileError, match=r"unpacks to 67108864 bytes or more"):
+            read(folder)
+
+
+def test_sequences_nested_without_end_are_refused(tmp_path):
+    folder = stack(tmp_path / "d")
+    path = last_of(folder)
+    path.write_bytes(path.read_bytes() + 5000 * (SEQUENCE + ITEM))
+    with pytest.raises(FileError, match="is truncated, or no MR slice"):
+        read_volume(folder)

@@ -206,7 +206,7 @@ def test_a_damaged_choice_is_named_with_its_file(content, tmp_path, make_package
     path = registry.user_models() / registry.CHOICES
     path.parent.mkdir(parents=True)
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(ModelError, match=r"defaults\.json: does not hold a choice of models"):
+    with pytest.raises(ModelError, match=r"^defaults\.json in the folder of your models: does not"):
         model_for("T1w", "T2w")
 
 
@@ -250,7 +250,7 @@ def test_a_near_miss_gets_a_hint_and_a_far_one_the_list(make_package):
     make_package(registry.user_models() / "x")
     with pytest.raises(ModelError, match=r"^tiny-t1-t2: .* did you mean tiny-t1w-t2w\?$"):
         find_model("tiny-t1-t2")
-    with pytest.raises(ModelError, match=r"known are tiny-t1w-t2w\.$"):
+    with pytest.raises(ModelError, match=r"name one of tiny-t1w-t2w\.$"):
         find_model("zzz")
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from MambaSynthLib.errors import RequestError
+from MambaSynthLib.server.requests import checked
+
 ROOT = Path(__file__).resolve().parents[3]
 SERVE = [sys.executable, "-m", "MambaSynthLib", "serve"]
 LINES = 1000
@@ -98,6 +101,34 @@ def test_an_id_that_no_run_can_have_is_refused(serving, run_id):
         serving.stdin.write(json.dumps({"do": do, "id": run_id}).encode() + b"\n")
         serving.stdin.flush()
         assert "; give a whole number or text." in told(serving)["message"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("sources", ["x.npz"], "sources is ['x.npz']; give an object."),
+        ("sources", {"T1w": 7}, "an entry of sources is 7; give text."),
+        ("slices", [0, "3"], "an entry of slices is '3'; give a whole number."),
+        ("slices", [1, 2, 3], "slices is [1, 2, 3]; give [first, end]."),
+        ("slices", 3, "slices is 3; give a list or null."),
+        ("seed", 2.5, "seed is 2.5; give a whole number or null."),
+        ("seed", 10**400, "give a whole number or null."),
+        ("steps", True, "steps is True; give a whole number or null."),
+        ("force", "yes", "force is 'yes'; give true or false or null."),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_name(key, value, wanted):
+    with pytest.raises(RequestError) as caught:
+        checked(json.dumps({**WELL_FORMED[0], key: value}))
+    assert wanted in str(caught.value)
+
+
+def test_the_times_of_a_cine_are_finite_numbers():
+    request = {**WELL_FORMED[1], "times_ms": [0, 90.5]}
+    assert checked(json.dumps(request)) == request
+    for wrong in (float("nan"), 10**30, "90", None):
+        with pytest.raises(RequestError, match="an entry of times_ms is .*; give a whole number"):
+            checked(json.dumps({**request, "times_ms": [0, wrong]}))
 
 
 PARENT = """
