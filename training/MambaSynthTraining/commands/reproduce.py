@@ -96,8 +96,6 @@ def _check(options: argparse.Namespace, made_by: str) -> None:
             f"reproduce: --trainings is {options.trainings} and --seeds {options.seeds}; give at "
             "least 1."
         )
-    if not 0 < options.share <= 1:
-        raise RequestError(f"reproduce: --share is {options.share:g}; give more than 0, at most 1.")
     cines = made_by == "make tables-cine"
     if cines and (options.both_directions or options.trainings > 1):
         raise RequestError(

@@ -83,7 +83,9 @@ def matched(rows: Sequence[Row]) -> list[Row]:
 
 
 def shortened(rows: Sequence[Row], share: float) -> list[Row]:
-    """The rows, each trained for a ``share`` of its iterations."""
+    """The rows, each trained for a ``share`` of its iterations. Raises RequestError."""
+    if not 0 < share <= 1:
+        raise RequestError(f"--share is {share:g}; give more than 0, at most 1.")
     return [
         replace(row, recipe=_of_length(row.recipe, round(row.recipe.iterations * share)))
         for row in rows
