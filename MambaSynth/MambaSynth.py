@@ -275,9 +275,13 @@ class MambaSynthLogic(ScriptedLoadableModuleLogic):
         self._runner.start(job)
 
     def startSeveral(self, items: list[Item]) -> None:
-        """Start one job after another; ``poll`` then tells of all of them as of one run."""
-        self._several = Several(self._runner, items)
-        self._several.start()
+        """Start one job after another; ``poll`` then tells of all of them as of one run.
+
+        Raises RequestError where something is running.
+        """
+        several = Several(self._runner, items)
+        several.begin()
+        self._several = several
 
     def cancel(self) -> None:
         (self._several or self._runner).cancel()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from slicer.i18n import tr as _
 
-from MambaSynthLib.errors import MambaSynthError
+from MambaSynthLib.errors import MambaSynthError, RequestError
 
 from .run import Job, Runner
 from .worker import Event
@@ -42,7 +42,13 @@ class Several:
     _cancelled: bool = False
     _startedAt: float = field(default_factory=time.monotonic)
 
-    def start(self) -> None:
+    def begin(self) -> None:
+        """Raises RequestError where something else is running."""
+        if self.runner.busy:
+            raise RequestError(_("A synthesis is running already; wait for it or cancel it."))
+        self._goOn()
+
+    def _goOn(self) -> None:
         """Send the next job that can be sent; those that cannot are failures."""
         while not self.runner.busy and self._next < len(self.items) and not self._cancelled:
             item = self.items[self._next]
@@ -59,7 +65,7 @@ class Several:
     def poll(self) -> list[Event]:
         """As ``Runner.poll``: ``progress`` and ``finished`` are of the whole queue."""
         told = [event for own in self.runner.poll() if (event := self._told(own))]
-        self.start()
+        self._goOn()
         if not self.runner.busy and not self.over:
             self.over = True
             told.append(self._end())

@@ -149,6 +149,19 @@ def test_a_source_that_is_removed_while_it_waits_is_a_failure(panel, queue):
     assert panel.ui.statusLabel.text.endswith("1 of 2 done.")
 
 
+def test_a_queue_does_not_begin_while_something_else_runs(panel):
+    from MambaSynthLib.errors import RequestError
+
+    head("One")
+    panel.events()
+    panel.choose_model("slow")
+    panel.ui.applyButton.click()
+    with pytest.raises(RequestError, match="is running already"):
+        panel.logic.startSeveral([])
+    panel.wait_idle()
+    assert panel.ui.statusLabel.text.startswith("Done in ")
+
+
 def test_closing_the_scene_ends_the_queue(panel, queue):
     for name in ("One", "Two"):
         head(name)

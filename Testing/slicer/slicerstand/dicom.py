@@ -1,26 +1,33 @@
 """DICOM in Slicer: the database, the plugins' base, loading, and the export dialog.
 
-| here                   | behaves as (Slicer/Slicer unless named otherwise)                       |
+Read in Slicer/Slicer at the commits named here; functions are named as there.
+
+| here                   | behaves as                                                              |
 |------------------------|-------------------------------------------------------------------------|
-| ``Database``           | commontk/CTK, ctkDICOMDatabase.h: file names and values by UID, "" for  |
-|                        | what is unknown; patients, studies, series                              |
-| ``DICOMPlugin``,       | Modules/Scripted/DICOMLib/DICOMPlugin.py l. 69 and 26; ``defaultSeries``|
-| ``DICOMLoadable``      | ``NodeName`` l. 161: "<number>: <description>"; ``addSeriesInSubject-`` |
-|                        | ``Hierarchy`` l. 176                                                    |
-| ``ScalarVolumePlugin`` | Modules/Scripted/DICOMPlugins/DICOMScalarVolumePlugin.py: ``clean-``    |
-|                        | ``NodeName`` l. 171, ``loadFilesWithSeriesReader`` l. 383 (vtkITK with  |
-|                        | GDCM, spacing 1 and origin 0 of the image, no storage node),            |
-|                        | ``setVolumeNodeProperties`` l. 428 (attribute ``DICOM.instanceUIDs``,   |
-|                        | window), ``examineForExport`` l. 550 (confidence 0.5, Modality CT)      |
-| ``VolumeSequence-``    | DICOMVolumeSequencePlugin.py, ``examineForExport``: the proxy of a      |
-| ``Plugin``             | sequence of several frames, confidence 0.6                              |
-| ``Exportable``         | DICOMLib/Widgets/qSlicerDICOMExportable.cxx; an unset tag is ""         |
-| ``export_dialog``      | DICOMLib/Widgets/qSlicerDICOMExportDialog.cxx: ``examineSelectedItem``  |
-|                        | (plugins by mean confidence, the last of equal ones overwrites the      |
-|                        | others, the first is selected), ``exportSeries`` (what raises leaves no |
-|                        | message); qSlicerDICOMTagEditorWidget.cxx ``setExportables``: "No study |
-|                        | found", "No patient found", and the tags of both in each exportable     |
-| ``load_series``        | DICOMLib/DICOMUtils.py, ``loadSeriesByUID``: IDs of the loaded nodes    |
+| ``Database``           | commontk/CTK, Libs/DICOM/Core/ctkDICOMDatabase.h: file names and values |
+|                        | by UID, "" for what is unknown; patients, studies, series               |
+| ``DICOMPlugin``,       | Modules/Scripted/DICOMLib/DICOMPlugin.py (1d64077a):                    |
+| ``DICOMLoadable``      | ``defaultSeriesNodeName`` ("<number>: <description>"),                  |
+|                        | ``addSeriesInSubjectHierarchy`` ("No name" and "Patient-" with the      |
+|                        | study's UID where these are missing)                                    |
+| ``ScalarVolumePlugin`` | Modules/Scripted/DICOMPlugins/DICOMScalarVolumePlugin.py (9e56d075; in  |
+|                        | Slicer 5.13 l. 654: Modality CT, "No series description"):              |
+|                        | ``cleanNodeName``, ``loadFilesWithSeriesReader`` (vtkITK with GDCM,     |
+|                        | spacing 1 and origin 0 of the image, no storage node),                  |
+|                        | ``setVolumeNodeProperties`` (attribute ``DICOM.instanceUIDs``, window   |
+|                        | of the last file), ``examineForExport`` (confidence 0.5)                |
+| ``VolumeSequence-``    | DICOMVolumeSequencePlugin.py (e09415ba), ``examineForExport``: the proxy|
+| ``Plugin``             | of a sequence of several frames, confidence 0.6                         |
+| ``Exportable``         | DICOMLib/Widgets/qSlicerDICOMExportable.cxx (1d64077a); an unset tag is |
+|                        | ""                                                                      |
+| ``export_dialog``      | DICOMLib/Widgets/qSlicerDICOMExportDialog.cxx (651e6d9a):               |
+|                        | ``examineSelectedItem`` (plugins by mean confidence in a map, where one |
+|                        | of two equals overwrites the other; the first is selected) and          |
+|                        | ``exportSeries`` (what raises leaves no message);                       |
+|                        | qSlicerDICOMTagEditorWidget.cxx ``setExportables``: "No study found",   |
+|                        | "No patient found", and the tags of both in each exportable             |
+| ``load_series``        | DICOMLib/DICOMUtils.py, ``loadSeriesByUID``: IDs of the loaded nodes,   |
+|                        | OSError where the database is closed                                    |
 """
 
 from __future__ import annotations
