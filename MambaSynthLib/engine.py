@@ -24,6 +24,7 @@ from MambaSynthLib.methods import METHODS
 from MambaSynthLib.model.card import ContrastCard
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthLib.provenance import Place, Provenance, fallback_warnings
+from MambaSynthLib.watermark.marking import mark
 
 NOISES = ("per-slice", "shared")
 LARGEST_SEED = 2**63 - 1
@@ -117,6 +118,7 @@ class Engine:
         noise: str = "per-slice",
         slices: tuple[int, int] | None = None,
         batch: int | None = None,
+        pixel_mark: bool = True,
         progress: Progress = lambda done, total: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Synthesis:
@@ -124,7 +126,8 @@ class Engine:
 
         Options as in ``Request``; None takes the model card's default. Slices that hold nothing
         but background, or lie outside ``slices``, are not computed and hold the background's
-        value. ``progress(done, total)`` counts slices; ``cancelled()`` is asked between network
+        value. ``pixel_mark``: put the mark into the voxels, see ``watermark``; the record says
+        whether. ``progress(done, total)`` counts slices; ``cancelled()`` is asked between network
         calls.
 
         Raises
@@ -158,8 +161,11 @@ class Engine:
             asked = np.isin(finished, wanted)
             found.write(finished[asked], draws[asked])
             progress(done, len(computed))
+        marked = {c: mark(v, card.id, wanted=pixel_mark) for c, v in found.volumes().items()}
         record = self._provenance(preparation, request, tuple(places) or self._network.places)
-        return Synthesis(found.volumes(), record, found.spreads())
+        words = "; ".join(dict.fromkeys(text for _, text in marked.values()))
+        volumes = {contrast: volume for contrast, (volume, _) in marked.items()}
+        return Synthesis(volumes, replace(record, pixel_mark=words), found.spreads())
 
     def _check(self, request: Request, sources: Mapping[str, Volume]) -> None:
         """Raise RequestError for what this model cannot do."""

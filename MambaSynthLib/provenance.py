@@ -48,6 +48,7 @@ BIDS_KEYS = {
     "refinement": "Refinement",
     "timing": "Timing",
     "created": "Created",
+    "pixel_mark": "PixelMark",
     "limits": "Limits",
     "warnings": "Warnings",
 }  # software and source_name have places of their own in BIDS: GeneratedBy and Sources
@@ -92,6 +93,8 @@ class Provenance:
     refinement: how the motion of a cine was found on its own frames, and what it explains.
     timing: by which course the motion of a cine was spread over time.
     created: ISO 8601 UTC, or None (the default) to keep files reproducible.
+    pixel_mark: of the mark in the voxels, how and with which code; or why there is none. None in
+        records of versions that had no such mark.
     limits: what no such image can show, in a sentence without its full stop.
     warnings: named warnings of reading and synthesis.
     software: name and version of the program.
@@ -122,6 +125,7 @@ class Provenance:
     refinement: str | None = None
     timing: str | None = None
     created: str | None = None
+    pixel_mark: str | None = None
     limits: str | None = None
     warnings: tuple[str, ...] = ()
     software: str = f"MambaSynth {__version__}"
@@ -136,6 +140,7 @@ class Provenance:
             self,
             quantity=f"{UNCERTAINTY}: {draws if self.samples > 1 else HALF_WIDTH}",
             units=f"those of the synthetic {self.target_contrast} image",
+            pixel_mark="none: a map is no image",
         )
 
     def to_bids(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from MambaSynthLib.io.marks import mark_in_sidecar, read_record, sidecar_of
 from MambaSynthLib.io.payload import shown
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthLib.provenance import Provenance
+from MambaSynthLib.watermark.marking import OFF
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Settings:
     nan_as_zero: bool = False
     overwrite: bool = False
     force: bool = False
+    pixel_mark: bool = True
 
     def check(self) -> None:
         """Raises RequestError for a value that no file could be synthesized with."""
@@ -116,6 +118,10 @@ def _differences(
         found.append(f"with another card (of {made.model_id} {made.model_version})")
     if made.source_sha256 != sha256_of(source):
         found.append(f"from other voxels than {source.name} has now")
+    if made.pixel_mark is not None and (made.pixel_mark == OFF) == settings.pixel_mark:
+        found.append(
+            f"{'with' if settings.pixel_mark is False else 'without'} a mark in its voxels"
+        )
     if made.quantity is not None:
         found.append("as another quantity")
     if made.slices is not None:

@@ -84,6 +84,7 @@ def _synthesize(engine: Engine, task: Task, settings: Settings) -> tuple[str, st
         seed=settings.seed,
         noise=settings.noise,
         batch=settings.batch,
+        pixel_mark=settings.pixel_mark,
     )
     target = card.target_contrasts[0]
     record = synthesis.record_of(target)

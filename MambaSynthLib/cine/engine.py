@@ -39,6 +39,7 @@ from MambaSynthLib.methods import METHODS
 from MambaSynthLib.model.card import CineCard
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthLib.provenance import Provenance
+from MambaSynthLib.watermark.marking import mark_frame, words_of_cine
 
 Array = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -88,7 +89,8 @@ class CineEngine:
     ) -> CineSynthesis:
         """The frames at ``fractions`` of the time (0: ED, 1: ES) on the grid of ED and ES.
 
-        Fractions 0 and 1 give the acquired voxels themselves. ``progress`` counts the steps of the
+        Fractions 0 and 1 give the acquired voxels themselves; the others get the mark in the
+        voxels unless the options say no. ``progress`` counts the steps of the
         refinement and the frames.
 
         Raises
@@ -110,7 +112,8 @@ class CineEngine:
         for frame, field in iterate_frames(motion, ed, es, fractions, course, with_fields):
             if cancelled():
                 raise Cancelled
-            frames.append(frame)
+            new = not any(np.array_equal(frame.array, end.array) for end in (ed, es))
+            frames.append(mark_frame(frame, self.card.id, wanted=new and options.pixel_mark))
             fields.append(field)
             progress(steps + len(frames), total)
         known = [field for field in fields if field is not None]
@@ -214,6 +217,7 @@ class CineEngine:
             precision=self._network.places[0].precision,
             refinement=refinement,
             timing=self.timing(options, motion).name if motion is not None else None,
+            pixel_mark=words_of_cine(ed, card.id, wanted=options.pixel_mark),
             warnings=self.warnings(ed, es, options, motion),
         )
 

@@ -22,12 +22,14 @@ class CineOptions:
     """``refine``: polish the network's motion on the frames themselves, in ``steps`` at most.
 
     ``timing``: None is the cardiac course between ED and ES alone, and what the neighbors tell in
-    a coarse cine; without ``refine``, the network's own course. Raises RequestError.
+    a coarse cine; without ``refine``, the network's own course. ``pixel_mark``: in
+    the voxels of synthetic frames. Raises RequestError.
     """
 
     refine: bool = True
     steps: int = USUAL_STEPS
     timing: Timing | None = None
+    pixel_mark: bool = True
 
     def __post_init__(self) -> None:
         if not FEWEST_STEPS <= self.steps <= MOST_STEPS:

@@ -25,6 +25,7 @@ from MambaSynthLib.cine.timing import LINEAR, Course, Timing
 from MambaSynthLib.errors import Cancelled
 from MambaSynthLib.image.cine import Cine
 from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.watermark.marking import mark_frame
 
 Array = NDArray[np.float32]
 
@@ -169,12 +170,13 @@ def upsample(
 
 
 def _frames(solved: Solved) -> Iterator[Volume]:
-    cine = solved.cine
+    cine, model = solved.cine, solved.engine.card.id
     for number, interval in enumerate(solved.timeline.intervals):
         yield cine.frames[interval.first]
         motion = solved.motions[number]
         if motion is not None and interval.fractions:
-            yield from (frame for frame, _ in between(solved, number, interval.fractions))
+            for frame, _ in between(solved, number, interval.fractions):
+                yield mark_frame(frame, model, wanted=solved.options.pixel_mark)
     last = solved.timeline.acquired[-1]
     if last is not None:
         yield cine.frames[last]

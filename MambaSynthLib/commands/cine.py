@@ -7,7 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MambaSynthLib.commands.options import add_motion_options, motion_options
+from MambaSynthLib.commands.options import (
+    add_motion_options,
+    add_pixel_mark_option,
+    motion_options,
+)
 from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ def add_parser(commands: Any) -> None:
     add("--allow-synthetic-input", action="store_true", help="accept synthetic input")
     add("--json", action="store_true", help="print the result as JSON")
     add_motion_options(parser)
+    add_pixel_mark_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -50,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.cine.engine import CineEngine
     from MambaSynthLib.cine.upsampling import plan, solve, upsample
     from MambaSynthLib.commands import console
+    from MambaSynthLib.gate.admission import admit_cine
     from MambaSynthLib.io.atomic import together
     from MambaSynthLib.io.cine_writing import write_cine
     from MambaSynthLib.io.dicom_writing import write_dicom
@@ -59,7 +65,11 @@ def run(options: argparse.Namespace) -> int:
     how = motion_options(options)
     package = cine_model(options.model)
     series = _series(options)
-    cine = series.cine() if series else _read(options)
+    cine = admit_cine(
+        series.cine() if series else _read(options),
+        synthetic=options.allow_synthetic_input,
+        insist="add --allow-synthetic-input",
+    )
     timeline = plan(
         cine, options.frames, ed=options.ed, es=options.es, only_phases=options.only_ed_es
     )

@@ -24,6 +24,13 @@ def add_synthesis_options(parser: Any) -> None:
     add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")
     add("--force", action="store_true",
         help="go on with what the input gate refuses; the result's record says so")  # fmt: skip
+    add_pixel_mark_option(parser)
+
+
+def add_pixel_mark_option(parser: Any) -> None:
+    parser.add_argument("--pixel-mark", action=argparse.BooleanOptionalAction, default=True,
+        help="mark the voxels themselves, invisibly, as synthetic; the record says whether "
+        "(default: yes)")  # fmt: skip
 
 
 def add_motion_options(parser: Any) -> None:
@@ -49,4 +56,5 @@ def motion_options(options: argparse.Namespace) -> CineOptions:
     from MambaSynthLib.cine.timing import read_timing
 
     timing = read_timing(options.timing) if options.timing else None
-    return CineOptions(options.refine, options.refine_steps, timing)
+    marked = getattr(options, "pixel_mark", True)  # which not every command asks
+    return CineOptions(options.refine, options.refine_steps, timing, marked)

@@ -74,7 +74,9 @@ def run(options: argparse.Namespace) -> int:
     _check_uncertainty(options, package)
     own = [name for name in package.card.source_contrasts if name not in others]
     given = {options.source or next(iter(own), "INPUT"): source, **others}
-    sources = admit_all(given, forced=options.force, insist=BY_OPTION)
+    sources = admit_all(
+        given, forced=options.force, insist=BY_OPTION, synthetic=options.allow_synthetic_input
+    )
     engine = Engine(package, options.device, options.backend)
     for name, warning in engine.warnings(sources):
         console.note(f"warning: {name}: {warning}")
@@ -88,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
             noise=options.noise,
             slices=options.slices,
             batch=options.batch,
+            pixel_mark=options.pixel_mark,
             progress=progress,
         )
     seconds = time.monotonic() - started

@@ -8,39 +8,81 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from MambaSynthLib.errors import RefusedInput
 from MambaSynthLib.gate.verdict import FITS, REFUSED, examine
+from MambaSynthLib.image.cine import Cine
 from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.watermark.detection import find_mark, find_mark_of_frames
 
 BY_OPTION = "add --force"  # on the command line
+ACQUIRED = "use an acquired image"
 
 
-def admit(volume: Volume, contrast: str, *, forced: bool = False, insist: str = "") -> Volume:
+def admit(
+    volume: Volume,
+    contrast: str,
+    *,
+    forced: bool = False,
+    insist: str = "",
+    synthetic: bool = False,
+) -> Volume:
     """``volume``, with a note where it is doubtful or let in though it was refused.
 
-    ``insist``: how to have a refused volume all the same, for the sentence that refuses it.
+    ``insist``: how to have a refused volume all the same, for the sentence that refuses it;
+    ``synthetic``: whether one that is synthetic by its voxels may come in.
 
     Raises
     ------
-    RefusedInput: it does not show what a model of ``contrast`` expects, and is not ``forced``.
+    RefusedInput: it does not show what a model of ``contrast`` expects, or is synthetic already,
+        and is not ``forced``.
     """
+    mark = find_mark(volume)
+    if mark is not None:
+        said = f"is synthetic already ({mark.sentence()})"
+        if not (synthetic or forced):
+            raise RefusedInput(f"{volume.name}: {said}; {ACQUIRED}{_or(insist)}.")
+        volume = _with_note(volume, f"synthetic source: {said}")
     verdict = examine(volume, contrast)
     if verdict.answer == FITS:
         return volume
     if verdict.answer != REFUSED:
         return _with_note(volume, f"gate, doubtful: {verdict.sentence()}")
     if not forced:
-        remedy = f", or {insist}" if insist else ""
-        raise RefusedInput(f"{volume.name}: {verdict.sentence()}{remedy}.")
+        raise RefusedInput(f"{volume.name}: {verdict.sentence()}{_or(insist)}.")
     return _with_note(volume, f"gate, refused but forced: {verdict.sentence()}")
 
 
 def admit_all(
-    sources: Mapping[str, Volume], *, forced: bool = False, insist: str = ""
+    sources: Mapping[str, Volume],
+    *,
+    forced: bool = False,
+    insist: str = "",
+    synthetic: bool = False,
 ) -> dict[str, Volume]:
     """``admit`` for every contrast of ``sources``."""
-    return {c: admit(volume, c, forced=forced, insist=insist) for c, volume in sources.items()}
+    how: dict[str, Any] = {"forced": forced, "insist": insist, "synthetic": synthetic}
+    return {contrast: admit(volume, contrast, **how) for contrast, volume in sources.items()}
+
+
+def admit_cine(cine: Cine, *, synthetic: bool = False, insist: str = "") -> Cine:
+    """``cine``, unless its voxels say that frames of it are synthetic; with a note where such a one
+    is let in as ``synthetic``. What it shows is not judged.
+
+    Raises RefusedInput.
+    """
+    mark = find_mark_of_frames(cine.frames)
+    if mark is None:
+        return cine
+    said = f"holds synthetic frames already ({mark.sentence()})"
+    if not synthetic:
+        raise RefusedInput(f"{cine.name}: {said}; use an acquired cine{_or(insist)}.")
+    return replace(cine, notes=(*cine.notes, f"synthetic source: {said}"))
+
+
+def _or(insist: str) -> str:
+    return f", or {insist}" if insist else ""
 
 
 def _with_note(volume: Volume, note: str) -> Volume:

@@ -1,7 +1,7 @@
 """What the gate says of a volume: it fits, it is doubtful, or it is refused, and why.
 
 Rules come first; where one has something to say, the network is not asked. Not judged: left and
-right, lesions, image quality, children, and whether the image is synthetic, which its marks say.
+right, lesions, image quality, children, and whether the image is synthetic, see ``admission``.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ def synthesize(run: Run) -> Event:
         samples=request.get("samples"),
         seed=request.get("seed", 0),
         slices=tuple(slices) if slices else None,
+        pixel_mark=request.get("pixel_mark") is not False,
         progress=run.progress,
         cancelled=run.cancelled,
     )
@@ -79,13 +80,14 @@ def synthesize_cine(run: Run) -> Event:
     from MambaSynthLib.cine.options import CineOptions
     from MambaSynthLib.cine.timing import Timing
     from MambaSynthLib.cine.upsampling import plan, solve, upsample
+    from MambaSynthLib.gate.admission import admit_cine
     from MambaSynthLib.image.cine import of_frames
     from MambaSynthLib.server.exchange import load_volume, save_volume
 
     request = run.request
     started = time.monotonic()
     volumes = [load_volume(file) for file in request["sources"]]
-    cine = of_frames(volumes, request.get("times_ms"))
+    cine = admit_cine(of_frames(volumes, request.get("times_ms")))
     timeline = plan(
         cine,
         request["frames"],
@@ -94,7 +96,11 @@ def synthesize_cine(run: Run) -> Event:
         only_phases=bool(request.get("only_phases")),
     )
     timing = Timing(request["timing"]) if request.get("timing") else None
-    options = CineOptions(refine=request.get("refine") is not False, timing=timing)
+    options = CineOptions(
+        refine=request.get("refine") is not False,
+        timing=timing,
+        pixel_mark=request.get("pixel_mark") is not False,
+    )
     engine = run.loaded_engine("cine")
     solved = solve(
         engine, cine, timeline, options, progress=_scaled(run, 0), cancelled=run.cancelled

@@ -11,11 +11,11 @@ Protocol version 1. Requests, each with a ``do``:
 |------------|----------------------------------------------------------------------------------|
 | synthesize | id, model (id or folder), device, sources {contrast: file}, folder for results,  |
 |            | steps, samples, seed, slices ([first, end] or null), force (true: also what the  |
-|            | input gate refuses)                                                              |
+|            | input gate refuses), pixel_mark (false: no mark in the voxels)                   |
 | cine       | id, model, device, sources [file, ...], times_ms [ms, ...] or null, frames (how  |
 |            | many to return), ed, es (frame numbers from 1, or null: found), only_phases,     |
 |            | refine (false: the network's own motion), timing (linear, cardiac or null),      |
-|            | seed, folder for results; see below                                              |
+|            | seed, pixel_mark as above, folder for results; see below                         |
 | import     | id, path of a model package (folder or zip file), folder for what is unpacked    |
 | cancel     | id                                                                               |
 | devices    | -                                                                                |

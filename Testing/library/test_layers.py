@@ -29,6 +29,7 @@ PRODUCT = [name for name in FILES if not name.startswith("Testing/")]
 GROUPS = (
     ("__init__", "errors", "installation", "provenance"),
     ("image",),
+    ("watermark",),
     ("io",),
     ("gate",),
     ("phantom",),
