@@ -53,25 +53,19 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Neighbors:
-    """What the intervals beside one tell about its course: how displacement and brightness (N,r,c)
-    at its first and its last frame change, less their mean change over the interval.
-    """
-
-    fits: tuple[Fit, Fit]
-    changes: tuple[Array, Array]  # on the grids of the first and of the last frame
-
-
-@dataclass(frozen=True)
 class PairMotion:
-    """Two frames and the motion between them; ``neighbors`` in a coarse cine."""
+    """Two frames and the motion between them.
+
+    ``bends``: in a coarse cine, the velocity at the first and at the last frame less the mean one,
+    ``fit``; None where nothing is known beside the two frames.
+    """
 
     stacks: Stacks
     first: Array  # (N,R,C)
     last: Array
     fit: Fit
     noise: float
-    neighbors: Neighbors | None = None
+    bends: tuple[Fit, Fit] | None = None
 
     def frame(self, share: float, tau: float) -> Array:
         """(I,J,K) at the time ``tau``, after a ``share`` of the motion, in the source's units."""
@@ -80,10 +74,6 @@ class PairMotion:
         a, b = done.pulled(first, 1.0), to_come.pulled(last, -1.0)
         moved_apart, still_apart = self._apart(a, b), self._apart(first, last)
         inside = self._blend(a, b, share, moved_apart)
-        if self.neighbors:
-            early, late = _slopes(tau)
-            at_first, at_last = self.neighbors.changes
-            inside += early * done.pulled(at_first, 1.0) + late * to_come.pulled(at_last, -1.0)
         left = np.sqrt((moved_apart + self.noise) / (still_apart + self.noise))
         doubt = np.float32(DOUBT) * left.clip(0, 1)
         inside += doubt * (self._blend(first, last, share, still_apart) - inside)
@@ -100,9 +90,9 @@ class PairMotion:
     def _parts(self, share: float, tau: float) -> tuple[Fit, Fit]:
         """The velocity from the first frame to this one, and from this one to the last."""
         done, to_come = self.fit.times(share), self.fit.times(1 - share)
-        if self.neighbors:
-            for velocity, weight in zip(self.neighbors.fits, _slopes(tau), strict=True):
-                done, to_come = done.plus(velocity, weight), to_come.plus(velocity, -weight)
+        if self.bends:
+            for bend, weight in zip(self.bends, _slopes(tau), strict=True):
+                done, to_come = done.plus(bend, weight), to_come.plus(bend, -weight)
         return done, to_come
 
     def _apart(self, a: Array, b: Array) -> Array:

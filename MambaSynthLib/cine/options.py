@@ -39,13 +39,11 @@ class CineOptions:
             )
 
     def fit_settings(self, apart_ms: float | None = None) -> FitSettings:
-        """For ED and ES (None), or for neighbors in a coarse cine that are ``apart_ms``; between
-        these, where motion is small, a polish would follow noise.
-        """
+        """For ED and ES (None), or for neighbors in a coarse cine that are ``apart_ms``."""
         from MambaSynthLib.methods.mstg.velocity_fit import FitSettings
 
         if apart_ms is None:
-            return FitSettings(self.steps, SMOOTH_FAR, polish=True)
+            return FitSettings(self.steps, SMOOTH_FAR)
         apart = min(max(apart_ms, NEAR_MS), FAR_MS)
         way = (apart - NEAR_MS) / (FAR_MS - NEAR_MS)
         return FitSettings(self.steps, SMOOTH_NEAR ** (1 - way) * SMOOTH_FAR**way)

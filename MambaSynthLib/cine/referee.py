@@ -12,6 +12,9 @@
 | left   | ``left``      | sum over M of (A moved onto B - B)^2 over that of (A - B)^2: what of |
 |        |               | the change between two acquired frames the motion leaves unexplained |
 
+| noise  | see there       | PSNR that noise alone would leave to a frame without error: the      |
+|        |                 | median of noise.py's variance over neighbors in time                 |
+
 ``best in time`` scores, for each frame left out, the method's best frame between the same acquired
 neighbors, so that a wrong course of time and a wrong motion can be told apart.
 """
@@ -26,6 +29,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.cine.contestants import Contestant
 from MambaSynthLib.cine.leaving_out import Task
+from MambaSynthLib.cine.noise import noise_of
 from MambaSynthLib.cine.preparation import short_axis
 from MambaSynthLib.cine.verdict import FrameRow, MotionRow
 from MambaSynthLib.errors import RequestError
@@ -67,6 +71,11 @@ class Referee:
                 f"{SMALLEST} x {SMALLEST} or more."
             )
         self.region = moving_region(np.stack(list(self._acquired.values())))
+
+    def noise_decibels(self) -> float:
+        stacks = list(self._acquired.values())
+        pairs = zip(stacks, stacks[1:], strict=False)
+        return _decibels(np.array(np.median([noise_of(a, b) for a, b in pairs])))
 
     def _slices(self, array: Array) -> Array:
         stack: Array = self._view.apply(array) / self._scale

@@ -51,6 +51,7 @@ class Verdict:
     keep: str
     given: tuple[int, ...]  # from 1
     region_percent: float
+    noise_db: float  # PSNR of a frame without any error, against one with the acquired ones' noise
     frames: tuple[FrameRow, ...]
     motions: tuple[MotionRow, ...]
     notes: tuple[str, ...] = field(default=())
@@ -78,8 +79,8 @@ class Verdict:
         rows = [{key: _finite(value) for key, value in asdict(row).items()} for row in self.frames]
         return {
             "cine": self.cine, "keep": self.keep, "given": list(self.given),
-            "region_percent": self.region_percent, "warnings": list(self.notes),
-            "means": means, "frames": rows,
+            "region_percent": self.region_percent, "noise_db": _finite(self.noise_db),
+            "warnings": list(self.notes), "means": means, "frames": rows,
         }  # fmt: skip
 
 

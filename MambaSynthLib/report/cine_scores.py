@@ -11,7 +11,7 @@ from pathlib import Path
 
 from MambaSynthLib.cine.verdict import FrameRow, Verdict, mean_over
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.atomic import together, write_json, write_whole
+from MambaSynthLib.io.atomic import Outputs, write_json, write_whole
 from MambaSynthLib.report.evaluation import markdown
 
 CSV, JSON = "scores.csv", "scores.json"
@@ -29,19 +29,55 @@ COLUMNS = {  # of a verdict -> heading, digits
 }
 
 
+SIDE_BY_SIDE = (
+    "psnr", "ssim", "region_psnr", "region_ssim", "left", "folding_percent",
+)  # fmt: skip
+
+
+def tables(verdicts: Sequence[Verdict]) -> list[str]:
+    """The lines of a table for each cine; of several, of their means and of all in one."""
+    lines = [line for verdict in verdicts for line in (*table(verdict), "")]
+    for keep in dict.fromkeys(verdict.keep for verdict in verdicts):
+        alike = [verdict for verdict in verdicts if verdict.keep == keep]
+        if len(alike) > 1:
+            lines += [*mean_table(alike), ""]
+    return lines + (side_by_side(verdicts) if len(verdicts) > 1 else [])
+
+
 def table(verdict: Verdict) -> list[str]:
     """The lines of one cine's table."""
     hidden = len({row.frame for row in verdict.frames})
-    what = "ED and ES" if verdict.keep == "ed-es" else verdict.keep
     given = ", ".join(map(str, verdict.given))
-    lines = [f"{verdict.cine}: {what} given (frames {given}), {hidden} left out; the moving region "
-             f"is {verdict.region_percent:.1f} % of the voxels.", ""]  # fmt: skip
+    lines = [f"{verdict.cine}: {_kept(verdict)} given (frames {given}), {hidden} left out; the "
+             f"moving region is {verdict.region_percent:.1f} % of the voxels; noise alone leaves "
+             f"{verdict.noise_db:.1f} dB.", ""]  # fmt: skip
     return lines + markdown(_rows([verdict]))
 
 
 def mean_table(verdicts: Sequence[Verdict]) -> list[str]:
     """The means over cines, each counting once."""
-    return [f"Mean of {len(verdicts)} cines:", "", *markdown(_rows(verdicts))]
+    kept = _kept(verdicts[0])
+    return [f"Mean of {len(verdicts)} cines, {kept} given:", "", *markdown(_rows(verdicts))]
+
+
+def side_by_side(verdicts: Sequence[Verdict]) -> list[str]:
+    """One table of all methods, cines and what is kept, with the noise of each cine."""
+    header = ["cine", "given", "noise dB", "method", *(COLUMNS[c][0] for c in SIDE_BY_SIDE)]
+    body = [
+        [_stem(verdict.cine), _kept(verdict), f"{verdict.noise_db:.1f}", method,
+         *(_text(verdict.mean(method, c), COLUMNS[c][1]) for c in SIDE_BY_SIDE)]
+        for verdict in verdicts
+        for method in verdict.methods
+    ]  # fmt: skip
+    return ["All side by side:", "", *markdown([header, *body])]
+
+
+def _kept(verdict: Verdict) -> str:
+    return "ED and ES" if verdict.keep == "ed-es" else verdict.keep
+
+
+def _stem(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
@@ -71,7 +107,7 @@ def check_scores_folder(folder: Path, overwrite: bool) -> None:
         )
 
 
-def write_scores(folder: Path, verdicts: Sequence[Verdict]) -> list[Path]:
+def write_scores(folder: Path, verdicts: Sequence[Verdict], into: Outputs) -> list[Path]:
     """Write scores.csv (every frame of every method) and scores.json. Raises FileError."""
     text = io.StringIO()
     names = [field.name for field in fields(FrameRow)]
@@ -81,8 +117,6 @@ def write_scores(folder: Path, verdicts: Sequence[Verdict]) -> list[Path]:
         for row in verdict.frames:
             writer.writerow([verdict.cine, verdict.keep, *(getattr(row, n) for n in names)])
     folder.mkdir(parents=True, exist_ok=True)
-    with together() as files:
-        write_whole(folder / CSV, text.getvalue().encode("utf-8"), into=files)
-        cines = [verdict.to_dict() for verdict in verdicts]
-        write_json(folder / JSON, {"cines": cines}, into=files)
+    write_whole(folder / CSV, text.getvalue().encode("utf-8"), into=into)
+    write_json(folder / JSON, {"cines": [verdict.to_dict() for verdict in verdicts]}, into=into)
     return [folder / CSV, folder / JSON]

@@ -10,13 +10,12 @@ nothing flickers.
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,23 +24,23 @@ from MambaSynthLib.cine.preparation import short_axis
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.installation import how_to_install
-from MambaSynthLib.io.atomic import Outputs, write_whole
-from MambaSynthLib.io.payload import shown
+from MambaSynthLib.io.atomic import Outputs
+from MambaSynthLib.report.moving_pictures import DARK, MARK, WRITERS, write_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-KINDS = (".gif", ".mp4", ".png")
-MARK = "SYNTHETIC - not for diagnosis"
+Place = tuple[slice, slice]
+
 WINDOW_PERCENTILES = (1.0, 99.5)
 LONGEST_SIDE = 384  # pixels of a moving picture; a frame of a montage has less
-MONTAGE_SIDE, MOST_IN_MONTAGE, MONTAGE_COLUMNS = 200, 24, 6
+MONTAGE_SIDE = 200
 MOVING_PERCENTILE = 98.0  # of the change of a pixel; above lies the border of the ventricles
 SPREADS_SHOWN, SMALLEST_SHOWN = 5.0, 32  # side of the square shown: spreads of what moves; pixels
 BAND = 15  # pixels of each of the two lines of text below a frame
 SLOWER = 2.0  # how much slower than the heart the moving picture is
 SHORTEST_MS, LONGEST_MS = 30, 400  # a frame's time on the screen
-GREY, GOLD, DARK = (205, 212, 218), (255, 200, 61), (16, 18, 20)
+GREY, GOLD = (205, 212, 218), (255, 200, 61)
 
 
 def check_report(path: Path, overwrite: bool) -> None:
@@ -49,9 +48,9 @@ def check_report(path: Path, overwrite: bool) -> None:
 
     Raises FileError, or RequestError where a package for the format is missing.
     """
-    if path.suffix.lower() not in KINDS:
-        raise FileError(f"{path}: a cine report is one of {', '.join(KINDS)}; rename it.")
-    if find_spec("PIL") is None:
+    if path.suffix.lower() not in WRITERS:
+        raise FileError(f"{path}: a cine report is one of {', '.join(WRITERS)}; rename it.")
+    if not pillow_is_here():
         raise RequestError(f"--report needs Pillow; {how_to_install('report')}.")
     if path.suffix.lower() == ".mp4" and not _has_ffmpeg():
         raise RequestError(
@@ -62,6 +61,10 @@ def check_report(path: Path, overwrite: bool) -> None:
         raise FileError(f"{path.parent}: is no folder to write to; choose another for the report.")
     if path.is_dir() or (path.exists() and not overwrite):
         raise FileError(f"{path}: exists already; choose another name or add --overwrite.")
+
+
+def pillow_is_here() -> bool:
+    return find_spec("PIL") is not None
 
 
 def _has_ffmpeg() -> bool:
@@ -86,21 +89,26 @@ class Film:
             self.pictures.append(self._picture(frame))
             yield frame
 
+    def watch(self, frames: Iterable[Volume]) -> None:
+        """Take a picture of each."""
+        for _ in self.watching(iter(frames)):
+            continue
+
     def write(self, path: Path, into: Outputs | None = None) -> None:
         """Write ``path`` by its suffix, ``into`` a set of outputs where one is named.
 
         Raises FileError; nothing is left behind then.
         """
-        kind = path.suffix.lower()
-        where = _around_heart(self.pictures)
-        self.pictures = [picture[where] for picture in self.pictures]
-        writer = {".gif": self._write_gif, ".png": self._write_png, ".mp4": self._write_mp4}[kind]
+        side = MONTAGE_SIDE if path.suffix.lower() == ".png" else LONGEST_SIDE
+        write_picture(path, self.tiles(self.where(), side), self.durations(), into)
 
-        def check(written: Path) -> None:
-            if written.stat().st_size == 0:
-                raise FileError(f"{shown(path)}: came out empty; choose another format.")
+    def where(self) -> Place:
+        """Rows and columns of a square around what changes; all where nothing does."""
+        return _around_heart(self.pictures)
 
-        write_whole(path, writer, check, into=into)
+    def tiles(self, where: Place, side: int) -> list[Image]:
+        """The frames, cut out and labelled, ``side`` pixels at their longest."""
+        return [self._labelled(n, where, side) for n in range(len(self.pictures))]
 
     def _picture(self, frame: Volume) -> NDArray[np.uint8]:
         """(rows,columns) of the middle slice, 0 to 255."""
@@ -112,60 +120,17 @@ class Film:
         grey = (np.clip((middle - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
         return _proportioned(grey, down / across)
 
-    def _write_gif(self, stream: Any) -> None:
-        first, *others = (self._labelled(n, LONGEST_SIDE) for n in range(len(self.pictures)))
-        first.save(
-            stream, "GIF", save_all=True, append_images=others, duration=self._durations(), loop=0,
-            comment=MARK.encode("ascii"), optimize=False,
-        )  # fmt: skip
-
-    def _write_png(self, stream: Any) -> None:
-        from PIL import Image
-        from PIL.PngImagePlugin import PngInfo
-
-        count = len(self.pictures)
-        chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_IN_MONTAGE)).round())
-        tiles = [self._labelled(int(n), MONTAGE_SIDE) for n in chosen]
-        columns = min(MONTAGE_COLUMNS, len(tiles))
-        width, height = tiles[0].size
-        sheet = Image.new("RGB", (columns * width, math.ceil(len(tiles) / columns) * height), DARK)
-        for n, tile in enumerate(tiles):
-            sheet.paste(tile, (n % columns * width, n // columns * height))
-        info = PngInfo()
-        info.add_text("Description", MARK)
-        sheet.save(stream, "PNG", pnginfo=info)
-
-    def _write_mp4(self, stream: Any) -> None:
-        """One cycle, repeated; each frame is shown for a whole number of 20 ms."""
-        import tempfile
-
-        import imageio_ffmpeg
-
-        tiles = [self._labelled(n, LONGEST_SIDE) for n in range(len(self.pictures))]
-        width, height = (side // 16 * 16 for side in tiles[0].size)
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "cine.mp4"
-            writer = imageio_ffmpeg.write_frames(str(file), (width, height), fps=50)
-            writer.send(None)
-            for _ in range(4):
-                for tile, duration in zip(tiles, self._durations(), strict=True):
-                    data = np.ascontiguousarray(np.asarray(tile)[:height, :width])
-                    for _ in range(max(1, round(duration / 20))):
-                        writer.send(data)
-            writer.close()
-            stream.write(file.read_bytes())
-
-    def _durations(self) -> list[int]:
+    def durations(self) -> list[int]:
         """ms on the screen of each frame; the last one as long as others on average."""
         gaps = np.diff(self.times_ms)
         slow = [*gaps, float(gaps.mean())]
         return [round(float(np.clip(gap * SLOWER, SHORTEST_MS, LONGEST_MS))) for gap in slow]
 
-    def _labelled(self, n: int, side: int) -> Image:
-        """Frame ``n`` with its time and what it is, ``side`` pixels at its longest."""
+    def _labelled(self, n: int, where: Place, side: int) -> Image:
+        """Frame ``n`` with its time and what it is."""
         from PIL import Image, ImageDraw
 
-        picture = Image.fromarray(self.pictures[n])
+        picture = Image.fromarray(self.pictures[n][where])
         scale = side / max(picture.size)
         size = (max(8, round(picture.width * scale)), max(8, round(picture.height * scale)))
         tile = Image.new("RGB", (max(size[0], MONTAGE_SIDE), size[1] + 2 * BAND), DARK)
@@ -181,10 +146,7 @@ class Film:
         return tile
 
 
-def _around_heart(pictures: list[NDArray[np.uint8]]) -> tuple[slice, slice]:
-    """Rows and columns of a square around what changes from frame to frame; all where nothing
-    does.
-    """
+def _around_heart(pictures: list[NDArray[np.uint8]]) -> Place:
     change = np.max(pictures, axis=0).astype(float) - np.min(pictures, axis=0)
     if not change.any():
         return slice(None), slice(None)

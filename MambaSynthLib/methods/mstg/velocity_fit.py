@@ -78,16 +78,14 @@ POLISH = Stage(1.4, 0.2, eps=0.05, softness=0.5, lambda_fold=10.0)
 
 @dataclass(frozen=True)
 class FitSettings:
-    """``steps`` of Adam at most, over all stages; the weight of smoothness in E; and whether the
-    motion in slices is polished.
-    """
+    """``steps`` of Adam at most, over all stages, and the weight of smoothness in E."""
 
     steps: int = 160
     lambda_smooth: float = 0.02
-    polish: bool = False
 
     def stages(self, planar: bool) -> tuple[Stage, ...]:
-        if not (self.polish and planar):
+        """Of slices, or of a volume, which is not polished."""
+        if not planar:
             return STAGES
         return (*(replace(s, share=s.share * (1 - POLISH.share)) for s in STAGES), POLISH)
 

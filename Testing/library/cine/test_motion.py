@@ -89,7 +89,20 @@ def test_neighbors_bend_a_fall_into_its_parabola():
     assert abs(center(bent[1].frame(0.5, 0.5)) - 12.25) < abs(straight - 12.25)
     for motion, end in zip(bent, frames[1:], strict=True):
         assert np.abs(motion.frame(1.0, 1.0) - end.array).mean() < 3  # still arrives
-    assert with_neighbors(motions[:1], [100.0])[0].neighbors is None
+    assert with_neighbors(motions[:1], [100.0])[0].bends is None
+
+
+def test_a_cine_sets_out_from_rest_and_comes_to_rest():
+    rows = [10.0, 12.5, 17.5, 20.0]  # half a cosine
+    frames = [ball(row) for row in rows]
+    stacks = Stacks.of(frames)
+    straight = [
+        fit_pair(a, b, stacks, settings=SETTINGS) for a, b in zip(frames, frames[1:], strict=False)
+    ]
+    bent = with_neighbors(straight, [100.0] * 3)
+    for number, known in ((0, 10.67), (2, 19.33)):
+        found, linear = (center(m[number].frame(0.5, 0.5)) for m in (bent, straight))
+        assert abs(found - known) < 0.5 * abs(linear - known)
 
 
 def test_motion_that_explains_little_is_told_and_motion_that_does_is_not():

@@ -14,6 +14,7 @@ from MambaSynthLib.io.files import read_marks, write_volume
 from MambaSynthLib.provenance import Provenance
 from MambaSynthLib.report import film as cine_report
 from MambaSynthLib.report.film import Film
+from MambaSynthLib.report.moving_pictures import WRITERS
 from Testing.library.cine_hearts import beat, heart, random_package
 from Testing.library.dicom_slices import dicom_series, edit, of_a_person
 
@@ -174,7 +175,7 @@ def test_a_report_that_fails_leaves_what_was_there(run, folder, monkeypatch, out
     wanted = ["ed.nii.gz", "es.nii.gz", "--report", folder / "r.png", "--overwrite"]
     if out == "out.nii.gz":  # a folder is never replaced
         assert run(*wanted, out=out)[0] == 0
-    monkeypatch.setattr(Film, "_write_png", full)
+    monkeypatch.setitem(WRITERS, ".png", full)
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     code, said, err = run(*wanted, out=out, frames=6)
     assert code == 2 and said == "" and "r.png: cannot be written (No space left" in err

@@ -4,7 +4,9 @@ import csv
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.io.cine_writing import write_cine
@@ -58,6 +60,44 @@ def test_two_cines_have_a_mean(run, place):
     assert code == 0 and "Mean of 2 cines" in out and "every 2 given" in out
 
 
+def test_several_cines_and_what_is_kept_of_them_stand_in_one_table(run, place):
+    code, out, _ = run(place / "beat", place / "beat", "--keep", "2,ed-es", "--ed", 1, "--es",
+                       "5,4", "--no-best-in-time", *QUICK)  # fmt: skip
+    assert code == 0 and out.count("Mean of 2 cines") == 2
+    together = out.partition("All side by side:")[2]
+    rows = [[cell.strip() for cell in line.split("|")[1:5]] for line in together.splitlines()
+            if line.startswith("| beat")]  # fmt: skip
+    assert [row[1] for row in rows] == ["every 2"] * 6 + ["ED and ES"] * 6
+    assert {row[0] for row in rows} == {"beat"} and float(rows[0][2]) > 30  # dB, no noise
+    assert "(frames 1, 5)" in out and "(frames 1, 4)" in out
+
+
+def test_a_film_shows_the_acquired_cine_beside_the_one_made(run, place, tmp_path):
+    films = tmp_path / "films"
+    code, out, _ = run(place / "beat", "--keep", 2, "--no-best-in-time", "--film", films, *QUICK)
+    assert code == 0 and f"wrote {films / 'beat-every-2.gif'}" in out
+    film = Image.open(films / "beat-every-2.gif")
+    assert film.n_frames == 5 and b"SYNTHETIC" in film.info["comment"]
+    acquired, made = [], []
+    for number in range(5):
+        film.seek(number)
+        picture = np.asarray(film.convert("L"), dtype=float)
+        half = picture.shape[1] // 2
+        acquired.append(picture[:-40, : half - 6])
+        made.append(picture[:-40, half + 6 :])
+    apart = [np.abs(a[:, : b.shape[1]] - b[:, : a.shape[1]]).mean()
+             for a, b in zip(acquired, made, strict=True)]  # fmt: skip
+    assert max(apart[0], apart[2], apart[4]) < 5 < np.abs(acquired[4] - acquired[0]).mean()
+    code, _, err = run(place / "beat", "--keep", 2, "--film", films, *QUICK)
+    assert code == 2 and "exists already; choose another folder" in err
+
+
+def test_films_of_one_name_are_refused_before_anything_is_computed(run, place, tmp_path):
+    code, _, err = run(place / "beat", place / "beat", "--film", tmp_path, "--keep", 2, *QUICK)
+    assert code == 2 and "two films would be called beat-every-2.gif" in err
+    assert not list(tmp_path.iterdir())
+
+
 def test_json_on_stdout(run, place):
     code, out, _ = run(place / "beat", "--keep", 2, "--no-best-in-time", "--json", *QUICK)
     assert code == 0 and json.loads(out)["cines"][0]["keep"] == "every 2"
@@ -72,7 +112,11 @@ def test_json_on_stdout(run, place):
      (["--refine-steps", "3"], "refine-steps is 3; give 10 to 1000"),
      (["--timing", "lunar"], "lunar: is neither linear nor cardiac"),
      (["--masks", "none.nii.gz"], "none.nii.gz"),
-     (["--ed", "9"], "frame 9 is not in")],
+     (["--ed", "9"], "frame 9 is not in"),
+     (["--es", "3,4"], "--es 3,4: is neither one frame number nor one for each of 1 cines"),
+     (["--es", "last"], "--es last: is neither one frame number"),
+     (["--keep", "2,"], "--keep : is neither"),
+     (["--film", __file__], "is no folder to write to")],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_with_the_remedy(run, place, arguments, said):
     code, out, err = run(place / "beat", *arguments)
