@@ -52,6 +52,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check everything that can be checked, then compute and write frame by frame."""
     from MambaSynthLib.cine.cine_record import provenance_of
+    from MambaSynthLib.cine.doubts import with_doubt
     from MambaSynthLib.cine.engine import CineEngine
     from MambaSynthLib.cine.upsampling import plan, solve, upsample
     from MambaSynthLib.commands import console
@@ -70,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
         synthetic=options.allow_synthetic_input,
         insist="add --allow-synthetic-input",
     )
+    cine = with_doubt(cine)
     timeline = plan(
         cine, options.frames, ed=options.ed, es=options.es, only_phases=options.only_ed_es
     )

@@ -77,6 +77,7 @@ def synthesize(run: Run) -> Event:
 def synthesize_cine(run: Run) -> Event:
     """``done`` of a cine; the frames lie in the request's folder."""
     from MambaSynthLib.cine.cine_record import provenance_of
+    from MambaSynthLib.cine.doubts import with_doubt
     from MambaSynthLib.cine.options import CineOptions
     from MambaSynthLib.cine.timing import Timing
     from MambaSynthLib.cine.upsampling import plan, solve, upsample
@@ -87,7 +88,7 @@ def synthesize_cine(run: Run) -> Event:
     request = run.request
     started = time.monotonic()
     volumes = [load_volume(file) for file in request["sources"]]
-    cine = admit_cine(of_frames(volumes, request.get("times_ms")))
+    cine = with_doubt(admit_cine(of_frames(volumes, request.get("times_ms"))))
     timeline = plan(
         cine,
         request["frames"],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from MambaSynthLib.cine.engine import CineEngine
-from MambaSynthLib.cine.judgment import SINGLE_SLICE
+from MambaSynthLib.cine.judgment import SINGLE_SLICE, judge_pair
 from MambaSynthLib.cine.options import CineOptions
 from MambaSynthLib.cine.timing import Timing
 from MambaSynthLib.image.volume import Volume
@@ -99,6 +99,15 @@ def test_another_persons_es_is_told_and_neither_dark_nor_bright_things_are_made(
     assert any("different people" in warning for warning in made.provenance.warnings)
     low, high = min(ed.array.min(), other.array.min()), max(ed.array.max(), other.array.max())
     assert low - 1 <= made.frames[0].array.min() and made.frames[0].array.max() <= high + 1
+
+
+def test_no_two_real_people_are_taken_for_one(shared):
+    """The middle slices of 45 patients, cut around the heart, where people are most alike."""
+    stacks = np.load(shared / "data/heart_sax/scd_lvsegs.npz")
+    middles = [(first + last) // 2 - 1 for first, last in stacks["caseIndices"]]
+    hearts = [Volume(stacks["images"][n].T[..., None], oblique(), f"{n}") for n in middles]
+    pairs = [(a, b) for n, a in enumerate(hearts) for b in hearts[:n]]
+    assert all("different people" in " ".join(judge_pair(a, b)) for a, b in pairs)
 
 
 def test_another_persons_heart_that_looks_alike_is_taken_for_the_same_one(engine):
