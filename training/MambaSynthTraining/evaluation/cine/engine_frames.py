@@ -19,12 +19,12 @@ from MambaSynthTraining.runs import TrainedRun
 
 class EngineFrames(FrameModel):
     """An engine without refinement, which gives the network's own frames, or ``refined``, as it is
-    set when nothing is chosen.
+    set when nothing is chosen. Without the mark in the voxels, which the rivals do not have either.
     """
 
     def __init__(self, engine: CineEngine, spacing_mm: Spacing, refined: bool) -> None:
         self._engine, self._spacing = engine, spacing_mm
-        self._options = CineOptions(refine=refined)
+        self._options = CineOptions(refine=refined, pixel_mark=False)
 
     def synthesize(self, ed: Image, es: Image, fractions: Sequence[float]) -> SyntheticFrames:
         first, last = (as_volume(image, self._spacing) for image in (ed, es))
