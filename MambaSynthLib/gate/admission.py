@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from MambaSynthLib.errors import RefusedInput
+from MambaSynthLib.errors import RefusedInput, RequestError
 from MambaSynthLib.gate.verdict import FITS, REFUSED, examine
 from MambaSynthLib.image.cine import Cine
 from MambaSynthLib.image.volume import Volume
@@ -70,14 +70,14 @@ def admit_cine(cine: Cine, *, synthetic: bool = False, insist: str = "") -> Cine
     """``cine``, unless its voxels say that frames of it are synthetic; with a note where such a one
     is let in as ``synthetic``. What it shows is not judged.
 
-    Raises RefusedInput.
+    Raises RequestError.
     """
     mark = find_mark_of_frames(cine.frames)
     if mark is None:
         return cine
     said = f"holds synthetic frames already ({mark.sentence()})"
     if not synthetic:
-        raise RefusedInput(f"{cine.name}: {said}; use an acquired cine{_or(insist)}.")
+        raise RequestError(f"{cine.name}: {said}; use an acquired cine{_or(insist)}.")
     return replace(cine, notes=(*cine.notes, f"synthetic source: {said}"))
 
 

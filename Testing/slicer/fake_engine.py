@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class FakeEngine:
             time.sleep(1.5)
 
     def synthesize(
-        self, sources, *, steps, samples, seed, slices, progress, cancelled
+        self, sources, *, steps, samples, seed, slices, pixel_mark, progress, cancelled
     ):  # -> Synthesis
         samples = samples or 1
         self.misbehave()
@@ -116,6 +117,7 @@ class FakeMotion:
 class FakeCineEngine:
     def __init__(self, model: str, device: str):
         self.model, self.device = Path(model).name, device
+        self.card = SimpleNamespace(id=self.model)
 
     def find_motion(self, ed, es, options, **_):
         if self.model == "dying-blender":

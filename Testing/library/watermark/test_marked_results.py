@@ -13,7 +13,7 @@ from MambaSynthLib.cine.engine import CineEngine
 from MambaSynthLib.cine.options import CineOptions
 from MambaSynthLib.cine.upsampling import plan, solve, upsample
 from MambaSynthLib.engine import Engine
-from MambaSynthLib.errors import RefusedInput
+from MambaSynthLib.errors import RefusedInput, RequestError
 from MambaSynthLib.gate.admission import admit, admit_cine
 from MambaSynthLib.image.cine import of_frames
 from MambaSynthLib.image.volume import Volume
@@ -174,7 +174,7 @@ def test_a_cine_with_synthetic_frames_is_refused_or_let_in_with_a_note():
     frames.append(heart(14, 5))
     assert find_mark_of_frames(frames) and not find_mark(frames[0])
     cine = of_frames(frames)
-    with pytest.raises(RefusedInput, match="holds synthetic frames already .*, or y"):
+    with pytest.raises(RequestError, match="holds synthetic frames already .*, or y"):
         admit_cine(cine, insist="y")
     assert "synthetic source" in admit_cine(cine, synthetic=True).notes[-1]
     acquired = of_frames([frames[0], frames[-1]])

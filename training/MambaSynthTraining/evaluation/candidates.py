@@ -76,7 +76,7 @@ class Packaged:
         card = self.engine.card
         made = self.engine.synthesize(
             {card.source_contrasts[0]: pair.source},
-            steps=self.steps, samples=self.samples, seed=seed,
+            steps=self.steps, samples=self.samples, seed=seed, pixel_mark=False,
         ).volumes[card.target_contrasts[0]]  # fmt: skip
         return made.with_array(Scaling.of_range(*card.intensity.target_range).apply(made.array))
 

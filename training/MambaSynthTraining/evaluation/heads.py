@@ -105,7 +105,7 @@ def score(
     for candidate, maker in candidates.items():
         started, half_width = time.monotonic(), None
         if isinstance(maker, Engine):
-            synthesis = maker.synthesize({source: given.source})
+            synthesis = maker.synthesize({source: given.source}, pixel_mark=False)
             made = next(iter(synthesis.volumes.values()))
             if maker.card.intervals:
                 half_width = next(iter(synthesis.spreads.values())).array
