@@ -114,7 +114,7 @@ COMMANDS: tuple[Words, ...] = (
     _synthesize("o.mha", "--report", "{out}/r.png"),
     lambda source, out, models: ["verify", source.name],  # which is echoed as it was typed
     lambda source, out, models: [
-        "synthesize-set", str(source.parent.parent), "--to", "T2w", "--glob", "**/t1.n*", "-o",
+        "synthesize-set", str(source.parent), "--to", "T2w", "--glob", "**/t1.n*", "-o",
         str(out), "--model", str(models.contrast),
     ],
     lambda source, out, models: [
@@ -128,7 +128,7 @@ def leaks_of(run: int, folder: Path, models: Models) -> list[str]:
     """The places in which the patient appears after one run in an empty ``folder``."""
     draw = random.Random(run)
     out, private, home = (_fresh(folder / name) for name in ("out", "temporary", "home"))
-    source = draw.choice(SOURCES)(_fresh(folder / FOLDER))
+    source = draw.choice(SOURCES)(_fresh(_fresh(folder / FOLDER) / "images"))
     words = draw.choice(COMMANDS)(source, out, models)
     private_place = {"TMPDIR": str(private), "HOME": str(home), "XDG_DATA_HOME": str(home)}
     told = io.StringIO()

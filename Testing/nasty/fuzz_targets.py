@@ -151,7 +151,7 @@ def changed(document: Any, changes: list[tuple[int, str, Any]]) -> Any:
         for step in above:
             inner = inner[step]
         if how == "replace":
-            inner[key] = value
+            inner[key] = deepcopy(value)
         elif how == "remove":
             del inner[key]
         elif isinstance(inner, dict):

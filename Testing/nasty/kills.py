@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import math
 import multiprocessing
 import os
 import random
@@ -71,8 +72,9 @@ class KilledRuns:
         values = np.random.default_rng(0).normal(100, 30, SHAPE).astype(np.float32)
         write_volume(Volume(values, OBLIQUE), folder / "x.nii")
         self.source = folder / "x.nii"
+        assert self.run(0) == 0  # imports what it needs
         started = time.monotonic()
-        assert self.run(0) == 0
+        assert self.run(1) == 0
         self.usual_s = time.monotonic() - started
 
     def run(self, seed: int) -> int:
@@ -157,10 +159,10 @@ class KilledTrainings:
         self.number, self.kills = self.number + 1, 0
 
 
-def kill_for(subject: Any, seconds: float, seed: int) -> Tally:
-    """Kill for so long, then let it end. Raises AssertionError at what is not whole."""
+def kill(subject: Any, seed: int, seconds: float = math.inf, kills: float = math.inf) -> Tally:
+    """Kill for so long, or so often, then let it end. Raises AssertionError at what is broken."""
     end, draw, number = time.monotonic() + seconds, random.Random(seed), seed
-    while time.monotonic() < end:
+    while time.monotonic() < end and subject.tally.killed < kills:
         number += 1
         subject.kill_one(number, draw)
     subject.end()
@@ -179,7 +181,7 @@ def main() -> int:
                KilledTrainings: options.share * options.seconds}  # fmt: skip
     for kind, time_s in seconds.items():
         with tempfile.TemporaryDirectory() as folder:
-            tally = kill_for(kind(Path(folder)), time_s, options.seed)
+            tally = kill(kind(Path(folder)), options.seed, time_s)
         what = "runs" if kind is KilledRuns else "trainings"
         print(f"{what}: {tally.killed} kills, {tally.left} of them left a temporary file, "
               f"{tally.finished} ended; all that was left was whole", flush=True)  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from Testing.nasty import canaries
 from Testing.nasty.fuzz import run_round
 from Testing.nasty.fuzz_targets import TARGETS
-from Testing.nasty.kills import KilledRuns, KilledTrainings, kill_for
+from Testing.nasty.kills import KilledRuns, KilledTrainings, kill
 from Testing.nasty.ours import Models
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, pipes and forks of POSIX")
@@ -33,10 +33,9 @@ def test_an_answer_of_two_lines_would_be_found(tmp_path: Path) -> None:
 
 
 @posix
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_runs_that_are_killed_leave_whole_files_and_the_next_one_clears_up(tmp_path: Path) -> None:
-    tally = kill_for(KilledRuns(tmp_path), seconds=4, seed=17)
-    assert tally.killed > 10
+    assert kill(KilledRuns(tmp_path), seed=17, kills=8).killed == 8
 
 
 @posix
@@ -44,8 +43,7 @@ def test_runs_that_are_killed_leave_whole_files_and_the_next_one_clears_up(tmp_p
 def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
     tmp_path: Path,
 ) -> None:
-    tally = kill_for(KilledTrainings(tmp_path), seconds=3, seed=17)
-    assert tally.killed >= 1 and tally.finished >= 1
+    assert kill(KilledTrainings(tmp_path), seed=17, kills=2).finished >= 1
 
 
 @pytest.fixture(scope="module")
