@@ -101,7 +101,7 @@ RUNS ?= 100
 SEED ?=
 
 nasty: $(VENV)/test.done
-	-$(INSTALL) torchio itk pynrrd  # to compare with; the table says where they are missing
+	-$(INSTALL) torchio pynrrd  # to compare with; the table says where they are missing
 	$(IN_VENV) python -m Testing.nasty --readme Testing/nasty/README.md
 
 fuzz kills: $(VENV)/test.done

@@ -13,6 +13,7 @@ from MambaSynthLib import __version__
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.io.atomic import write_json
 from MambaSynthLib.io.formats import suffix_of
+from MambaSynthLib.io.payload import shown
 
 DESCRIPTION = "desc-synthetic"
 NOT_SEARCHED = "derivatives"  # of BIDS trees: images that were computed, not acquired
@@ -42,7 +43,7 @@ def find_tasks(
         ``folder`` or holds it.
     """
     if not folder.is_dir():
-        raise FileError(f"{folder}: is no folder; name the folder that holds the volumes.")
+        raise FileError(f"{shown(folder)}: is no folder; name the folder that holds the volumes.")
     if folder.resolve().is_relative_to(out.resolve()):
         what = "is" if folder.resolve() == out.resolve() else "holds"
         raise RequestError(
@@ -53,9 +54,13 @@ def find_tasks(
     try:
         found = sorted(path for path in folder.glob(pattern) if _is_source(path, folder, out))
     except (ValueError, NotImplementedError) as error:  # empty or absolute
-        raise RequestError(f"{pattern!r}: is no pattern inside {folder} ({error}).") from error
+        raise RequestError(
+            f"{pattern!r}: is no pattern inside {shown(folder)} ({error}); correct it."
+        ) from error
     if not found:
-        raise FileError(f"{folder}: holds no volume that matches {pattern}; give --glob PATTERN.")
+        raise FileError(
+            f"{shown(folder)}: holds no volume that matches {pattern}; give --glob PATTERN."
+        )
     tasks = [Task(path, out / output_name(path.relative_to(folder), contrasts)) for path in found]
     first: dict[Path, Path] = {}
     for task in tasks:
@@ -100,7 +105,7 @@ def describe_results(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(
-            f"{folder}: cannot be made ({error.strerror}); choose another output folder."
+            f"{shown(folder)}: cannot be made ({error.strerror}); choose another output folder."
         ) from error
     path = folder / "dataset_description.json"
     if not path.exists():

@@ -266,3 +266,12 @@ def test_sequences_nested_without_end_are_refused(tmp_path):
     path.write_bytes(path.read_bytes() + 5000 * (SEQUENCE + ITEM))
     with pytest.raises(FileError, match="is truncated, or no MR slice"):
         read_volume(folder)
+
+
+def test_whatever_pydicom_raises_becomes_a_sentence(tmp_path):
+    """A length of four bytes is missing at the end; found by ``make fuzz``."""
+    folder = stack(tmp_path / "d")
+    path = last_of(folder)
+    path.write_bytes(path.read_bytes() + b"\x00\x00\x00\x05\xff\xff\xff\xff")
+    with pytest.raises(FileError, match="is truncated, or no MR slice"):
+        read_volume(folder)

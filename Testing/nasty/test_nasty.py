@@ -1,0 +1,31 @@
+"""Each nasty input does what it must: it works, is warned of, or is refused in a sentence."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from Testing.nasty.case import Case
+from Testing.nasty.ours import Models, run_ours
+from Testing.nasty.suite import all_cases
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and links of POSIX")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return Models.made_in(tmp_path_factory.mktemp("models"))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.name[:60])
+def test_a_nasty_input_ends_as_it_must(
+    case: Case, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "case"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user-data"))
+    outcome = run_ours(case, folder, models)
+    assert outcome.word == case.wanted, outcome.said
