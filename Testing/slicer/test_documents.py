@@ -19,7 +19,8 @@ def test_the_program_of_the_tutorial_runs(panel, models, monkeypatch, capsys):
 
     write_model(models, "cravim-t1w-t2w-compact")
     write_model(models, "mstg-cine-compact", "cine")
-    head().SetName("Head T1w")
+    for name in ("Head T1w", "Second head"):
+        head(name)
     for node, name in zip(hearts.pair(), ("ED", "ES"), strict=True):
         node.SetName(name)
     monkeypatch.setattr(MambaSynth, "MambaSynthLogic", lambda: panel.logic)
@@ -30,3 +31,4 @@ def test_the_program_of_the_tutorial_runs(panel, models, monkeypatch, capsys):
         "MambaSynth.weights_sha256"
     )
     assert names["cine"].GetNumberOfDataNodes() == 30
+    assert len(names["made"]) == 2 and names["failed"] == []
