@@ -32,6 +32,7 @@ COMMANDS = (
     "synthesize-set",
     "cine",
     "evaluate-cine",
+    "mask",
     "models",
     "evaluate",
     "dicom",

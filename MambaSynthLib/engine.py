@@ -261,7 +261,8 @@ def contrast_card(package: ModelPackage) -> ContrastCard:
     if not isinstance(package.card, ContrastCard):
         raise ModelError(
             f"the model {package.card.id} synthesizes {package.card.direction}, no contrast; use "
-            "it with 'mambasynth cine', or choose another with 'mambasynth models list'."
+            f"it with 'mambasynth {package.card.task}', or choose another with 'mambasynth models "
+            "list'."
         )
     return package.card
 

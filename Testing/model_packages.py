@@ -52,6 +52,17 @@ CINE: dict[str, Any] = COMMON | {
     "sampling": {"timesteps": 2000, "beta_min": 1e-6, "beta_max": 1e-2},
 }
 
+MASK: dict[str, Any] = COMMON | {
+    "id": "tiny-mask",
+    "method": "maskunet",
+    "source_contrasts": ["T1w", "T2w"],
+    "target_contrasts": ["brain", "head"],
+    "network": {"channels": [8, 4]},
+    "grid": {"spacing_mm": 3.0},
+    "intensity": {"rule": "median"},
+    "sampling": {},
+}
+
 
 def contrast_card(**changes: Any) -> dict[str, Any]:
     """A valid ``model.json`` of a T1w -> T2w model, without ``files``."""
@@ -61,6 +72,38 @@ def contrast_card(**changes: Any) -> dict[str, Any]:
 def cine_card(**changes: Any) -> dict[str, Any]:
     """A valid ``model.json`` of a cine model, without ``files``."""
     return deepcopy(CINE) | changes
+
+
+def mask_card(**changes: Any) -> dict[str, Any]:
+    """A valid ``model.json`` of a model of masks, without ``files``."""
+    return deepcopy(MASK) | changes
+
+
+def threshold_weights(brain: float, head: float, steepness: float = 40.0) -> dict[str, np.ndarray]:
+    """Weights of ``MASK``'s network that call bright cubes brain and less bright ones head.
+
+    The two numbers are in medians of what is no air, as the network sees its image.
+    """
+    from MambaSynthLib.methods.maskunet.config import FOLD, OUTPUTS, MaskConfig
+
+    weights: dict[str, np.ndarray] = {}
+    for name, a in MaskConfig(tuple(MASK["network"]["channels"])).layers().items():
+        kernel = np.zeros((a.channels_out, a.channels_in, *3 * (a.kernel,)), np.float32)
+        bias = np.zeros(a.channels_out, np.float32)
+        middle = a.kernel // 2
+        if name in ("in0", "deep0", "join0"):
+            kernel[:, :, middle, middle, middle] = np.eye(a.channels_out)
+        if name == "logits":
+            kernel[:, :, middle, middle, middle] = np.tile(np.eye(FOLD**3), (len(OUTPUTS), 1))
+            kernel *= steepness
+            bias = np.repeat(np.float32([-steepness * brain, -steepness * head]), FOLD**3)
+        weights |= {f"convolutions.{name}.weight": kernel, f"convolutions.{name}.bias": bias}
+    return weights
+
+
+def threshold_package(folder: Path, brain: float = 0.7, head: float = 0.2) -> ModelPackage:
+    """A model of masks that looks at nothing but brightness."""
+    return write_package(folder, mask_card(), threshold_weights(brain, head), "# masks\n")
 
 
 def random_weights(card: dict[str, Any], seed: int = 7) -> dict[str, np.ndarray]:

@@ -51,8 +51,10 @@ class ModelEntry:
 
     @property
     def task(self) -> str:
-        """``cine`` for the frames between ED and ES, ``contrast`` for another contrast."""
-        return "cine" if self.targets == ["cine"] else "contrast"
+        """``cine`` for the frames between ED and ES, ``mask`` for brain and head, ``contrast`` for
+        another contrast.
+        """
+        return {("cine",): "cine", ("brain", "head"): "mask"}.get(tuple(self.targets), "contrast")
 
     @property
     def axisCodes(self) -> str:

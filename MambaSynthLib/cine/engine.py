@@ -246,8 +246,9 @@ class CineEngine:
 
 def _cine_card(package: ModelPackage) -> CineCard:
     if not isinstance(package.card, CineCard):
+        command = "mask" if package.card.task == "mask" else "synthesize"
         raise ModelError(
             f"the model {package.card.id} synthesizes {package.card.direction}, no cine frames; "
-            "use it with 'mambasynth synthesize', or choose another with 'mambasynth models list'."
+            f"use it with 'mambasynth {command}', or choose another with 'mambasynth models list'."
         )
     return package.card

@@ -9,7 +9,7 @@ To add a paper: a folder with these files, and one line below. Nothing else here
 |                | `REQUIRED`, the network entries that a card must state; free of torch          |
 | `network.py`   | `build`: the card's network entry -> a torch module                            |
 | `synthesis.py` | `synthesize`: networks, sources (B,S,H,W), noise -> targets (B,T,1+2o,H,W),    |
-|                | behind them, with `intervals`, T half-widths                                   |
+|                | behind them, with `intervals`, T half-widths; of masks `probabilities`         |
 | `inference.py` | none, or `prepare`: a trained module -> a cheaper function; or `TorchNetwork`: |
 |                | a network that is more than images to images                                   |
 | `graph.py`     | none, or `build`: the card's network entry -> an ONNX graph                    |
@@ -29,7 +29,7 @@ class MethodSpec:
 
     title: str
     reference: str  # authors, venue, year
-    task: str  # "contrast": contrasts from others; "cine": the frames between two
+    task: str  # "contrast": contrasts from others; "cine": the frames between two; "mask"
     folder: str  # the package that holds the files above
 
     def part(self, name: str) -> Any:
@@ -90,5 +90,11 @@ METHODS = {
         reference="Zhang & Liang",
         task="cine",
         folder="MambaSynthLib.methods.mstg",
+    ),
+    "maskunet": MethodSpec(
+        title="Brain and head masks by a small 3-D U-Net",
+        reference="ours, after Cicek et al., MICCAI 2016",
+        task="mask",
+        folder="MambaSynthLib.methods.maskunet",
     ),
 }

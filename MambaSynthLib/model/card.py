@@ -26,12 +26,19 @@ class CineGridSpec:
 
 
 @dataclass(frozen=True)
+class MaskGridSpec:
+    """The grid of a network that sees a whole head in cubes, whose axes are the patient's."""
+
+    spacing_mm: float
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What every ``model.json`` says. ``extra`` keeps what only people read.
 
     ``network`` is that entry as the method's network is built from it; ``config`` and ``sampling``
-    are that and the sampling entry, checked by the method. A card is one of two kinds:
-    ``ContrastCard`` or ``CineCard``.
+    are that and the sampling entry, checked by the method. A card is one of three kinds:
+    ``ContrastCard``, ``CineCard`` or ``MaskCard``.
     """
 
     id: str
@@ -109,3 +116,23 @@ class CineCard(ModelCard):
     config: Any
     sampling: Any
     task = "cine"
+
+
+@dataclass(frozen=True)
+class MaskCard(ModelCard):
+    """The card of a model that finds brain and head in one volume of any of its contrasts.
+
+    The only intensity rule is median: air is 0, the median of what is not air 1.
+    """
+
+    grid: MaskGridSpec
+    config: Any
+    sampling: Any
+    task = "mask"
+
+    @property
+    def direction(self) -> str:
+        """For people: 'T1w, T2w or FLAIR -> masks of brain and head'."""
+        *others, last = self.source_contrasts
+        given = f"{', '.join(others)} or {last}" if others else last
+        return f"{given} -> masks of {' and '.join(self.target_contrasts)}"

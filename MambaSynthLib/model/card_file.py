@@ -19,6 +19,8 @@ from MambaSynthLib.model.card import (
     ContrastCard,
     GridSpec,
     IntensitySpec,
+    MaskCard,
+    MaskGridSpec,
     ModelCard,
 )
 from MambaSynthLib.model.settings import settings
@@ -129,6 +131,8 @@ def _card(data: dict[str, Any], task: str, config: Any) -> ModelCard:
     }
     if task == "cine":
         return CineCard(**common, grid=_part(CineGridSpec, data, "grid"))
+    if task == "mask":
+        return MaskCard(**common, grid=_part(MaskGridSpec, data, "grid"))
     card = ContrastCard(
         **common,
         grid=_part(GridSpec, data, "grid"),

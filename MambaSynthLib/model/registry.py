@@ -137,7 +137,7 @@ def _taken(model_id: str) -> str:
 
 
 def list_models(task: str | None = None) -> list[ModelPackage]:
-    """The usable packages, each id once; only those for ``task`` (contrast, cine) if named."""
+    """The usable packages, each id once; only those for ``task`` if named."""
     packages = [found.package for found in find_all() if found.package]
     return [package for package in packages if task in (None, package.card.task)]
 
@@ -263,12 +263,24 @@ def cine_model(name: str | None = None) -> ModelPackage:
 
     Raises ModelError when there is none.
     """
+    return _model_of("cine", "synthesizes cine frames", name)
+
+
+def mask_model(name: str | None = None) -> ModelPackage:
+    """The package called ``name``, or the default one that finds brains and heads.
+
+    Raises ModelError when there is none.
+    """
+    return _model_of("mask", "finds brains", name)
+
+
+def _model_of(task: str, what: str, name: str | None) -> ModelPackage:
     if name:
         return find_model(name)
-    packages = list_models("cine")
+    packages = list_models(task)
     if not packages:
         raise ModelError(
-            "no installed model synthesizes cine frames; import one with 'mambasynth models "
-            "import FOLDER', or name one with --model."
+            f"no installed model {what}; import one with 'mambasynth models import FOLDER', or "
+            "name one with --model."
         )
     return default_of(packages)

@@ -39,7 +39,7 @@ GROUPS = (
     ("backends",),
     ("install",),
     ("engine",),
-    ("cine", "batch"),
+    ("cine", "batch", "mask"),
     ("report",),
     ("server", "commands"),
     ("cli", "__main__", "alias"),
@@ -48,10 +48,11 @@ RANK = {part: rank for rank, group in enumerate(GROUPS) for part in group}
 
 TORCH_FILES = (
     "MambaSynthLib/layers/*", "MambaSynthLib/methods/cravim/*", "MambaSynthLib/methods/mstg/*",
-    "MambaSynthLib/backends/torch_backend.py", "training/*", "Testing/*",
+    "MambaSynthLib/methods/maskunet/network.py", "MambaSynthLib/backends/torch_backend.py",
+    "training/*", "Testing/*",
 )  # fmt: skip
 ONNX_FILES = (
-    "MambaSynthLib/layers/onnx_graph.py", "MambaSynthLib/methods/cravim/*graph.py",
+    "MambaSynthLib/layers/onnx_graph.py", "MambaSynthLib/methods/*/*graph.py",
     "MambaSynthLib/backends/onnx_backend.py",
 )  # fmt: skip
 SLICER_FILES = ("MambaSynth/*", "Testing/*")

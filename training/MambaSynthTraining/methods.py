@@ -53,6 +53,9 @@ METHODS = {
 }
 
 
+OTHER_CARDS = {"maskunet": "MambaSynthTraining.mask.card"}  # trained by commands of their own
+
+
 def method_class(name: str) -> type[TrainingMethod]:
     """The class of a method. Raises ValueError with the nearest known name."""
     if name not in METHODS:
@@ -66,7 +69,7 @@ def method_class(name: str) -> type[TrainingMethod]:
 
 def card_module(name: str) -> ModuleType | None:
     """The module of a method's model cards; None where the library cannot run its network."""
-    place = METHODS[name].card if name in METHODS else ""
+    place = METHODS[name].card if name in METHODS else OTHER_CARDS.get(name, "")
     return importlib.import_module(place) if place else None
 
 

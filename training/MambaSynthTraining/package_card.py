@@ -42,11 +42,18 @@ def rescore(package: ModelPackage, folders: Sequence[Path], of: Sequence[str]) -
         holds scores of these weights.
     FileError: a folder holds no complete scores.
     """
+    if package.card.task == "cine":
+        raise RequestError(f"{package.folder}: is a cine; export its run again for new scores.")
+    if package.card.task == "mask":
+        from MambaSynthTraining.mask.card import entry_of
+        from MambaSynthTraining.mask.scoring import read_scores
+
+        card = card_json(package)
+        card["scores"] = [entry_of(read_scores(path, package.weights_sha256)) for path in folders]
+        return _sealed_anew(package, card)
     from MambaSynthTraining.contrast.cravim.card import card_scores
     from MambaSynthTraining.evaluation.results import results_in
 
-    if package.card.task != "contrast":
-        raise RequestError(f"{package.folder}: is a cine; export its run again for new scores.")
     results = [results_in([folder]) for folder in folders]
     ours = package.weights_sha256
     if not any(r.record["about"].get("weights_sha256") == ours for row in results for r in row):
@@ -59,6 +66,10 @@ def rescore(package: ModelPackage, folders: Sequence[Path], of: Sequence[str]) -
         for entry in card_scores(found, ours):
             entry["data"] = of[n] if of else entry["data"]
             card["scores"] = replace_entry(card["scores"], entry)
+    return _sealed_anew(package, card)
+
+
+def _sealed_anew(package: ModelPackage, card: Card) -> ModelPackage:
     with together() as files:
         for name, text in zip((CARD, SEAL), sealed(card, package.folder), strict=True):
             write_whole(package.folder / name, text.encode("utf-8"), into=files)

@@ -21,7 +21,7 @@ def add_parser(commands: Any) -> None:
     add("packages", type=Path, nargs="+", metavar="PACKAGE")
     add("--scores", type=Path, nargs="+", default=[], metavar="FOLDER",
         help="written by 'mambasynth evaluate-set' for the package and for 'trivial'; each folder "
-        "(or folder of such) becomes one table")  # fmt: skip
+        "(or folder of such) becomes one table; of masks the --csv of 'score-masks'")  # fmt: skip
     add("--of", nargs="+", default=[], metavar="WORDS",
         help="whom the scores of each folder are of, for people")  # fmt: skip
     add("--worth", type=Path, metavar="README",

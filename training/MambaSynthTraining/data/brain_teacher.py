@@ -22,8 +22,8 @@ MARGIN = 12  # voxels around the head
 CODES = "LIA"
 
 
-def brain_teacher(path: Path) -> Callable[[Volume], NDArray[np.bool_]]:
-    """A function from a volume to its brain mask on the same grid.
+def brain_teacher(path: Path, threads: int = 0) -> Callable[[Volume], NDArray[np.bool_]]:
+    """A function from a volume to its brain mask on the same grid. ``threads``: 0 takes all.
 
     Raises FileError: there is no such ONNX file.
     """
@@ -32,6 +32,7 @@ def brain_teacher(path: Path) -> Callable[[Volume], NDArray[np.bool_]]:
     try:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own classes, which it does not export
         raise FileError(f"{path}: is no ONNX network; give brainchop's mindgrab.onnx.") from error

@@ -1,0 +1,1 @@
+"""Trains and scores the network that finds brains and heads (``MambaSynthLib/mask``)."""
