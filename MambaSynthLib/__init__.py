@@ -16,17 +16,20 @@ if TYPE_CHECKING:
     from MambaSynthLib.image.cine import Cine
     from MambaSynthLib.image.volume import Volume
     from MambaSynthLib.io.files import read_volume, write_volume
-    from MambaSynthLib.model.registry import list_models, model_for
+    from MambaSynthLib.mask.engine import MaskEngine
+    from MambaSynthLib.model.registry import list_models, mask_model, model_for
 else:
     _PLACES = {
         "Volume": "image.volume",
         "Cine": "image.cine",
         "Engine": "engine",
         "CineEngine": "cine.engine",
+        "MaskEngine": "mask.engine",
         "admit": "gate.admission",
         "read_volume": "io.files",
         "write_volume": "io.files",
         "list_models": "model.registry",
+        "mask_model": "model.registry",
         "model_for": "model.registry",
     }
 
@@ -43,10 +46,12 @@ __all__ = [
     "Cine",
     "CineEngine",
     "Engine",
+    "MaskEngine",
     "Volume",
     "__version__",
     "admit",
     "list_models",
+    "mask_model",
     "model_for",
     "read_volume",
     "write_volume",

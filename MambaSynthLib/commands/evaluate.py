@@ -20,7 +20,11 @@ def add_parser(commands: Any) -> None:
     add("reference", type=Path, metavar="REFERENCE", help="the acquired target, registered")
     add("--source", type=Path, metavar="FILE",
         help="source, for the trivial baselines (default: looked for nearby)")  # fmt: skip
-    add("--mask", type=Path, metavar="FILE", help="where to score (default: not background)")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--mask", type=Path, metavar="FILE",
+                       help="where to score (default: not background)")  # fmt: skip
+    where.add_argument("--brain", action="store_true",
+                       help="score in the brain of REFERENCE, see 'mambasynth mask'")  # fmt: skip
     add("--json", action="store_true", help="print the scores as JSON")
     parser.set_defaults(run=run)
 
@@ -32,17 +36,23 @@ def run(options: argparse.Namespace) -> int:
 
     synthetic = read_volume(options.synthetic)
     source = read_volume(options.source) if options.source else _find_source(options)
-    evaluation = evaluate(
-        synthetic,
-        read_volume(options.reference),
-        source=source,
-        mask=read_volume(options.mask) if options.mask else None,
-    )
+    reference = read_volume(options.reference)
+    mask = read_volume(options.mask) if options.mask else None
+    if options.brain:
+        mask = _brain_of(reference)
+    evaluation = evaluate(synthetic, reference, source=source, mask=mask)
     lines = [evaluation.to_table()]
     if source is None:
         lines.append("The trivial baselines need the source: name it with --source FILE.")
     console.result(evaluation.to_dict(), lines, options.json)
     return 0
+
+
+def _brain_of(reference: Volume) -> Volume:
+    from MambaSynthLib.mask.engine import MaskEngine
+    from MambaSynthLib.model.registry import mask_model
+
+    return MaskEngine(mask_model()).find(reference).brain
 
 
 def _find_source(options: argparse.Namespace) -> Volume | None:

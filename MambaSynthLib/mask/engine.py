@@ -1,6 +1,6 @@
 """A mask model, loaded once, and volumes in: where their brain is, and where their head.
 
-V --Placing--> cubes --scaled--> network --> probabilities --largest part, holes filled-->
+V --Placing--> cubes --scaled, padded--> network --> probabilities --largest part, holes filled-->
   --linear, back to the voxels--> > 1/2
 """
 
@@ -17,7 +17,7 @@ from MambaSynthLib.errors import ModelError, VolumeError
 from MambaSynthLib.image.head import dilated
 from MambaSynthLib.image.intensity import connected, connected_to_border
 from MambaSynthLib.image.volume import Volume, check_finite
-from MambaSynthLib.mask.placing import Placing, scaled
+from MambaSynthLib.mask.placing import AIR, Placing, scaled
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.model.card import MaskCard
 from MambaSynthLib.model.package import ModelPackage
@@ -80,8 +80,8 @@ class MaskEngine:
         """
         check_finite(volume)
         placing = Placing.of(volume, self.card.grid.spacing_mm, self.card.config.multiple)
-        cubes = placing.apply(volume.array, float(volume.array.min()))
-        brain, head = self._probabilities(self._network, scaled(cubes, volume.name))
+        cubes = placing.pad(scaled(placing.apply(volume.array), volume.name), AIR)
+        brain, head = self._probabilities(self._network, cubes)
         brain = _one_part(brain)
         head = _one_part(np.maximum(brain, head))
         found = [placing.undo(share) > 0.5 for share in (brain, head)]

@@ -1,6 +1,6 @@
 """A volume's voxels <-> cubes of one edge length, whose axes grow upwards, forwards, rightwards.
 
-    V (I,J,K) --by the affine--> (N,H,W) --linear, along each axis--> cubes, padded
+    V (I,J,K) --by the affine--> (N,H,W) --linear, along each axis--> cubes --> padded
 
 The axes are those of the volume that are closest to the patient's: an oblique head stays turned,
 and no voxel is interpolated twice. The field of view is kept, padding is air.
@@ -20,7 +20,7 @@ from MambaSynthLib.image.volume import Volume
 CODES = "RAS"  # columns, rows, slices
 AIR_SHARE = 0.15  # of the way from the darkest to the brightest: what is below counts as air
 DARKEST, BRIGHTEST = 1.0, 99.5  # percentiles
-MOST = 3.0  # medians
+AIR, MOST = 0.0, 3.0  # in medians of what is not air
 LEAST_CONTRAST = 1e-4  # of the brightest; interpolation alone makes a millionth
 
 Floats = NDArray[np.float32]
@@ -48,10 +48,14 @@ class Placing:
         before = [(p - n) // 2 for p, n in zip(padded, cubes, strict=True)]
         return cls(turn, *(_three(sizes) for sizes in (source, cubes, before, padded)))
 
-    def apply(self, array: Floats, outside: float) -> Floats:
-        """(I,J,K) -> the padded cubes."""
+    def apply(self, array: Floats) -> Floats:
+        """(I,J,K) -> the cubes of its field of view."""
+        return _resampled(self.reorientation.view(array), self.cubes)
+
+    def pad(self, cubes: Floats, outside: float) -> Floats:
+        """The cubes of the field of view -> those of the padded one."""
         found = np.full(self.padded, outside, np.float32)
-        found[self._inner()] = _resampled(self.reorientation.view(array), self.cubes)
+        found[self._inner()] = cubes
         return found
 
     def undo(self, cubes: Floats) -> Floats:

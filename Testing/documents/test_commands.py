@@ -32,6 +32,7 @@ RUN_BY = {
         "mambasynth synthesize SERIES": DICOM,
         "mambasynth dicom T2.nii.gz": DICOM,
         "mambasynth verify T2_DICOM": DICOM,
+        "mambasynth mask T1.nii.gz": USE,
         "python: from mambasynth import admit, read_volume": USE,
     },
     "MambaSynth/README.md": {"python: from MambaSynth import MambaSynthLogic": SLICER},
@@ -151,7 +152,7 @@ def test_the_lines_that_use_the_library_run_as_printed(shell):
         (program,) = (code for language, code in fences(name) if language == "python")
         (shell.folder / "program.py").write_text(program)
         shell.type("python program.py")
-    for name in ("T2_synthetic.nii.gz", "report.png", "T2.nii.gz"):
+    for name in ("T2_synthetic.nii.gz", "report.png", "T2.nii.gz", "BRAIN.nii.gz", "HEAD.nii.gz"):
         assert (shell.folder / name).is_file()
 
 

@@ -134,7 +134,8 @@ for name in sys.argv[1:]:
     assert name in dir(mambasynth) and getattr(mambasynth, name), name
 """
 NAMES = (
-    "Volume Cine Engine CineEngine admit read_volume write_volume list_models model_for __version__"
+    "Volume Cine Engine CineEngine MaskEngine admit read_volume write_volume list_models "
+    "mask_model model_for __version__"
 )
 
 

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from MambaSynthLib import Cine as Cine
     from MambaSynthLib import CineEngine as CineEngine
     from MambaSynthLib import Engine as Engine
+    from MambaSynthLib import MaskEngine as MaskEngine
     from MambaSynthLib import Volume as Volume
     from MambaSynthLib import admit as admit
     from MambaSynthLib import list_models as list_models
+    from MambaSynthLib import mask_model as mask_model
     from MambaSynthLib import model_for as model_for
     from MambaSynthLib import read_volume as read_volume
     from MambaSynthLib import write_volume as write_volume

@@ -32,38 +32,39 @@ def test_cubes_grow_upwards_forwards_and_to_the_right():
     array = np.zeros((12, 10, 8))
     array[-1, 0, 0] = 1  # of an LAS grid: leftmost, hindmost, lowest
     las = Volume(array, np.diag([-3.0, 3.0, 3.0, 1.0]), "a corner")
-    cubes = Placing.of(las, 3.0).apply(las.array, 0)
+    cubes = Placing.of(las, 3.0).apply(las.array)
     assert cubes.shape == (8, 10, 12) and cubes[0, 0, 0] == 1 and cubes.sum() == 1
 
 
 def test_all_48_axis_orders_give_the_same_cubes():
     source = volume()
-    expected = Placing.of(source, 3.0, 8).apply(source.array, -1)
+    expected = Placing.of(source, 3.0, 8).apply(source.array)
     for order, flips in product(permutations(range(3)), product((False, True), repeat=3)):
         other = turned(source, order, flips)
         placing = Placing.of(other, 3.0, 8)
-        np.testing.assert_array_equal(placing.apply(other.array, -1), expected)
-        assert placing.undo(expected).shape == other.shape
+        np.testing.assert_array_equal(placing.apply(other.array), expected)
+        assert placing.undo(placing.pad(expected, 0)).shape == other.shape
 
 
 def test_sizes_are_multiples_and_the_padding_is_outside():
     placing = Placing.of(volume(), 3.0, 8)
     assert placing.padded == (16, 16, 16) and placing.cubes == (14, 10, 9)
-    cubes = placing.apply(np.ones((13, 10, 7), np.float32), -1)
+    cubes = placing.pad(placing.apply(np.ones((13, 10, 7), np.float32)), -1)
     assert (cubes == -1).sum() == cubes.size - 14 * 10 * 9
 
 
 def test_equal_edges_are_neither_changed_there_nor_back():
     source = volume((3.0, 3.0, 3.0))
     placing = Placing.of(source, 3.0, 8)
-    np.testing.assert_array_equal(placing.undo(placing.apply(source.array, 0)), source.array)
+    cubes = placing.pad(placing.apply(source.array), 0)
+    np.testing.assert_array_equal(placing.undo(cubes), source.array)
 
 
 def test_a_slope_survives_coarser_and_finer_slices():
     ramp = np.broadcast_to(np.arange(40.0)[:, None, None], (40, 8, 8))
     source = Volume(ramp, np.diag([1.0, 3.0, 6.0, 1.0]), "ramp")
     placing = Placing.of(source, 3.0)
-    back = placing.undo(placing.apply(source.array, 0))
+    back = placing.undo(placing.apply(source.array))
     assert np.abs(back[3:-3] - source.array[3:-3]).max() < 0.2
 
 

@@ -114,6 +114,24 @@ def test_it_learns_and_a_killed_training_ends_with_the_same_weights(tmp_path, dr
         np.testing.assert_array_equal(resumed[name], array)
 
 
+def test_a_training_begins_with_the_network_of_another(tmp_path, drawn):
+    folders = [tmp_path / name for name in ("first", "second", "none")]
+    for folder in folders:
+        folder.mkdir()
+    learning.train(drawn, CHANNELS, 1, 0, folders[0], print)
+    first = torch.load(folders[0] / learning.CHECKPOINT, weights_only=True)["network"]
+    went_on = learning.train(drawn, CHANNELS, 1, 0, folders[1], print, folders[0])
+    fresh = learning.train(drawn, CHANNELS, 1, 0, folders[2], print)
+    kernel = "convolutions.logits.weight"
+    far, near = (
+        float((network.state_dict()[kernel] - first[kernel]).abs().sum())
+        for network in (went_on, fresh)
+    )
+    assert far > 0 and near == 0  # the same seed, once from its end and once from its beginning
+    with pytest.raises(FileError, match=r"nowhere: holds no checkpoint.pt to start from"):
+        learning.train(drawn, CHANNELS, 1, 1, tmp_path, print, tmp_path / "nowhere")
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, drawn, monkeypatch):
     monkeypatch.setattr(learning, "KEPT_EVERY", 1)
     learning.train(drawn, CHANNELS, 1, 0, tmp_path, print)

@@ -8,9 +8,12 @@ import pytest
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import write_volume
+from MambaSynthLib.mask.engine import MaskEngine
+from MambaSynthTraining.data.brain_teacher import brain_masks
 from MambaSynthTraining.mask.listed import read_list
 from MambaSynthTraining.mask.truths import any_contrast, solid, truths_of
 from Testing.analytic_heads import analytic_head
+from Testing.model_packages import threshold_package
 
 OPEN = Path(__file__).resolve().parents[3] / "training/recipes/masks/open-volumes.tsv"
 NAMES = "id person part anatomy contrast path mask to_common license citation".split()
@@ -99,6 +102,16 @@ def test_without_a_teacher_a_mask_that_is_not_kept_is_named(tmp_path):
     (tmp_path / "kept/a.npz").write_bytes(b"no archive")
     with pytest.raises(FileError, match=r"a.npz: is no kept mask; delete it"):
         list(truths_of(rows, tmp_path, tmp_path / "kept", None, 0, 1))
+
+
+def test_the_librarys_own_masks_can_stand_in_for_the_teacher(tmp_path, monkeypatch):
+    package = threshold_package(tmp_path / "models/tiny-mask", 0.3, 0.1)
+    monkeypatch.setenv("MAMBASYNTH_MODELS", str(tmp_path / "models"))
+    head = analytic_head((3, 3, 4))["T1w"]
+    expected = MaskEngine(package, "cpu").find(head).brain.array > 0
+    np.testing.assert_array_equal(brain_masks(Path("own"))(head), expected)
+    with pytest.raises(FileError, match=r"none.onnx: is no ONNX network"):
+        brain_masks(tmp_path / "none.onnx")
 
 
 def test_what_is_left_of_a_stripped_volume_is_its_brain_and_its_head(tmp_path):

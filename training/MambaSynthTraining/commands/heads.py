@@ -28,8 +28,8 @@ def add_parser(commands: Any) -> None:
         help="pairs; see training/recipes/heads/open-heads.tsv")  # fmt: skip
     add("--out", type=Path, required=True, metavar="FOLDER")
     add("--leave-out", nargs="*", default=[], metavar="PERSON", help="not to be trained on")
-    add("--brain-teacher", type=Path, metavar="ONNX", help="brainchop's mindgrab.onnx, to add each "
-        "whole head of the list without its skull, too")  # fmt: skip
+    add("--brain-teacher", type=Path, metavar="ONNX|own", help="brainchop's mindgrab.onnx, or the "
+        "mask model, to add each whole head of the list without its skull, too")  # fmt: skip
     add("--labels", type=Path, metavar="FOLDER", help="label maps of the phantoms")
     add("--phantoms", type=int, default=10, metavar="N")
     add("--phantom-share", type=float, default=0.25, metavar="SHARE",
@@ -39,11 +39,11 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from MambaSynthTraining.data.brain_teacher import brain_teacher
+    from MambaSynthTraining.data.brain_teacher import brain_masks
     from MambaSynthTraining.data.heads_list import read_list
     from MambaSynthTraining.data.heads_set import write_list
 
-    teacher = brain_teacher(options.brain_teacher) if options.brain_teacher else None
+    teacher = brain_masks(options.brain_teacher) if options.brain_teacher else None
     known = _known(options.out)
     entries = [e for pair in read_list(options.list) for e in _pair(options, pair, teacher, known)]
     if options.labels:

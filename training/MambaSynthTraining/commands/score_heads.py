@@ -26,8 +26,8 @@ def add_parser(commands: Any) -> None:
     add("--persons", nargs="+", required=True, metavar="PERSON")
     add("--candidate", action="append", required=True, metavar="NAME=FOLDER",
         help="a run of 'train', a model package, or volumes ID-INPUT.nii.gz")  # fmt: skip
-    add("--brain-teacher", type=Path, metavar="ONNX", help="brainchop's mindgrab.onnx, to score "
-        "the brains of whole heads, too")  # fmt: skip
+    add("--brain-teacher", type=Path, metavar="ONNX|own", help="brainchop's mindgrab.onnx, or "
+        "the mask model, to score the brains of whole heads, too")  # fmt: skip
     add("--lesions", action="append", default=[], metavar="ID=FILE",
         help="an expert's mask of lesions, on the grid of the pair's source")  # fmt: skip
     add("--source", choices=("T1w", "T2w"), default="T1w")
@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from MambaSynthTraining.data.brain_teacher import brain_teacher
+    from MambaSynthTraining.data.brain_teacher import brain_masks
     from MambaSynthTraining.data.heads_list import read_list
     from MambaSynthTraining.evaluation.heads import CSV, inputs_of, score, write_rows
     from MambaSynthTraining.evaluation.lesions import write_lesions
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     pairs = [pair for pair in read_list(options.list) if pair.person in options.persons]
     if missing := set(options.persons) - {pair.person for pair in pairs}:
         raise RequestError(f"{', '.join(sorted(missing))}: not in {options.list}; name others.")
-    teacher = brain_teacher(options.brain_teacher) if options.brain_teacher else None
+    teacher = brain_masks(options.brain_teacher) if options.brain_teacher else None
     candidates = dict(_candidate(text, options.out) for text in options.candidate)
     masks = dict(_mask(text, {pair.id for pair in pairs}) for text in options.lesions)
     rows: list[dict[str, Any]] = []

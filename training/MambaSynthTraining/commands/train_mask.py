@@ -36,6 +36,7 @@ def add_parser(commands: Any) -> None:
     add("--phantoms", type=int, default=2, metavar="N", help="people of a label map")
     add("--threads", type=int, default=0, metavar="N", help="of the teacher (default: all)")
     add("--seed", type=int, default=0)
+    add("--start", type=Path, metavar="WORK", help="begin with the network of another training")
     add("--only-teach", action="store_true", help="make the teacher's masks of all parts, no more")
     parser.set_defaults(run=run)
 
@@ -44,9 +45,11 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from MambaSynthLib.commands.console import note
+    from MambaSynthLib.io.atomic import write_json
     from MambaSynthLib.model.package import check_free, write_package
+    from MambaSynthTraining.data.dataset_files import read_json
     from MambaSynthTraining.mask.card import card_of, readme
-    from MambaSynthTraining.mask.learning import train
+    from MambaSynthTraining.mask.learning import RECORD, train
     from MambaSynthTraining.mask.listed import read_list
     from MambaSynthTraining.record import machine_name
 
@@ -57,12 +60,17 @@ def run(options: argparse.Namespace) -> int:
         return _teach(options, rows)
     drawn = _draws(options, [row for row in rows if row.part == "train"])
     channels = tuple(options.channels)
-    network = train(drawn, channels, options.rounds, options.seed, options.work, note)
-    training = {
+    network = train(
+        drawn, channels, options.rounds, options.seed, options.work, note, options.start
+    )
+    training: dict[str, Any] = {
         "draws": options.draws, "rounds": options.rounds, "phantoms": options.phantoms,
         "seed": options.seed, "minutes": round((time.monotonic() - began) / 60, 1),
         "machine": machine_name(torch.device("cpu")),
     }  # fmt: skip
+    if options.start:
+        training["start"] = read_json(options.start / RECORD)
+    write_json(options.work / RECORD, training)
     card = card_of(options.id, options.version, channels, options.license, rows, training)
     weights = {name: array.astype("float16") for name, array in network.weights().items()}
     sizes = {"weights.safetensors": {"sha256": "", "bytes": 0}}

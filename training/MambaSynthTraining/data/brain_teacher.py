@@ -18,8 +18,23 @@ from MambaSynthLib.image.head import air_around
 from MambaSynthLib.image.volume import Volume
 from MambaSynthTraining.data.orientation import from_image, orient, to_image
 
+OWN = "own"  # in the place of the teacher's path
 MARGIN = 12  # voxels around the head
 CODES = "LIA"
+
+
+def brain_masks(choice: Path) -> Callable[[Volume], NDArray[np.bool_]]:
+    """As ``brain_teacher``; for the path 'own' by the library's mask model, in a second a head.
+
+    Raises FileError: there is no such ONNX file. ModelError: there is no mask model.
+    """
+    if str(choice) != OWN:
+        return brain_teacher(choice)
+    from MambaSynthLib.mask.engine import MaskEngine
+    from MambaSynthLib.model.registry import mask_model
+
+    engine = MaskEngine(mask_model(), "cpu")
+    return lambda volume: engine.find(volume).brain.array > 0
 
 
 def brain_teacher(path: Path, threads: int = 0) -> Callable[[Volume], NDArray[np.bool_]]:

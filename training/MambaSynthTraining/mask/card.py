@@ -91,8 +91,7 @@ def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
 
 {card["trained_on"]}
 
-{training["draws"]} draws, each seen {training["rounds"]} times, in \
-{training["minutes"]:.0f} minutes ({training["machine"]}), seed {training["seed"]}.
+{spent(training)}.
 
 {attribution}
 
@@ -107,6 +106,16 @@ def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
 {card["limits"]}
 <!-- /made -->
 """
+
+
+def spent(training: dict[str, Any]) -> str:
+    """On what the time of a training went, and of the one that it began with."""
+    words = (
+        f"{training['draws']} draws, each seen {training['rounds']} times, in "
+        f"{training['minutes']:.0f} minutes ({training['machine']}), seed {training['seed']}"
+    )
+    before = training.get("start")
+    return f"{words}; begun with the network of {spent(before)}" if before else words
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

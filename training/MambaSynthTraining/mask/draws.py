@@ -30,6 +30,7 @@ SHAPE = (64, 80, 72)
 STRIPPED, THICK = 0.25, 0.35  # how often
 THICKEST = 3  # times 2 mm
 DEGREES, SCALING, SHIFT_MM = 12.0, 0.12, 12.0
+LOWER = 0.25  # share of the draws whose field of view may end anywhere, in the neck, too
 BIAS, GAMMA, MOST_NOISE = 0.15, 0.2, 0.06
 CLEAN = 0.8  # share of the stripped volumes whose surroundings are exactly 0
 FULL = 255
@@ -60,9 +61,9 @@ def example_of(truth: Truth) -> Example:
     placing = Placing.of(truth.volume, FINE_MM)
     low, high = np.percentile(truth.volume.array, [0.1, 99.9])
     image = np.clip((truth.volume.array - low) * (1000 / max(high - low, 1e-6)), 0, 4000)
-    masks = [placing.apply(m.astype(np.float32), 0) for m in (truth.brain, truth.head)]
+    masks = [placing.apply(m.astype(np.float32)) for m in (truth.brain, truth.head)]
     shares = np.rint(np.stack(masks) * FULL).astype(np.uint8)
-    return Example(truth.group, placing.apply(image.astype(np.float32), 0).astype(np.float16),
+    return Example(truth.group, placing.apply(image.astype(np.float32)).astype(np.float16),
                    shares, truth.whole)  # fmt: skip
 
 
@@ -140,7 +141,9 @@ def _moved(layers: Floats, rng: np.random.Generator) -> Floats:
         middle = (sizes - 1) / 2
     top = where[0][-1] if len(where[0]) else sizes[0] - 1
     reach = SHAPE[0] * EDGE_MM / FINE_MM / 2
-    middle[0] = max(middle[0], top - reach + 6)  # of a long head rather the upper part
+    middle[0] = max(middle[0], top - reach + 6)  # of a long head mostly the upper part
+    if rng.random() < LOWER:
+        middle[0] = rng.uniform(where[0][0] if len(where[0]) else 0, middle[0])
     middle = middle + rng.uniform(-SHIFT_MM, SHIFT_MM, 3) / FINE_MM
     matrix = np.diag(2 / sizes) @ turn @ np.diag(np.array(SHAPE) * EDGE_MM / FINE_MM / 2)
     shift = 2 * (middle - (sizes - 1) / 2) / sizes

@@ -33,11 +33,10 @@ from MambaSynthTraining.mask.draws import FULL, SHAPE, Draw, Example, draw
 BATCH, RATE, DECAY = 4, 4e-3, 1e-3
 EPSILON = 1e-5  # beside the variance, in batch normalization
 KEPT_EVERY = 100  # iterations
-SHARES = {"head T1w": 6, "head T2w": 3, "head FLAIR": 2, "brain T1w": 2, "brain T2w": 2,
-          "brain FLAIR": 1, "phantom T1w": 2, "phantom T2w": 2, "phantom FLAIR": 2,
-          "phantom any": 2}  # fmt: skip
+SHARES = {"head T1w": 6, "head T2w": 5, "head FLAIR": 3, "brain T1w": 2, "phantom T1w": 2,
+          "phantom T2w": 3, "phantom FLAIR": 2, "phantom any": 2}  # fmt: skip
 USUAL_SHARE = 1.0
-CHECKPOINT, DRAWS = "checkpoint.pt", "draws.npz"
+CHECKPOINT, DRAWS, RECORD = "checkpoint.pt", "draws.npz", "training.json"
 
 Say = Callable[[str], None]
 Drawn = tuple[NDArray[np.float16], NDArray[np.uint8]]
@@ -120,11 +119,18 @@ class NormedNetwork(MaskNetwork):
 
 
 def train(
-    drawn: Drawn, channels: tuple[int, ...], rounds: int, seed: int, folder: Path, say: Say
+    drawn: Drawn,
+    channels: tuple[int, ...],
+    rounds: int,
+    seed: int,
+    folder: Path,
+    say: Say,
+    start: Path | None = None,
 ) -> NormedNetwork:
-    """A network that has seen every draw ``rounds`` times. ``folder`` keeps its checkpoint.
+    """A network that has seen every draw ``rounds`` times. ``folder`` keeps its checkpoint;
+    ``start`` has that of another training, with whose network this one begins.
 
-    Raises FileError: a checkpoint of another network is there.
+    Raises FileError: a checkpoint of another network is there, or none to start from.
     """
     images, masks = drawn
     torch.manual_seed(seed)
@@ -137,6 +143,8 @@ def train(
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=rounds * a_round)
     parts = {"network": network, "optimizer": optimizer, "rates": rates}
     first = _resumed(folder / CHECKPOINT, parts)
+    if start and not first and not _resumed(start / CHECKPOINT, {"network": network}):
+        raise FileError(f"{start}: holds no {CHECKPOINT} to start from; name another folder.")
     losses: list[float] = []
     for iteration in range(first, rounds * a_round):
         order = np.random.default_rng((seed, iteration // a_round)).permutation(len(images))
@@ -153,6 +161,7 @@ def train(
             say(f"iteration {iteration + 1} of {rounds * a_round}: loss {np.mean(losses):.4f}")
             losses.clear()
             _keep(folder / CHECKPOINT, parts, iteration + 1)
+    _keep(folder / CHECKPOINT, parts, rounds * a_round)
     return network.eval()
 
 
