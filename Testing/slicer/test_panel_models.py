@@ -23,6 +23,15 @@ def test_the_button_follows_the_target(panel, models):
     assert panel.ui.modelComboBox.currentData == "flair"
 
 
+def test_a_model_of_masks_is_offered_in_no_tab(panel, models):
+    path = write_model(models, "brains", "brain") / "model.json"
+    path.write_text(path.read_text().replace('["brain"]', '["brain", "head"]'))
+    panel.widget.models.fill()
+    for box in (panel.ui.modelComboBox, panel.ui.cineModelComboBox):
+        assert box.findData("brains") < 0
+    assert panel.ui.targetComboBox.findText("brain") < 0
+
+
 def test_without_models_the_panel_says_what_to_do(panel, models, monkeypatch):
     import shutil
 
