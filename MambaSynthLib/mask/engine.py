@@ -24,6 +24,8 @@ from MambaSynthLib.model.package import ModelPackage
 from MambaSynthLib.provenance import Place
 
 LIGHT = "onnxruntime"  # loaded in a tenth of torch's time
+BRIDGE_MM = 18.0  # thinner connections are none: the brain stem is thicker, the cord is not
+MOST_OF_IT = 0.6
 WHOLE = 0.8  # of a head's volume, from which on the brain is all there is
 
 Floats = NDArray[np.float32]
@@ -82,7 +84,7 @@ class MaskEngine:
         placing = Placing.of(volume, self.card.grid.spacing_mm, self.card.config.multiple)
         cubes = placing.pad(scaled(placing.apply(volume.array), volume.name), AIR)
         brain, head = self._probabilities(self._network, cubes)
-        brain = _one_part(brain)
+        brain = _one_part(brain, BRIDGE_MM, self.card.grid.spacing_mm)
         head = _one_part(np.maximum(brain, head))
         found = [placing.undo(share) > 0.5 for share in (brain, head)]
         if not found[0].any():
@@ -94,12 +96,33 @@ class MaskEngine:
         return Masks(*(volume.with_array(m, name) for m, name in zip(found, names, strict=True)))
 
 
-def _one_part(share: Floats) -> Floats:
-    """Nothing but the largest connected part, and no holes in it. (D,H,W) from 0 to 1."""
-    part = _largest(share > 0.5)
+def _one_part(share: Floats, bridge_mm: float = 0.0, edge_mm: float = 1.0) -> Floats:
+    """Nothing but the largest connected part, and no holes in it. (D,H,W) from 0 to 1.
+
+    What hangs on it by less than ``bridge_mm``, such as muscles of the neck on the cord, is another
+    part.
+    """
+    whole = _largest(_filled(share > 0.5))
+    part = _largest(_without_bridges(whole, round(bridge_mm / edge_mm / 2)))
     near = dilated(part, [1, 1, 1])  # the border between two cubes lies in the outer one
-    holes = ~part & ~connected_to_border(~part)
+    holes = part & (share <= 0.5)
     return np.where(holes, np.float32(1), np.where(near, share, np.float32(0)))
+
+
+def _filled(mask: Mask) -> Mask:
+    return ~connected_to_border(~mask)
+
+
+def _without_bridges(mask: Mask, radius: int) -> Mask:
+    """What lies near the largest part that is thicker than twice the radius. Where that would be
+    less than ``MOST_OF_IT``, as of a slab through both temporal lobes, a smaller radius is taken.
+    """
+    for cubes in range(radius, 0, -1):
+        core = ~dilated(~mask, 3 * [cubes])
+        kept = dilated(_largest(core), 3 * [cubes + 1]) & mask
+        if np.count_nonzero(kept) > MOST_OF_IT * np.count_nonzero(mask):
+            return kept
+    return mask
 
 
 def _largest(mask: Mask) -> Mask:

@@ -55,6 +55,29 @@ def test_the_brain_lies_in_the_head_and_volumes_are_in_milliliters(engine):
     assert masks.shows == "a whole head"
 
 
+def bridged():
+    """Two bright balls of 40 and 26 mm with a bridge between them that is 12 mm thick."""
+    x, y, z = np.meshgrid(*((np.arange(72) - 36) * 3.0 for _ in range(3)), indexing="ij")
+    first, second = (np.sqrt(x**2 + y**2 + (z - at) ** 2) for at in (40, -48))
+    bridge = (np.hypot(x, y) < 6) & (z > -48) & (z < 40)
+    array = np.where((first < 40) | (second < 26) | bridge, 100.0, 0.0)
+    return Volume(array, np.diag([3.0, 3.0, 3.0, 1.0]), "bridge"), first < 40, second < 20
+
+
+def test_what_hangs_on_a_brain_by_a_thin_bridge_is_none_of_it(engine):
+    volume, first, second = bridged()
+    masks = engine.find(volume)
+    assert dice(masks.brain.array > 0, first) > 0.97
+    assert not masks.brain.array[second].any() and masks.head.array[second].all()
+
+
+def test_a_slab_that_is_thinner_than_such_a_bridge_is_a_brain_all_the_same(engine):
+    volume, distance = scene()
+    slab = Volume(volume.array[:, :, 30:34], volume.affine, "slab")
+    found = engine.find(slab).brain.array > 0
+    assert dice(found, distance[:, :, 30:34] < 40) > 0.9
+
+
 def test_what_has_no_more_than_a_brain_is_called_so(engine):
     volume, distance = scene()
     bare = volume.with_array(np.where(distance < 40, volume.array, 0))

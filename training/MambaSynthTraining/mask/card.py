@@ -21,7 +21,8 @@ INTENDED_USE = (
 LIMITS = (
     "A border is right to about one of its cubes. What counts as brain is what its teacher takes "
     "for it: with the fluid in and close around it, down to the upper cord. Adults, upright by the "
-    "affine; it saw no contrast agent in whole heads and no large resections."
+    "affine; it saw no contrast agent in whole heads and no large resections. A piece of the orbit "
+    "or of a muscle below the skull may be taken for brain, in T2w more than in T1w."
 )
 ABOUT = (
     "Dice (equal masks: 1) of people who were not learned from, mean and lowest. *brain* is "
