@@ -13,6 +13,7 @@ from MambaSynthLib.mask.engine import MaskEngine
 from MambaSynthLib.methods.maskunet.config import MaskConfig
 from MambaSynthLib.methods.maskunet.synthesis import fold, unfold
 from MambaSynthLib.model.package import read_package, write_package
+from MambaSynthTraining.mask import drawn as drawn_module
 from MambaSynthTraining.mask import learning
 from MambaSynthTraining.mask.draws import SHAPE, draw, example_of
 from MambaSynthTraining.mask.learning import NormedNetwork, changed, folded, loss_of, unfolded
@@ -141,14 +142,14 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, drawn, monkeypatch
 
 def test_kept_draws_are_read_or_refused(tmp_path, drawn):
     path = tmp_path / "draws.npz"
-    learning.keep_draws(path, drawn)
-    for kept, own in zip(learning.read_draws(path, 4), drawn, strict=True):
+    drawn_module.keep_draws(path, drawn)
+    for kept, own in zip(drawn_module.read_draws(path, 4), drawn, strict=True):
         np.testing.assert_array_equal(kept, own)
     with pytest.raises(FileError, match="holds 4 draws, not 5; delete it"):
-        learning.read_draws(path, 5)
+        drawn_module.read_draws(path, 5)
     path.write_bytes(b"no archive")
     with pytest.raises(FileError, match="holds no draws; delete it"):
-        learning.read_draws(path, 4)
+        drawn_module.read_draws(path, 4)
 
 
 def test_what_is_changed_is_changed_in_image_and_masks(drawn):

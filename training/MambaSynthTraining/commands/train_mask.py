@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from MambaSynthTraining.mask.learning import Drawn
+    from MambaSynthTraining.mask.drawn import Drawn
     from MambaSynthTraining.mask.listed import Row
 
 
@@ -98,8 +98,8 @@ def _draws(options: argparse.Namespace, rows: list[Row]) -> Drawn:
     """Those that WORK keeps, or new ones."""
     from MambaSynthLib.commands.console import note
     from MambaSynthTraining.data.brain_teacher import brain_teacher
+    from MambaSynthTraining.mask.drawn import DRAWS, draw_all, keep_draws, read_draws
     from MambaSynthTraining.mask.draws import example_of
-    from MambaSynthTraining.mask.learning import DRAWS, draw_all, keep_draws, read_draws
     from MambaSynthTraining.mask.truths import truths_of
 
     path = options.work / DRAWS
