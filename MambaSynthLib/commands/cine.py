@@ -52,11 +52,9 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check everything that can be checked, then compute and write frame by frame."""
     from MambaSynthLib.cine.cine_record import provenance_of
-    from MambaSynthLib.cine.doubts import with_doubt
     from MambaSynthLib.cine.engine import CineEngine
     from MambaSynthLib.cine.upsampling import plan, solve, upsample
     from MambaSynthLib.commands import console
-    from MambaSynthLib.gate.admission import admit_cine
     from MambaSynthLib.io.atomic import together
     from MambaSynthLib.io.cine_writing import write_cine
     from MambaSynthLib.io.dicom_writing import write_dicom
@@ -66,12 +64,7 @@ def run(options: argparse.Namespace) -> int:
     how = motion_options(options)
     package = cine_model(options.model)
     series = _series(options)
-    cine = admit_cine(
-        series.cine() if series else _read(options),
-        synthetic=options.allow_synthetic_input,
-        insist="add --allow-synthetic-input",
-    )
-    cine = with_doubt(cine)
+    cine = _admitted(options, series)
     timeline = plan(
         cine, options.frames, ed=options.ed, es=options.es, only_phases=options.only_ed_es
     )
@@ -111,6 +104,22 @@ def run(options: argparse.Namespace) -> int:
     with console.after_writing():
         console.result(record, [*lines, provenance.sentence()], options.json)
     return 0
+
+
+def _admitted(options: argparse.Namespace, series: Series | None) -> Cine:
+    """The cine of the input, with what is doubtful about it.
+
+    Raises RequestError: frames of it are synthetic and nobody insists.
+    """
+    from MambaSynthLib.cine.doubts import with_doubt
+    from MambaSynthLib.gate.admission import admit_cine
+
+    admitted = admit_cine(
+        series.cine() if series else _read(options),
+        synthetic=options.allow_synthetic_input,
+        insist="add --allow-synthetic-input",
+    )
+    return with_doubt(admitted)
 
 
 def _check_request(options: argparse.Namespace) -> None:
