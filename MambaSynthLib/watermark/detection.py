@@ -51,6 +51,7 @@ SPELLED = 5.0  # the score from which on a known model is taken for spelled, by 
 SMALLEST, LARGEST = 0.62, 1.65  # pixels per unit: resampling by 0.7 to 1.5 and a bit
 ROUNDING = 1e-6  # of the strongest wave: what is weaker is rounding, and counts for less
 NARROWEST = 32  # pixels in the shorter side of a slice
+WIDEST = 512  # pixels of a side that are searched
 MOST_SLICES = 64  # that are looked at: more would not change an answer
 SHIFTS = 3 * PERIOD // 2  # per direction
 STEP = 1.6 / np.pi  # phase at the border that a step of the scale costs, in waves
@@ -117,12 +118,19 @@ def find_mark_of_frames(
 
 
 def _sides(volume: Volume, levels: Levels) -> Iterator[Projection]:
-    """Along each axis of the array, but for sides that are too narrow for the waves."""
+    """Along each axis of the array, but for sides that are too narrow for the waves; of wide ones
+    the middle, as the time of a search grows with the third power of the width.
+    """
     for axis in range(3):
-        stack = np.moveaxis(volume.array, axis, 0)
+        stack = np.moveaxis(volume.array, axis, 0)[:, *map(_middle, np.delete(volume.shape, axis))]
         if min(stack.shape[1:]) >= NARROWEST:
             height, width = np.delete(volume.spacing, axis) / np.delete(volume.spacing, axis).max()
             yield Projection.of(stack, levels, (float(height), float(width)))
+
+
+def _middle(count: int) -> slice:
+    start = max(0, count - WIDEST) // 2
+    return slice(start, start + WIDEST)
 
 
 @dataclass(frozen=True)

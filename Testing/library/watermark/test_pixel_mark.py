@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from MambaSynthLib.image.metrics import volume_scores
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.watermark.detection import TURNS, Projection, find_mark
+from MambaSynthLib.watermark.detection import TURNS, Projection, _sides, find_mark
 from MambaSynthLib.watermark.embedding import with_mark
 from MambaSynthLib.watermark.marking import OFF, TOO_SMALL, mark, words_of
 from MambaSynthLib.watermark.pattern import code_in, code_of, drawn, pattern_of, word_of
@@ -77,6 +77,12 @@ def test_one_slice_as_a_jpeg_tells_by_itself(marked):
 def test_in_place_it_is_found_without_a_search_but_turned_it_is_not(marked):
     assert find_mark(marked, thorough=False) is not None
     assert find_mark(turned(marked, (1, 0, 2), (1, 1, 1)), thorough=False) is None
+
+
+def test_a_wide_picture_is_searched_in_its_middle(marked):
+    image = np.pad(marked.array, ((0, 900), (420, 420), (0, 0)))
+    sides = [side.image.shape for side in _sides(Volume(image, np.eye(4)), Levels.of(image))]
+    assert sides == [(512, 512)]
 
 
 def test_an_unknown_model_is_told_by_its_number(marked):
