@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -61,6 +62,8 @@ def _fit(wanted: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         return _fit_tuple(arguments, value, where)
     if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if abs(value) > sys.float_info.max:
+            raise ValueError(f"{where} is larger than any number that is computed with")
         return float(value)
     if wanted is str and isinstance(value, int):
         return str(value)  # precision: 32

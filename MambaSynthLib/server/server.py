@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import reprlib
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -110,7 +111,8 @@ class Server:
         if request["do"] == "devices":
             return {"event": "devices", "devices": self._list_devices()}
         if request["do"] not in ANSWERS:
-            raise RequestError(f"The request {request['do']!r} is unknown to protocol {PROTOCOL}.")
+            what = reprlib.repr(request["do"])
+            raise RequestError(f"The request {what} is unknown to protocol {PROTOCOL}.")
         run_id = request["id"]
         run = Run(
             request,

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from engine_runs import TINY
 
-from MambaSynthLib.errors import FileError, MambaSynthError
+from MambaSynthLib.errors import FileError, MambaSynthError, RequestError
 from MambaSynthLib.model.package import read_package, shipped_models
 from MambaSynthTraining.contrast.cravim.losses import Weights
 from MambaSynthTraining.contrast.cravim.presets import PRESETS
@@ -202,3 +202,11 @@ def test_a_recipe_that_holds_itself_is_told(tmp_path, content):
     (tmp_path / "image.yaml").write_text(content)
     with pytest.raises(MambaSynthError, match="image.yaml: "):
         read_recipe(tmp_path / "image.yaml")
+
+
+@pytest.mark.parametrize("value", ["x" * 5000, "9" * 400, "[" + "x, " * 3000 + "]"])
+@pytest.mark.parametrize("key", ["method", "seed", "optimization.ema", "stages"])
+def test_a_value_of_any_length_is_told_in_a_sentence(key, value):
+    with pytest.raises(RequestError, match="compare the files in training/recipes") as caught:
+        read_recipe(COMPACT, changes=[f"{key}={value}"])
+    assert len(str(caught.value)) < 800

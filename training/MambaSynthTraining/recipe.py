@@ -19,6 +19,7 @@ from MambaSynthTraining.data.augmentation import Augmentation
 from MambaSynthTraining.data.cine_draws import CineDraws
 
 DECAYS = ("constant", "cosine", "linear")
+MOST_SEEDS = 2**63  # of PyTorch's generators
 FOR_PEOPLE = ("expected", "small")  # parts of a recipe that change no number
 
 
@@ -112,6 +113,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("the recipe has no stages")
+        if not 0 <= self.seed < MOST_SEEDS:
+            raise ValueError(f"the seed {self.seed} is not in [0, 2^63)")
         if self.precision not in ("32", "bf16-mixed"):
             raise ValueError(f"the precision {self.precision!r} is none of '32', bf16-mixed")
         if self.shards < 1 or any(stage.batch % self.shards for stage in self.stages):

@@ -18,6 +18,7 @@ from MambaSynthTraining.recipe_changes import with_changes
 from MambaSynthTraining.yaml_file import read_yaml
 
 SMALL, FROM = "small", "from"
+MOST_SHOWN = 500  # characters of an error, which may quote a value of any length
 
 
 def read_recipe(
@@ -47,7 +48,8 @@ def read_recipe(
                 method.begin(stage)
         return recipe
     except (TypeError, ValueError, RecursionError, MambaSynthError) as error:
-        raise RequestError(f"{path}: {error}; compare the files in training/recipes.") from error
+        problem = str(error)[:MOST_SHOWN]
+        raise RequestError(f"{path}: {problem}; compare the files in training/recipes.") from error
 
 
 def read_layers(path: Path, derived: tuple[Path, ...] = ()) -> Any:

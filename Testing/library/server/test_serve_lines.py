@@ -131,6 +131,12 @@ def test_the_times_of_a_cine_are_finite_numbers():
             checked(json.dumps({**request, "times_ms": [0, wrong]}))
 
 
+def test_an_unknown_request_of_any_length_is_told_in_a_sentence(serving):
+    serving.stdin.write(json.dumps({"do": "x" * 5000, "id": 1}).encode() + b"\n")
+    serving.stdin.flush()
+    assert "is unknown to protocol" in (message := told(serving)["message"]) and len(message) < 99
+
+
 PARENT = """
 import subprocess, sys, time
 serve = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
