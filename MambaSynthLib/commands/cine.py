@@ -52,11 +52,9 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check everything that can be checked, then compute and write frame by frame."""
     from MambaSynthLib.cine.cine_record import provenance_of
-    from MambaSynthLib.cine.doubts import with_doubt
     from MambaSynthLib.cine.engine import CineEngine
     from MambaSynthLib.cine.upsampling import plan, solve, upsample
     from MambaSynthLib.commands import console
-    from MambaSynthLib.gate.admission import admit_cine
     from MambaSynthLib.io.atomic import together
     from MambaSynthLib.io.cine_writing import write_cine
     from MambaSynthLib.io.dicom_writing import write_dicom
@@ -66,12 +64,7 @@ def run(options: argparse.Namespace) -> int:
     how = motion_options(options)
     package = cine_model(options.model)
     series = _series(options)
-    cine = admit_cine(
-        series.cine() if series else _read(options),
-        synthetic=options.allow_synthetic_input,
-        insist="add --allow-synthetic-input",
-    )
-    cine = with_doubt(cine)
+    cine = _admitted(series.cine() if series else _read(options), options)
     timeline = plan(
         cine, options.frames, ed=options.ed, es=options.es, only_phases=options.only_ed_es
     )
@@ -158,6 +151,15 @@ def _read(options: argparse.Namespace) -> Cine:
     if len(options.inputs) == 1:
         return read_cine(options.inputs[0], **how)
     return of_frames([read_volume(path, **how) for path in options.inputs], options.times)
+
+
+def _admitted(cine: Cine, options: argparse.Namespace) -> Cine:
+    """The cine, with what is to be said against it. Raises RefusedInput for a synthetic one."""
+    from MambaSynthLib.cine.doubts import with_doubt
+    from MambaSynthLib.gate.admission import admit_cine
+
+    allowed = options.allow_synthetic_input
+    return with_doubt(admit_cine(cine, synthetic=allowed, insist="add --allow-synthetic-input"))
 
 
 def _check_outputs(options: argparse.Namespace, cine: Cine) -> None:
