@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     how = motion_options(options)
     package = cine_model(options.model)
     series = _series(options)
-    cine = _admitted(options, series)
+    cine = _admitted(series.cine() if series else _read(options), options)
     timeline = plan(
         cine, options.frames, ed=options.ed, es=options.es, only_phases=options.only_ed_es
     )
@@ -104,22 +104,6 @@ def run(options: argparse.Namespace) -> int:
     with console.after_writing():
         console.result(record, [*lines, provenance.sentence()], options.json)
     return 0
-
-
-def _admitted(options: argparse.Namespace, series: Series | None) -> Cine:
-    """The cine of the input, with what is doubtful about it.
-
-    Raises RequestError: frames of it are synthetic and nobody insists.
-    """
-    from MambaSynthLib.cine.doubts import with_doubt
-    from MambaSynthLib.gate.admission import admit_cine
-
-    admitted = admit_cine(
-        series.cine() if series else _read(options),
-        synthetic=options.allow_synthetic_input,
-        insist="add --allow-synthetic-input",
-    )
-    return with_doubt(admitted)
 
 
 def _check_request(options: argparse.Namespace) -> None:
@@ -167,6 +151,15 @@ def _read(options: argparse.Namespace) -> Cine:
     if len(options.inputs) == 1:
         return read_cine(options.inputs[0], **how)
     return of_frames([read_volume(path, **how) for path in options.inputs], options.times)
+
+
+def _admitted(cine: Cine, options: argparse.Namespace) -> Cine:
+    """The cine, with what is to be said against it. Raises RefusedInput for a synthetic one."""
+    from MambaSynthLib.cine.doubts import with_doubt
+    from MambaSynthLib.gate.admission import admit_cine
+
+    allowed = options.allow_synthetic_input
+    return with_doubt(admit_cine(cine, synthetic=allowed, insist="add --allow-synthetic-input"))
 
 
 def _check_outputs(options: argparse.Namespace, cine: Cine) -> None:
