@@ -26,9 +26,10 @@ from MambaSynthLib.server.address import is_own_computer
 from MambaSynthLib.server.engine_child import COMMAND, EngineChild
 from MambaSynthLib.server.session import GREETING_S, Limits, Session
 from MambaSynthLib.server.turns import Turns
-from MambaSynthLib.server.wire import Channel
+from MambaSynthLib.server.wire import Channel, Gone
 
 MOST_CLIENTS = 8
+FULL = f"The engine has {MOST_CLIENTS} clients; try again in a minute."
 
 
 def tls_of(certificate: Path | None, key: Path | None, host: str) -> ssl.SSLContext | None:
@@ -112,6 +113,10 @@ class Listener:
         with connection:
             if not self._slots.acquire(blocking=False):
                 log(f"{name}: refused: {MOST_CLIENTS} clients are here")
+                if self._context is None:  # with TLS it would take longer than there is time
+                    told = {"event": "failed", "message": FULL}
+                    with suppress(Gone):
+                        Channel(connection).send(told)
                 return
             try:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -128,7 +128,7 @@ class Remote:
                 channel = Channel(self._encrypted(plain))
                 stack.callback(channel.close)
                 channel.send({"do": "hello", "protocol": PROTOCOL, "token": self.token})
-                head, _ = channel.receive(0, CONNECTS_WITHIN_S)
+                head = self._first_words(channel)
                 if head.get("event") != "ready":
                     said = head.get("message", "is no engine of MambaSynth.")
                     raise RequestError(printable(f"{self.name}: {said}"))
@@ -149,6 +149,16 @@ class Remote:
             raise RequestError(
                 f"{self.name}: ends the connection at once; is it an engine of MambaSynth, and "
                 "does it speak TLS where this side does?"
+            ) from error
+
+    def _first_words(self, channel: Channel) -> Head:
+        """Raises Gone, RequestError where nobody or another program answers."""
+        try:
+            return channel.receive(0, CONNECTS_WITHIN_S)[0]
+        except RequestError as error:
+            raise RequestError(
+                f"{self.name}: is no engine of MambaSynth ({str(error).rstrip('.?')}); check host "
+                "and port."
             ) from error
 
     def _encrypted(self, plain: socket.socket) -> socket.socket:

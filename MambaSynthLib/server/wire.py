@@ -98,7 +98,7 @@ class Channel:
         Gone: the connection was closed.
         """
         if not self.ready(within_s):
-            raise RequestError(f"Nothing was asked within {within_s:.0f} s.")
+            raise RequestError(f"Nothing was said within {within_s:.0f} s.")
         line, _, rest = bytes(self._kept).partition(b"\n")
         self._kept = bytearray(rest)
         head = parsed(line)

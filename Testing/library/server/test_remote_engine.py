@@ -1,6 +1,7 @@
 """The engine of another computer: the same result, for those who know the token, one at a time."""
 
 import json
+import socket
 import threading
 import time
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from MambaSynthLib.errors import Cancelled, RefusedInput, RequestError
-from MambaSynthLib.server import session, wire
+from MambaSynthLib.server import remote, session, wire
+from MambaSynthLib.server.remote import Remote
 from MambaSynthLib.server.turns import Turns
 from Testing.library.server.engines import (
     TOKEN,
@@ -256,7 +258,7 @@ def test_who_says_nothing_is_sent_away(engine, monkeypatch):
     monkeypatch.setattr(session, "IDLE_S", 0.3)
     connection, said = greeted(engine)
     with connection:
-        assert "Nothing was asked" in said.readline() and said.readline() == ""
+        assert "Nothing was said" in said.readline() and said.readline() == ""
 
 
 def test_a_run_that_takes_too_long_is_ended_and_told(make_engine):
@@ -377,7 +379,7 @@ def test_an_engine_that_dies_is_told_and_the_next_run_has_another(engine, model)
 
 def test_no_more_clients_are_let_in_than_there_is_room_for(engine):
     here = [greeted(engine) for _ in range(8)]
-    with pytest.raises(RequestError, match="ends the connection at once"):
+    with pytest.raises(RequestError, match="has 8 clients; try again in a minute"):
         engine.remote().devices()
     for connection, said in here:
         said.close()
@@ -391,6 +393,30 @@ def test_an_engine_that_is_not_there_is_told_with_the_remedy(make_engine):
     engine.listener.close()
     with pytest.raises(RequestError, match="no engine answers there .*; start it with"):
         engine.remote().devices()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", r"is no engine of MambaSynth \(A line is no JSON"),
+        (b"", r"is no engine of MambaSynth \(Nothing was said within 0 s\); check host and port"),
+        (b'{"event": "hello"}\n', "is no engine of MambaSynth"),
+    ],
+)
+def test_another_program_that_answers_is_told(monkeypatch, words, why):
+    monkeypatch.setattr(remote, "CONNECTS_WITHIN_S", 0.4)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer():
+            connection, _ = other.accept()
+            with connection:
+                connection.sendall(words)
+                connection.recv(1000)
+                time.sleep(1)
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(RequestError, match=why):
+            Remote("127.0.0.1", other.getsockname()[1], TOKEN).devices()
 
 
 def test_who_comes_first_has_the_turn_and_who_leaves_gives_it_on():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -112,6 +113,8 @@ def test_a_remote_result_is_that_of_this_computer_to_the_byte_and_leaves_nothing
     assert contents(doe) == there and len(there) == 5  # the head, image, map, a sidecar of each
     assert contents(serving.folder) == before and serving.open_for_writing() == set()
     assert len(heard) > 10_000 and b"DOE" not in heard and bytes(str(doe), "utf-8") not in heard
+    limits = Path(f"/proc/{serving.process.pid}/limits").read_text()
+    assert re.search(r"Max core file size +0 +0 ", limits)  # a dump would hold voxels
     log = serving.said()
     assert "synthesize done" in log and "DOE" not in log and token.read_text().strip() not in log
 
@@ -167,14 +170,26 @@ def test_what_is_no_address_is_refused(address, tmp_path, capsys):
         (["--listen", "127.0.0.1:0", "--token", "t", "--megabytes", "0"], "numbers above 0"),
         (["--listen", "127.0.0.1:0", "--token", "t", "--minutes", "nan"], "numbers above 0"),
         (["--listen", "127.0.0.1:0", "--token", "t", "--key", "k"], "go together"),
-        (["--engine", "127.0.0.1:1"], "needs --token FILE"),
-        (["--token", "t"], "belong to --engine"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(words, why, capsys, tmp_path, monkeypatch):
+def test_listening_with_options_that_make_no_sense_is_refused(
+    words, why, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     refused(called(capsys, "serve", *words), why)
     assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--engine", "127.0.0.1:1"], "needs --token FILE"),
+        (["--token", "t"], "belong to --engine"),
+        (["--certificate", "c"], "belong to --engine"),
+    ],
+)
+def test_an_engine_that_is_half_named_is_refused(words, why, doe, tiny_package, capsys):
+    refused(synthesized(capsys, doe, "out.nii.gz", tiny_package, *words), why)
 
 
 @pytest.mark.parametrize("option", [["--batch", "2"], ["--backend", "torch"]])
@@ -204,9 +219,10 @@ def test_a_token_that_others_can_read_is_refused_on_both_sides(mode, tmp_path, c
     path.chmod(mode)
     with socket.create_server(("127.0.0.1", 0)) as taken:  # or the test would go on listening
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        for option in ("--engine", "--listen"):
-            words = ["serve", option, address, "--token", path]
-            refused(called(capsys, *words), "token: can be read by other")
+        with pytest.raises(FileError, match="token: can be read by other"):
+            Remote.at(address, path)
+        words = ["serve", "--listen", address, "--token", path]
+        refused(called(capsys, *words), "token: can be read by other")
 
 
 @pytest.mark.parametrize(
