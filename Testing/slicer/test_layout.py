@@ -10,7 +10,7 @@ from panel import head
 from slicerstand import dicom_plugins
 
 
-@pytest.fixture(params=["contrast", "cine", "cine without times"])
+@pytest.fixture(params=["contrast", "cine", "cine without times", "models"])
 def shown(panel, request):
     """The panel with everything unfolded and a result in one of its tabs, 400 pixels wide."""
     head()
@@ -27,10 +27,13 @@ def shown(panel, request):
         hearts.synthesize(panel)
     else:
         panel.synthesize()
-    for section in ("advancedSection", "modelsSection", "logSection"):
+    for section in ("advancedSection", "logSection"):
         getattr(panel.ui, section).collapsed = False
+    panel.widget.remote.own.remoteSection.collapsed = False
     panel.widget.several.own.severalSection.collapsed = False
     panel.wait(lambda: panel.ui.deviceComboBox.count > 1)
+    if request.param == "models":
+        panel.ui.taskTabs.setCurrentIndex(2)
     panel.module.widgetRepresentation().show()
     screenshots.fit(panel)
     yield panel
