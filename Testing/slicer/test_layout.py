@@ -69,8 +69,8 @@ def test_every_text_has_the_room_it_needs(shown):
 def test_the_fields_of_a_form_start_at_one_edge(shown):
     import qt
 
-    tab = ("inputsLayout", "cineLayout")[shown.ui.taskTabs.currentIndex]
-    for form in (tab, "advancedLayout"):
+    tab = [["inputsLayout"], ["cineLayout"], []][shown.ui.taskTabs.currentIndex]
+    for form in (*tab, "advancedLayout"):
         layout = shown.widget._panel.findChild(qt.QFormLayout, form)
         rows = [r for r in range(layout.rowCount()) if layout.itemAt(r, qt.QFormLayout.LabelRole)]
         fields = [layout.itemAt(row, qt.QFormLayout.FieldRole).geometry().left() for row in rows]

@@ -40,10 +40,15 @@ def remote(panel, engine, token, models):
     return panel
 
 
+def fields(panel):
+    """Those of the engine."""
+    return panel.widget.remote.own
+
+
 def enter(panel, address, token):
     for edit, text in (
-        (panel.widget.remote.own.engineEdit, address),
-        (panel.widget.remote.own.engineTokenEdit, str(token)),
+        (fields(panel).engineEdit, address),
+        (fields(panel).engineTokenEdit, str(token)),
     ):
         edit.text = text
         edit.editingFinished.emit()
@@ -75,9 +80,9 @@ def test_a_cine_is_computed_there_without_pytorch_here(remote, stand, installed)
 
 
 def test_try_tells_the_devices_of_the_engine_and_the_panel_offers_them(remote):
-    remote.widget.remote.own.tryEngineButton.click()
-    assert remote.widget.remote.own.engineStatusLabel.text == "Asking..."
-    remote.wait(lambda: "Fake GPU" in remote.widget.remote.own.engineStatusLabel.text)
+    fields(remote).tryEngineButton.click()
+    assert fields(remote).engineStatusLabel.text == "Asking..."
+    remote.wait(lambda: "Fake GPU" in fields(remote).engineStatusLabel.text)
     assert remote.ui.deviceComboBox.findData("cuda:0") > 0
     remote.ui.advancedSection.collapsed = False
     assert remote.ui.backendLabel.text.startswith("Computes on 127.0.0.1:")
@@ -85,10 +90,8 @@ def test_try_tells_the_devices_of_the_engine_and_the_panel_offers_them(remote):
 
 def test_an_engine_that_is_not_there_is_told_below_try_and_in_a_dialog(remote, engine):
     engine.listener.close()
-    remote.widget.remote.own.tryEngineButton.click()
-    remote.wait(
-        lambda: "no engine answers there" in remote.widget.remote.own.engineStatusLabel.text
-    )
+    fields(remote).tryEngineButton.click()
+    remote.wait(lambda: "no engine answers there" in fields(remote).engineStatusLabel.text)
     head()
     remote.events()
     remote.choose_model("small")
@@ -106,15 +109,12 @@ def test_a_token_file_that_is_missing_is_told_in_a_sentence(remote, engine, tmp_
 
 
 def test_without_the_address_this_computer_computes_again(remote, engine):
-    remote.widget.remote.own.tryEngineButton.click()
-    remote.wait(lambda: "Fake GPU" in remote.widget.remote.own.engineStatusLabel.text)
+    fields(remote).tryEngineButton.click()
+    remote.wait(lambda: "Fake GPU" in fields(remote).engineStatusLabel.text)
     child = remote.worker._child.process
     enter(remote, "", "")
-    assert child.poll() is not None and not remote.widget.remote.own.tryEngineButton.enabled
-    assert (
-        remote.ui.deviceComboBox.count == 1
-        and remote.widget.remote.own.engineStatusLabel.text == ""
-    )
+    assert child.poll() is not None and not fields(remote).tryEngineButton.enabled
+    assert remote.ui.deviceComboBox.count == 1 and fields(remote).engineStatusLabel.text == ""
     from MambaSynthSlicer import remote_engine
 
     assert remote_engine.arguments() == []
@@ -145,7 +145,7 @@ def test_where_the_engine_is_is_kept_for_this_user_and_never_in_the_scene(remote
 
 
 def test_files_are_chosen_in_a_dialog_and_a_cancelled_one_changes_nothing(panel, token):
-    ui = panel.widget.remote.own
+    ui = fields(panel)
     for button, edit in (
         (ui.engineTokenButton, ui.engineTokenEdit),
         (ui.engineCertificateButton, ui.engineCertificateEdit),
@@ -168,13 +168,10 @@ def test_while_a_run_is_under_way_the_engine_is_not_changed(panel):
     panel.events()
     panel.choose_model("slow")
     panel.ui.applyButton.click()
-    assert (
-        not panel.widget.remote.own.engineEdit.enabled
-        and not panel.widget.remote.own.tryEngineButton.enabled
-    )
+    assert not fields(panel).engineEdit.enabled and not fields(panel).tryEngineButton.enabled
     panel.ui.applyButton.click()
     panel.wait_idle()
-    assert panel.widget.remote.own.engineEdit.enabled
+    assert fields(panel).engineEdit.enabled
 
 
 def test_who_waits_for_others_is_told_how_many_come_first(panel):

@@ -39,7 +39,8 @@ def served(made, *requests):
         return make
 
     lines = [
-        {"do": task, "id": n, "model": model, "device": device, "sources": [], "folder": ".",
+        {"do": task, "id": n, "model": model, "device": device, "folder": ".",
+         "sources": {} if task == "synthesize" else [],
          "frames": 12, "path": "x.zip"}
         for n, (task, model, device) in enumerate(requests)
     ]  # fmt: skip
