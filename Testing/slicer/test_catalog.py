@@ -59,9 +59,12 @@ def test_in_the_tab_of_the_models_nothing_is_synthesized_and_the_task_is_remembe
     ui = catalog.ui
     head()
     catalog.events()
-    assert not (ui.applyButton.visible or ui.previewButton.visible or ui.sampleButton.visible)
+    own = [catalog.widget.results.own.dicomButton, catalog.widget.several.own.severalSection]
+    theirs = [ui.applyButton, ui.previewButton, ui.sampleButton, *own]
+    catalog.module.widgetRepresentation().show()
+    assert not any(widget.isVisible() for widget in theirs)
     ui.taskTabs.setCurrentIndex(0)
-    assert not ui.applyButton.isHidden() and not ui.sampleButton.isHidden()
+    assert all(widget.isVisible() for widget in theirs)
     assert catalog.widget.parameters.get("task") == "contrast"
 
 
