@@ -42,6 +42,7 @@ from MambaSynthSlicer import (
     run,
     sequences,
 )
+from MambaSynthSlicer.catalog_section import CatalogSection
 from MambaSynthSlicer.cine_run import CineJob, CineRequest
 from MambaSynthSlicer.cine_section import CineSection
 from MambaSynthSlicer.compare_section import CompareSection
@@ -49,6 +50,7 @@ from MambaSynthSlicer.contrast_run import ContrastJob, Request
 from MambaSynthSlicer.contrast_section import ContrastSection
 from MambaSynthSlicer.models_section import ModelsSection
 from MambaSynthSlicer.parameters import Parameters
+from MambaSynthSlicer.remote_section import RemoteSection
 from MambaSynthSlicer.results_section import ResultsSection
 from MambaSynthSlicer.run_section import RunSection
 from MambaSynthSlicer.several import Item, Several
@@ -120,21 +122,29 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.setup(self)
         self._panel = slicer.util.loadUI(self.resourcePath("UI/MambaSynth.ui"))
         self.layout.addWidget(self._panel)
+        self._addTab()
         self.ui = slicer.util.childWidgetVariables(self._panel)
         self._panel.setMRMLScene(slicer.mrmlScene)
         self.logic = MambaSynthLogic()
         self.models = ModelsSection(self)
+        self.catalog = CatalogSection(self)
+        self.remote = RemoteSection(self)
         self.compare = CompareSection(self)
         self.contrast = ContrastSection(self)
         self.cine = CineSection(self)
         self.several = SeveralSection(self)
         self.results = ResultsSection(self)
         self.run = RunSection(self)
-        self._sections = (self.models, self.contrast, self.cine, self.run, self.compare,
-                          self.several, self.results)  # fmt: skip
+        self._sections = (self.models, self.catalog, self.contrast, self.cine, self.run,
+                          self.compare, self.several, self.results, self.remote)  # fmt: skip
         self._observeScene()
         self.models.fill()
         self.initParameters()
+
+    def _addTab(self) -> None:
+        """The tab Models has a .ui file of its own."""
+        tabs = slicer.util.childWidgetVariables(self._panel).taskTabs
+        tabs.addTab(slicer.util.loadUI(self.resourcePath("UI/Models.ui")), _("Models"))
 
     def follow(self, signal: str, *widgets: Any) -> None:
         """Keep what the user changes there."""
@@ -163,6 +173,7 @@ class MambaSynthWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         self.run.close()
+        self.catalog.close()
         self.compare.leave()
         self.removeObservers()
         self.parameters, self._watched = None, []

@@ -8,7 +8,10 @@ class MambaSynthError(Exception):
 
     The sentence names the thing (usually a file), what is wrong with the value found, and the
     remedy. The command line prints it and exits with 2; Slicer shows it in one dialog.
+    ``can_insist``: who wants it all the same can have it.
     """
+
+    can_insist = False
 
 
 class VolumeError(MambaSynthError):
@@ -29,6 +32,14 @@ class RequestError(MambaSynthError):
 
 class RefusedInput(RequestError):
     """A source that does not show what the model expects; who insists can have it all the same."""
+
+    can_insist = True
+
+
+class WouldReplace(ModelError):
+    """A model package of which another version is installed."""
+
+    can_insist = True
 
 
 class Cancelled(Exception):

@@ -60,6 +60,7 @@ class ContrastJob:
     """A ``run.Job``. ``output`` None: a new node. Raises RequestError: the output is the source."""
 
     do = "synthesize"
+    question = _("{why}\n\nSynthesize it all the same? The result will say that you insisted.")
 
     def __init__(self, source: Any, output: Any, request: Request):
         if output is source and source is not None:

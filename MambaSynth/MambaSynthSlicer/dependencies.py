@@ -3,10 +3,12 @@
 | task     | computes with                                                                        |
 |----------|--------------------------------------------------------------------------------------|
 | contrast | PyTorch where a version that fits is there; else ONNX Runtime, which is asked for    |
+| import   | the same: the network of a package is built before it is installed                   |
 | cine     | PyTorch, which is asked for: the cine networks have no other form                    |
 
 Light packages and ONNX Runtime come through ``slicer.packaging``, torch through the PyTorch
-extension, which picks the build that fits the graphics card. Nothing is imported or installed
+extension, which picks the build that fits the graphics card. Where another computer computes,
+neither of them is asked for. Nothing is imported or installed
 before that.
 """
 
@@ -21,6 +23,8 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import MambaSynthError
+
+from . import remote_engine
 
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 REQUIREMENTS = RESOURCES / "requirements.txt"
@@ -44,12 +48,14 @@ class DependencyError(MambaSynthError):
 
 
 def ensure(task: str) -> None:
-    """Have everything installed that a task (contrast, cine) needs, asking the user before.
+    """Have everything installed that a task needs, asking the user before: contrast, cine, import
+    (of a model), models (what else is done with them).
 
     Raises DependencyError when the user declines or the installation fails.
     """
     ensurePackages(REQUIREMENTS)
-    if torchIsUsable():
+    elsewhere = task in ("contrast", "cine") and remote_engine.chosen() is not None
+    if torchIsUsable() or elsewhere or task == "models":
         return
     if task == "cine":
         ensureTorch()
@@ -90,6 +96,9 @@ def childEnvironment() -> dict[str, str]:
 
 def computesWith() -> str:
     """What would compute a contrast now, and what another choice would gain, for the panel."""
+    remote = remote_engine.chosen()
+    if remote is not None:
+        return _("Computes on {address}.").format(address=remote.address)
     torch = installed("torch")
     if torchIsUsable():
         return _("Computes with PyTorch {version}.").format(version=torch)
@@ -99,6 +108,11 @@ def computesWith() -> str:
     if onnxIsInstalled():
         return _("Computes contrasts with ONNX Runtime, on the CPU.") + " " + gain
     return _("Contrasts will compute with ONNX Runtime (about 100 MB, asked for).") + " " + gain
+
+
+def somethingComputes() -> bool:
+    """Whether there are devices to ask for."""
+    return torchIsUsable() or onnxIsInstalled() or remote_engine.chosen() is not None
 
 
 def torchExists() -> bool:

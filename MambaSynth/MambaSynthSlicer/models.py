@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import html
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from MambaSynthLib.model.package import CARD
-from MambaSynthLib.model.registry import model_folders, user_models
+from MambaSynthLib.errors import ModelError
+from MambaSynthLib.model.package import CARD, README, shipped_models
+from MambaSynthLib.model.registry import chosen_models, model_folders, user_models
 
 NEEDED = ("id", "title", "version", "source_contrasts", "target_contrasts", "grid")
 MEASURES = {"ssim": "SSIM", "psnr": "PSNR"}  # of those in a card; the rest is in its README
@@ -57,6 +57,11 @@ class ModelEntry:
         return {("cine",): "cine", ("brain", "head"): "mask"}.get(tuple(self.targets), "contrast")
 
     @property
+    def direction(self) -> str:
+        """As the library says it."""
+        return f"{' + '.join(self.sources)} -> {' + '.join(self.targets)}"
+
+    @property
     def axisCodes(self) -> str:
         return self.card["grid"]["axis_codes"]
 
@@ -70,10 +75,18 @@ class ModelEntry:
         """Imported or downloaded by the user, not part of the extension."""
         return self.folder.parent == user_models()
 
+    @property
+    def origin(self) -> str:
+        """Who put it there, for people."""
+        if self.deletable:
+            return _("installed by you")
+        shipped = self.folder.parent == shipped_models()
+        return _("part of MambaSynth") if shipped else _("in a folder of models")
+
 
 def available(task: str = "contrast") -> list[ModelEntry]:
     """Every readable card for a task (contrast, cine) in the folders that the library searches,
-    each id once.
+    each id once, those that were chosen as default first.
     """
     entries: dict[str, ModelEntry] = {}
     for root in model_folders():
@@ -81,7 +94,17 @@ def available(task: str = "contrast") -> list[ModelEntry]:
             entry = readEntry(path)
             if entry is not None:
                 entries.setdefault(entry.key, entry)
-    return [entry for entry in entries.values() if entry.task == task]
+    fitting = [entry for entry in entries.values() if entry.task == task]
+    chosen = chosenDefaults()
+    return sorted(fitting, key=lambda entry: chosen.get(entry.direction) != entry.key)
+
+
+def chosenDefaults() -> dict[str, str]:
+    """Direction -> id of the model that was chosen for it; none where the choice is damaged."""
+    try:
+        return chosen_models()
+    except ModelError:
+        return {}
 
 
 def readEntry(path: Path) -> ModelEntry | None:
@@ -94,11 +117,6 @@ def readEntry(path: Path) -> ModelEntry | None:
         return None
     complete = isinstance(card, dict) and all(key in card for key in NEEDED)
     return ModelEntry(path.parent, card) if complete else None
-
-
-def delete(entry: ModelEntry) -> None:
-    if entry.deletable:
-        shutil.rmtree(entry.folder, ignore_errors=True)
 
 
 def bytesOnDisk(entry: ModelEntry) -> int:
@@ -133,6 +151,16 @@ def limitsOf(entry: ModelEntry) -> str:
             parts.append(f"{label}: {entry.card[key]}")
     parts.append(_("A synthetic image can miss a lesion or invent one. Not for diagnosis."))
     return "\n\n".join(parts)
+
+
+def wholeCard(entry: ModelEntry) -> str:
+    """Everything that is told of a model, as Markdown; what it cannot do comes first."""
+    try:
+        readme = (entry.folder / README).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        readme = _("This package has no card to read.")
+    title = _("What this cannot do")
+    return f"## {title}\n\n{limitsOf(entry)}\n\n---\n\n{readme}"
 
 
 def scoresHtml(block: dict[str, Any]) -> str:

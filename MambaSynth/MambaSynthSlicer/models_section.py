@@ -1,17 +1,13 @@
-"""The panel's models: target contrast, models of both tabs and their cards; import and delete."""
+"""The panel's models: target contrast, models of both tabs and their cards."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
 from . import models, mrml
-from .import_run import ImportJob
-from .worker import Event
 
 
 class ModelsSection:
@@ -28,13 +24,10 @@ class ModelsSection:
         for link in (ui.limitsLabel, ui.cineLimitsLabel):
             link.text = f"<a href='limits'>{_('What can this not do?')}</a>"
             link.connect("linkActivated(QString)", self.onLimits)
-        ui.importFileButton.connect("clicked(bool)", self.onImportFile)
-        ui.importFolderButton.connect("clicked(bool)", self.onImportFolder)
-        ui.showFolderButton.connect("clicked(bool)", self.onShowFolder)
-        ui.deleteModelButton.connect("clicked(bool)", self.onDelete)
 
     def fill(self) -> None:
-        """Read the model cards again: at start, and after an import or a deletion."""
+        """Read the model cards again: at start, and whenever the models have changed."""
+        self.panel.catalog.fill()
         self._entries, self._cines = models.available(), models.available("cine")
         targets = sorted({target for entry in self._entries for target in entry.targets})
         with self.panel.showing():
@@ -57,7 +50,7 @@ class ModelsSection:
         return next((e for e in self._entries if (e.key, e.version) == keys), None)
 
     def shownEntry(self) -> models.ModelEntry | None:
-        """The model of the tab shown, which the buttons are about."""
+        """The model of the task whose tab is shown."""
         cine = self.panel.parameters.get("task") == "cine"
         return self.currentCine() if cine else self.current()
 
@@ -65,13 +58,8 @@ class ModelsSection:
         """The parameters' target and models, and the cards of these models."""
         self._showContrast()
         self._showCine()
-        entry, idle = self.shownEntry(), not self.panel.logic.busy
-        self.ui.showFolderButton.enabled = entry is not None
         self.ui.limitsLabel.visible = self.current() is not None
         self.ui.cineLimitsLabel.visible = self.currentCine() is not None
-        self.ui.deleteModelButton.enabled = entry is not None and entry.deletable and idle
-        for button in (self.ui.importFileButton, self.ui.importFolderButton):
-            button.enabled = idle
 
     def _showCine(self) -> None:
         ui = self.ui
@@ -106,31 +94,11 @@ class ModelsSection:
             if box.currentIndex >= 0:
                 parameters.set(name, box.currentData)
 
-    def onImportFile(self) -> None:
-        title = _("Import model package")
-        path = qt.QFileDialog.getOpenFileName(self.panel.parent, title, "", "Model package (*.zip)")
-        self._import(path)
-
-    def onImportFolder(self) -> None:
-        title = _("Import model package")
-        self._import(qt.QFileDialog.getExistingDirectory(self.panel.parent, title))
-
-    def _import(self, path: str) -> None:
-        if not path:  # the dialog was cancelled
-            return
-        job = ImportJob(Path(path))
-        self.panel.run.start(lambda: job, self, _("Importing the model..."))
-
-    def present(self, event: Event) -> str:
-        """Select the imported model, and show the tab that it is for."""
-        entry = event["model"]
-        self._select(entry)
-        self.fill()
-        return _("Imported {title}.").format(title=entry.title)
-
-    def _select(self, entry: models.ModelEntry) -> None:
+    def select(self, entry: models.ModelEntry) -> None:
+        """Choose the model, and show the tab that it is for."""
         parameters = self.panel.parameters
         parameters.set("task", entry.task)
+        self.panel.run.showTask()
         if entry.task == "cine":
             parameters.set("cineModel", entry.key)
         else:
@@ -141,17 +109,6 @@ class ModelsSection:
         """The limits of the model of the tab shown, in full, beside what it is meant for."""
         entry = self.shownEntry()
         slicer.util.infoDisplay(models.limitsOf(entry), windowTitle=entry.title)
-
-    def onShowFolder(self) -> None:
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.shownEntry().folder)))
-
-    def onDelete(self) -> None:
-        entry = self.shownEntry()
-        question = _("Delete the model {title} ({size:.0f} MB) from this computer?")
-        size = models.bytesOnDisk(entry) / 1e6
-        if slicer.util.confirmYesNoDisplay(question.format(title=entry.title, size=size)):
-            models.delete(entry)
-            self.fill()
 
 
 def titlesOf(entries: list[models.ModelEntry]) -> dict[str, str]:

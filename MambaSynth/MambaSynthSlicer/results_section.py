@@ -26,6 +26,7 @@ class ResultsSection:
         part = slicer.util.loadUI(panel.resourcePath("UI/Results.ui"))
         self.own = slicer.util.childWidgetVariables(part)
         panel.addBelow(part, panel.ui.statusLabel)
+        self._part = part
         self.own.dicomButton.connect("clicked(bool)", self.onDicom)
         self.own.pageButton.connect("clicked(bool)", self.onPage)
 
@@ -52,6 +53,7 @@ class ResultsSection:
 
     def show(self) -> None:
         node, ui = self.result(), self.own
+        self._part.visible = not self.panel.run.isCatalogShown
         ui.dicomButton.enabled = ui.pageButton.enabled = node is not None
         ui.pageButton.visible = not self._isCine()
         nothing = _("There is nothing yet: synthesize first.")

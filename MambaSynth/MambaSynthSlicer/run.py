@@ -2,7 +2,7 @@
 
     job --volumes as files--> child process --events--> poll --done--> job: nodes
 
-What is done, and with what, is a ``Job`` (``contrast_run.py``, ``cine_run.py``, ``import_run.py``).
+What is done, and with what, is a ``Job`` (``contrast_run.py``, ``cine_run.py``, ``model_jobs.py``).
 The scene is touched once, at the very end, and only when the source is still what it was at the
 start; so a failure, a cancel, a closed scene or an edited source leaves no trace.
 """
@@ -21,7 +21,7 @@ from slicer.i18n import tr as _
 
 from MambaSynthLib.errors import MambaSynthError, RequestError
 
-from . import dependencies
+from . import dependencies, remote_engine
 from .worker import DEVICES_ID, Event, Worker
 
 
@@ -65,6 +65,7 @@ class Runner:
         self.worker = worker or Worker(
             temporaryFolder=Path(slicer.app.temporaryPath),
             environment=dependencies.childEnvironment,
+            arguments=remote_engine.arguments,
         )
         self._run: Run | None = None
 
@@ -135,7 +136,7 @@ class Runner:
         if kind in ("log", "devices"):
             return event
         if kind == "failed" and event.get("id") == DEVICES_ID:
-            return {"event": "devices", "devices": []}  # "Automatic" will tell why when it is used
+            return {"event": "devices", "devices": [], "why": event["message"]}
         if run is None or event.get("id") != run.id:
             return None
         if kind == "progress":

@@ -32,11 +32,13 @@ class RunSection:
 
     def __init__(self, panel: Any):
         self.panel, self.ui, self.logic = panel, panel.ui, panel.logic
-        self._tasks = {"contrast": panel.contrast, "cine": panel.cine}  # in the order of the tabs
+        self._tasks = {"contrast": panel.contrast, "cine": panel.cine}
+        self._tabs = [*self._tasks.values(), panel.catalog]  # in their order
         self._running: Any = None  # the section whose job is under way
         self._makeJob: Callable[[], Any] | None = None  # makes that job anew
         self._cancelling = False
         self._devicesKnown = False
+        self.isCatalogShown = False  # not remembered: Slicer starts with what is synthesized
         self._timer = qt.QTimer(panel.parent)
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self.onPoll)
@@ -70,7 +72,7 @@ class RunSection:
 
     @property
     def task(self) -> Any:
-        """The section of the tab shown."""
+        """The section of the task that is shown, or was last."""
         return self._tasks.get(self.panel.parameters.get("task"), self.panel.contrast)
 
     def show(self) -> None:
@@ -83,17 +85,21 @@ class RunSection:
 
     def keep(self) -> None:
         parameters = self.panel.parameters
-        parameters.set("task", list(self._tasks)[self.ui.taskTabs.currentIndex])
+        index = self.ui.taskTabs.currentIndex
+        if index < len(self._tasks):
+            parameters.set("task", list(self._tasks)[index])
+        self.isCatalogShown = index >= len(self._tasks)
         parameters.set("device", self.ui.deviceComboBox.currentData)
         parameters.set("seed", self.ui.seedSpinBox.value)
 
     def _showTab(self) -> None:
         tabs = self.ui.taskTabs
-        for index, section in enumerate(self._tasks.values()):
-            section.showOptions(section is self.task)
-            if section is self.task:
+        shown = self.panel.catalog if self.isCatalogShown else self.task
+        for index, section in enumerate(self._tabs):
+            section.showOptions(section is shown)
+            if section is shown:
                 tabs.setCurrentIndex(index)
-            height = qt.QSizePolicy.Preferred if section is self.task else qt.QSizePolicy.Ignored
+            height = qt.QSizePolicy.Preferred if section is shown else qt.QSizePolicy.Ignored
             tabs.widget(index).setSizePolicy(qt.QSizePolicy.Preferred, height)
 
     def _showDevice(self) -> None:
@@ -112,6 +118,8 @@ class RunSection:
             ui.applyButton.toolTip = _("Stop the synthesis; the scene stays as it is.")
         else:
             ui.applyButton.text = self.task.buttonText()
+        for button in (ui.applyButton, ui.sampleButton):
+            button.visible = not self.isCatalogShown or (busy and button is ui.applyButton)
         ui.applyButton.enabled = not self._cancelling if busy else reason is None
         ui.previewButton.enabled = not busy and reason is None
         ui.progressBar.visible = busy
@@ -141,15 +149,17 @@ class RunSection:
     def start(self, makeJob: Callable[[], Job], section: Any = None, status: str = "") -> None:
         """Run the job of the tab shown, or of another ``section`` that can ``present`` it."""
         self._makeJob = makeJob
-        self._begin(lambda: self.logic.start(makeJob()), section or self.task, status)
+        section = section or self.task
+        needs = self._needsOf(section)
+        self._begin(lambda: self.logic.start(makeJob()), section, needs, status)
 
     def startSeveral(self, items: list[Item], section: Any) -> None:
         """Run a queue; ``section`` can also ``presentRest`` of one that was cancelled."""
-        self._begin(lambda: self.logic.startSeveral(items), section)
+        self._begin(lambda: self.logic.startSeveral(items), section, self._needsOf(section))
 
-    def _begin(self, go: Callable[[], None], section: Any, status: str = "") -> None:
+    def _begin(self, go: Callable[[], None], section: Any, needs: str, status: str = "") -> None:
         try:
-            dependencies.ensure(self._taskOf(section))
+            dependencies.ensure(needs)
             go()
         except MambaSynthError as error:
             self.panel.showError(str(error))
@@ -160,9 +170,16 @@ class RunSection:
         self._timer.start()
         self.panel.update()
 
-    def _taskOf(self, section: Any) -> str:
-        """What is installed for it; a model is imported with what contrasts are computed with."""
+    def _needsOf(self, section: Any) -> str:
+        """What ``dependencies.ensure`` is to have installed for it."""
+        if section is self.panel.catalog:
+            return section.needs
         return "cine" if section is self.panel.cine else "contrast"
+
+    def showTask(self) -> None:
+        """Leave the catalog."""
+        self.isCatalogShown = False
+        self.panel.update()
 
     def onSample(self) -> None:
         try:
@@ -185,10 +202,20 @@ class RunSection:
     def onAdvancedFolded(self, folded: bool) -> None:
         """Ask for the devices when they are first looked at: it needs the child process."""
         self.ui.backendLabel.text = dependencies.computesWith()
-        ready = dependencies.torchIsUsable() or dependencies.onnxIsInstalled()
-        if not folded and not self._devicesKnown and ready:
-            self.logic.askDevices()
-            self._timer.start()
+        if not folded and not self._devicesKnown and dependencies.somethingComputes():
+            self.askDevices()
+
+    def forgetDevices(self) -> None:
+        """Another computer computes from now on."""
+        self._devicesKnown = False
+        self.panel.parameters.set("device", "auto")
+        with self.panel.showing():
+            fillBox(self.ui.deviceComboBox, {"auto": _("Automatic")})
+        self.ui.backendLabel.text = dependencies.computesWith()
+
+    def askDevices(self) -> None:
+        self.logic.askDevices()
+        self._timer.start()
 
     # ---------------------------------------------------------- events, by their protocol names
 
@@ -207,11 +234,16 @@ class RunSection:
         self.ui.logText.appendPlainText(event["text"])
 
     def on_devices(self, event: Event) -> None:
-        self._devicesKnown = True
+        self._devicesKnown = bool(event["devices"])
+        self.panel.remote.presentDevices(event["devices"], event.get("why", ""))
         titles = {device["id"]: device["title"] for device in event["devices"]}
         with self.panel.showing():
             fillBox(self.ui.deviceComboBox, {"auto": _("Automatic"), **titles})
         self.panel.update()
+
+    def on_queued(self, event: Event) -> None:
+        told = _("Waiting for the engine; {count} come first...")
+        self.showStatus(told.format(count=event["before"]))
 
     def on_loading(self, event: Event) -> None:
         self.showStatus(_("Loading the model..."))
@@ -238,9 +270,9 @@ class RunSection:
         if not event.get("refused"):
             self.panel.showError(event["message"], event["details"])
             return
-        question = _("{why}\n\nSynthesize it all the same? The result will say that you insisted.")
-        if slicer.util.confirmYesNoDisplay(question.format(why=event["message"])):
-            makeJob = self._makeJob
+        makeJob = self._makeJob
+        question = makeJob().question.format(why=event["message"])
+        if slicer.util.confirmYesNoDisplay(question):
             self.start(lambda: makeJob().insisting(), self._running)
 
     def on_crashed(self, event: Event) -> None:

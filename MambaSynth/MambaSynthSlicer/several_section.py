@@ -39,7 +39,8 @@ class SeveralSection:
     # ------------------------------------------------------------------------ what is shown
 
     def show(self) -> None:
-        self._part.visible = self.panel.parameters.get("task") == "contrast"
+        isCatalogShown = self.panel.run.isCatalogShown
+        self._part.visible = self.panel.parameters.get("task") == "contrast" and not isCatalogShown
         if not self.own.severalSection.collapsed:
             self._showList()
         self._showButton()

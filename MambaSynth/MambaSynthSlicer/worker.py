@@ -97,9 +97,11 @@ class Worker:
         command: list[str] | None = None,
         temporaryFolder: Path | None = None,
         environment: Callable[[], dict[str, str]] = dict,
+        arguments: Callable[[], list[str]] = list,
     ):
         self.command = command
         self._environment = environment  # what the next child gets besides its usual one
+        self._arguments = arguments  # and after its usual ones
         self._parentFolder = Path(temporaryFolder or tempfile.gettempdir())
         self._folder: Path | None = None
         self._child: ProcessTree | None = None
@@ -225,7 +227,8 @@ class Worker:
             return
         self._generation += 1
         self._stderr = []
-        command = (self.command or pythonCommand()) + ["--folder", str(self._childFolder())]
+        command = self.command or pythonCommand()
+        command = [*command, "--folder", str(self._childFolder()), *self._arguments()]
         self._child = ProcessTree(
             command,
             stdin=subprocess.PIPE,

@@ -32,8 +32,10 @@ def add_parser(commands: Any) -> None:
         "import", help="install a package, or make one from CRAViM's published checkpoint"
     )
     add = importing.add_argument
-    add("path", type=Path, metavar="FOLDER|ZIP|CHECKPOINT",
+    add("path", metavar="FOLDER|ZIP|CHECKPOINT|HTTPS-ADDRESS",
         help="for example netG_A2B_100.pth")  # fmt: skip
+    add("--sha256", metavar="HEX", help="that the publisher states of a file at an address")
+    add("--replace", action="store_true", help="also another version that is installed")
     add("--to", metavar="CONTRAST", help="target contrast of a checkpoint, for example T2w")
     add("--from", dest="source", default="T1w", metavar="CONTRAST", help="default: T1w")
     add("--id", metavar="NAME", help="default: made from the file name")
@@ -147,11 +149,14 @@ def run_import(options: argparse.Namespace) -> int:
     from MambaSynthLib.commands import console
     from MambaSynthLib.install.importing import import_checkpoint, import_package
 
-    if options.path.is_dir() or options.path.suffix.lower() == ".zip":
-        package = import_package(options.path, options.output)
+    path = Path(options.path)
+    if "://" in options.path:
+        package = _import_from(options.path, options)
+    elif path.is_dir() or path.suffix.lower() == ".zip":
+        package = import_package(path, options.output, replace=options.replace)
     else:
         package = import_checkpoint(
-            options.path,
+            path,
             source_contrast=options.source,
             target_contrast=options.to,
             folder=options.output,
@@ -165,6 +170,32 @@ def run_import(options: argparse.Namespace) -> int:
     with console.after_writing():
         console.say(f"installed {package.card.id} ({package.card.direction}) in {package.folder}")
     return 0
+
+
+def _import_from(address: str, options: argparse.Namespace) -> ModelPackage:
+    """Once its sha256 was compared. Raises RequestError: it was not, or it is another."""
+    from MambaSynthLib.commands import console
+    from MambaSynthLib.errors import RequestError
+    from MambaSynthLib.install.importing import import_package
+    from MambaSynthLib.install.offer import discard, fetch_offer
+
+    with console.slice_progress("fetching", "bytes") as progress:
+        offer = fetch_offer(address, progress)
+    try:
+        card = offer.card
+        told = f"{card.id} {card.version} ({card.direction}), {offer.size:,} bytes"
+        if options.sha256 is None:
+            raise RequestError(
+                f"{told}, has the sha256 {offer.sha256}; compare it with what its publisher "
+                "states, then run the same with --sha256 and that."
+            )
+        if options.sha256.lower() != offer.sha256:
+            raise RequestError(
+                f"{told}, has the sha256 {offer.sha256}, not {options.sha256[:64]}; do not use it."
+            )
+        return import_package(offer.path, options.output, replace=options.replace)
+    finally:
+        discard(offer.path)
 
 
 def run_default(options: argparse.Namespace) -> int:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
     from MambaSynthLib.cine.options import CineOptions
+    from MambaSynthLib.server.remote import Remote
 
 
 def add_synthesis_options(parser: Any) -> None:
@@ -58,3 +62,27 @@ def motion_options(options: argparse.Namespace) -> CineOptions:
     timing = read_timing(options.timing) if options.timing else None
     marked = getattr(options, "pixel_mark", True)  # which not every command asks
     return CineOptions(options.refine, options.refine_steps, timing, marked)
+
+
+def add_remote_options(parser: Any) -> None:
+    """What all commands share that another computer can compute for."""
+    add = parser.add_argument
+    add("--engine", metavar="HOST:PORT",
+        help="compute on another computer, where 'mambasynth serve --listen' runs; names and paths "
+        "stay here")  # fmt: skip
+    add("--token", type=Path, metavar="FILE", help="the secret shared with that computer")
+    add("--certificate", type=Path, metavar="PEM",
+        help="for TLS: that of the engine, or of who signed it")  # fmt: skip
+
+
+def remote_engine(options: argparse.Namespace) -> Remote | None:
+    """The engine of another computer, if one is asked for. Raises RequestError, FileError."""
+    from MambaSynthLib.server.remote import Remote
+
+    if not options.engine:
+        if options.token or options.certificate:
+            raise RequestError("--token and --certificate belong to --engine; name it, too.")
+        return None
+    if options.token is None:
+        raise RequestError("--engine needs --token FILE, a copy of the file that is there.")
+    return Remote.at(options.engine, options.token, options.certificate)

@@ -10,7 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MambaSynthLib.commands.options import add_synthesis_options
+from MambaSynthLib.commands.options import (
+    add_remote_options,
+    add_synthesis_options,
+    remote_engine,
+)
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.installation import how_to_install
 
@@ -49,6 +53,7 @@ def add_parser(commands: Any) -> None:
     add("--allow-synthetic-input", action="store_true", help="accept a synthetic INPUT")
     add("--json", action="store_true", help="print the result as JSON")
     add_synthesis_options(parser)
+    add_remote_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -63,10 +68,10 @@ def slice_range(text: str) -> tuple[int, int]:
 def run(options: argparse.Namespace) -> int:
     """Check everything that can be checked, compute, then write."""
     from MambaSynthLib.commands import console
-    from MambaSynthLib.engine import Engine
-    from MambaSynthLib.gate.admission import BY_OPTION, admit_all
+    from MambaSynthLib.commands.remote_synthesis import synthesize_remotely
     from MambaSynthLib.model.registry import choose_model
 
+    remote = remote_engine(options)
     _check_outputs(options)
     series = _series(options)
     source, others, reference = _read(options, series)
@@ -74,6 +79,32 @@ def run(options: argparse.Namespace) -> int:
     _check_uncertainty(options, package)
     own = [name for name in package.card.source_contrasts if name not in others]
     given = {options.source or next(iter(own), "INPUT"): source, **others}
+    if remote:
+        synthesis, seconds = synthesize_remotely(options, remote, package, given)
+    else:
+        synthesis, seconds = _synthesize(options, package, given)
+    files = _write(options, source, reference, synthesis, series)
+    record = {
+        "output": str(options.output),
+        "files": [str(file) for file in files],
+        "seconds": round(seconds, 1),
+        "provenance": synthesis.record_of(options.to).to_bids(),
+    }
+    written = dict.fromkeys(file.parent if file.suffix == ".dcm" else file for file in files)
+    lines = [f"wrote {file}" for file in written] + [synthesis.record_of(options.to).sentence()]
+    with console.after_writing():
+        console.result(record, lines, options.json)
+    return 0
+
+
+def _synthesize(
+    options: argparse.Namespace, package: ModelPackage, given: dict[str, Volume]
+) -> tuple[Synthesis, float]:
+    """On this computer; and how many seconds it took."""
+    from MambaSynthLib.commands import console
+    from MambaSynthLib.engine import Engine
+    from MambaSynthLib.gate.admission import BY_OPTION, admit_all
+
     sources = admit_all(
         given, forced=options.force, insist=BY_OPTION, synthetic=options.allow_synthetic_input
     )
@@ -93,19 +124,7 @@ def run(options: argparse.Namespace) -> int:
             pixel_mark=options.pixel_mark,
             progress=progress,
         )
-    seconds = time.monotonic() - started
-    files = _write(options, source, reference, synthesis, series)
-    record = {
-        "output": str(options.output),
-        "files": [str(file) for file in files],
-        "seconds": round(seconds, 1),
-        "provenance": synthesis.record_of(options.to).to_bids(),
-    }
-    written = dict.fromkeys(file.parent if file.suffix == ".dcm" else file for file in files)
-    lines = [f"wrote {file}" for file in written] + [synthesis.record_of(options.to).sentence()]
-    with console.after_writing():
-        console.result(record, lines, options.json)
-    return 0
+    return synthesis, time.monotonic() - started
 
 
 def _check_outputs(options: argparse.Namespace) -> None:

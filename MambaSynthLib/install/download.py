@@ -97,7 +97,7 @@ def _complete(file: PinnedFile, part: Path, progress: Progress, silence_s: float
     if have >= file.size:
         return
     try:
-        with _ask(file.address, have, silence_s) as response, telling(part):
+        with ask(file.address, have, silence_s) as response, telling(part):
             have = have if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
             _check_answer(file, response, have)
             with part.open("ab" if have else "wb") as stream:
@@ -111,7 +111,7 @@ def _complete(file: PinnedFile, part: Path, progress: Progress, silence_s: float
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise FileError(
-            f"{file.address}: cannot be reached ({_reason(error)}); check the network and the "
+            f"{file.address}: cannot be reached ({reason_of(error)}); check the network and the "
             "proxy, and run the same command again."
         ) from error
     if have < file.size:
@@ -126,7 +126,7 @@ def _receive(file: PinnedFile, response: Any, stream: Any, have: int, progress: 
             chunk = response.read1(CHUNK)
         except (OSError, http.client.HTTPException) as error:
             stream.flush()
-            raise _broken_off(file, have, _reason(error)) from error
+            raise _broken_off(file, have, reason_of(error)) from error
         if not chunk:
             return have
         have += len(chunk)
@@ -139,8 +139,11 @@ def _receive(file: PinnedFile, response: Any, stream: Any, have: int, progress: 
         progress(have, file.size)
 
 
-def _ask(address: str, have: int, silence_s: float) -> Any:
-    """The open answer of the server, asked for everything behind the first ``have`` bytes."""
+def ask(address: str, have: int, silence_s: float) -> Any:
+    """The open answer of the server, asked for everything behind the first ``have`` bytes.
+
+    Raises FileError for an address that is not https; OSError, HTTPException, ValueError.
+    """
     headers = {"User-Agent": f"MambaSynth/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -191,6 +194,7 @@ def _broken_off(file: PinnedFile, have: int, why: str) -> FileError:
     )
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Why a download failed, as short as the system says it."""
     reason = getattr(error, "reason", None) or error
     return str(reason) or type(reason).__name__

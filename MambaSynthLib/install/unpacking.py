@@ -25,31 +25,33 @@ MOST_MEMBERS = 1000
 
 
 @contextmanager
-def unpacked(path: Path, within: Path | None = None) -> Iterator[Path]:
+def unpacked(path: Path, within: Path | None = None, name: str = "") -> Iterator[Path]:
     """A folder with the package in the zip file ``path``; gone afterwards.
 
-    It lies ``within`` a folder, or where the system keeps temporary files.
+    It lies ``within`` a folder, or where the system keeps temporary files. ``name`` is what
+    messages call the file, unless its own.
 
     Raises
     ------
     ModelError: no zip file, a damaged one, or one with an entry that no package has.
     """
-    with tempfile.TemporaryDirectory(prefix="mambasynth-", dir=within) as name:
-        folder = Path(name)
+    name = name or path.name
+    with tempfile.TemporaryDirectory(prefix="mambasynth-", dir=within) as temporary:
+        folder = Path(temporary)
         try:
             with opened(path) as stream, zipfile.ZipFile(stream) as archive:
-                members = _checked_members(archive, path.name)
+                members = _checked_members(archive, name)
                 for file in (CARD, SEAL, README, WEIGHTS):
                     if file in members:
                         limit = LARGEST_CARD
                         if file == WEIGHTS:
-                            limit = _promised(folder, members[file], path.name)
+                            limit = _promised(folder, members[file], name)
                         _extract(archive, members[file], folder / file, limit)
         except FileError as error:
             raise ModelError(str(error)) from error
         except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
             raise ModelError(
-                f"{path.name}: is no intact zip file ({error}); copy or download it again."
+                f"{name}: is no intact zip file ({error}); copy or download it again."
             ) from error
         yield folder
 

@@ -1,19 +1,63 @@
-"""Volumes between two processes of one user: NumPy archives that keep every bit of the grid.
+"""Volumes between two processes: in a folder of one user's, or in memory.
 
-Not a format for keeping images: no marks, no provenance. They live in a private folder for the
-length of one run. Unlike NIfTI, the affine stays float64 and may be oblique in any way, and no
-package besides NumPy is needed on either side.
+In the folder lie NumPy archives that keep every bit of the grid. They are no format for keeping
+images (no marks, no provenance) and stay for the length of one run. Unlike NIfTI, the affine stays
+float64 and may be oblique in any way, and no package besides NumPy is needed on either side.
 """
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.server.parcels import result_head, source_of, voxels_of
+
+
+class Exchange(Protocol):
+    """How the volumes of a run come in and go out."""
+
+    attached: list[memoryview]  # what is to be sent with the event that ends the run
+
+    def load(self, given: Any) -> Volume:
+        """A source, by what the request says of it."""
+
+    def save(self, volume: Volume, name: str) -> Any:
+        """Put a result where the other side finds it; what the event says of it."""
+
+
+class InFolder:
+    """Files in the private folder of the run; see ``save_volume``."""
+
+    def __init__(self, folder: Path):
+        self.attached: list[memoryview] = []
+        self._folder = folder
+
+    def load(self, given: Any) -> Volume:
+        return load_volume(given)
+
+    def save(self, volume: Volume, name: str) -> str:
+        return str(save_volume(volume, self._folder / f"{name}.npz"))
+
+
+class InMemory:
+    """Attachments of the messages; nothing is written anywhere."""
+
+    def __init__(self, given: Sequence[bytes | bytearray]):
+        self.attached: list[memoryview] = []
+        self._given = given
+
+    def load(self, given: Any) -> Volume:
+        return source_of(given, self._given)
+
+    def save(self, volume: Volume, name: str) -> dict[str, Any]:
+        self.attached.append(voxels_of(volume))
+        return result_head(volume, len(self.attached) - 1)
 
 
 def save_volume(volume: Volume, path: str | Path) -> Path:

@@ -13,11 +13,15 @@ from typing import Any
 from MambaSynthLib.errors import RequestError
 
 NEEDED = {  # keys of a request
-    "synthesize": {"id", "model", "sources", "folder"},
-    "cine": {"id", "model", "sources", "folder", "frames"},
-    "import": {"id", "path", "folder"},
+    "synthesize": {"id", "model", "sources"},
+    "cine": {"id", "model", "sources", "frames"},
+    "import": {"id", "path"},
+    "fetch": {"id", "address"},
+    "remove": {"id", "model"},
+    "default": {"id", "model"},
     "cancel": {"id"},
 }
+WITH_FOLDER = NEEDED.keys() - {"cancel"}  # where volumes do not travel in memory
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false",
          dict: "an object", list: "a list", NoneType: "null"}  # fmt: skip
 KINDS: dict[str, tuple[type, ...]] = {
@@ -26,10 +30,14 @@ KINDS: dict[str, tuple[type, ...]] = {
     "device": (str, NoneType),
     "folder": (str,),
     "path": (str,),
+    "address": (str,),
     "frames": (int,),
     **dict.fromkeys(("slices", "times_ms"), (list, NoneType)),
     **dict.fromkeys(("steps", "samples", "seed", "ed", "es"), (int, NoneType)),
-    **dict.fromkeys(("force", "refine", "only_phases"), (bool, NoneType)),
+    **dict.fromkeys(
+        ("force", "refine", "only_phases", "synthetic", "pixel_mark", "replace"), (bool, NoneType)
+    ),
+    **dict.fromkeys(("noise", "package"), (str, NoneType)),
 }
 SOURCES: dict[str, type] = {"synthesize": dict, "cine": list}
 INNER: dict[str, tuple[type, ...]] = {  # kinds of the entries of a list, or values of an object
@@ -40,7 +48,7 @@ INNER: dict[str, tuple[type, ...]] = {  # kinds of the entries of a list, or val
 LARGEST = 2**63  # that a number may be; NaN is not below it either
 
 
-def checked(line: str) -> dict[str, Any]:
+def checked(line: str, in_memory: bool = False) -> dict[str, Any]:
     """The request in a line of input. Raises RequestError where it is none."""
     try:
         request = json.loads(line)
@@ -48,7 +56,10 @@ def checked(line: str) -> dict[str, Any]:
         raise RequestError(f"The line {line[:80]!r} is not JSON.") from error
     if not isinstance(request, dict) or not isinstance(request.get("do"), str):
         raise RequestError(f'The line {line[:80]!r} is not an object with a "do".')
-    missing = NEEDED.get(request["do"], set()) - request.keys()
+    needed = NEEDED.get(request["do"], set())
+    if request["do"] in WITH_FOLDER and not in_memory:
+        needed = needed | {"folder"}
+    missing = needed - request.keys()
     if missing:
         raise RequestError(f"The request lacks {', '.join(sorted(missing))}.")
     for key, kinds in KINDS.items():
@@ -56,7 +67,8 @@ def checked(line: str) -> dict[str, Any]:
             _check_kind(key, request[key], kinds)
     if request["do"] in SOURCES:
         _check_kind("sources", request["sources"], (SOURCES[request["do"]],))
-    for key, kinds in INNER.items():
+    inner_kinds = INNER | ({"sources": (dict,)} if in_memory else {})
+    for key, kinds in inner_kinds.items():
         for inner in _entries(request.get(key)):
             _check_kind(f"an entry of {key}", inner, kinds)
     if request.get("slices") and len(request["slices"]) != 2:

@@ -19,6 +19,10 @@ from Testing.library.dicom_slices import dicom_series, of_a_person
 USE, DICOM, OWN, TABLES, CINE = "use", "DICOM", "train your own", "full size", "cine steps"
 SCENES = (USE, DICOM, OWN, TABLES, CINE)  # of this file
 SLICER = "Testing/slicer/test_documents.py::test_the_program_of_the_tutorial_runs"
+ENGINE = (
+    "Testing/library/server/test_serve_listen.py::"
+    "test_a_remote_result_is_that_of_this_computer_to_the_byte_and_leaves_nothing_there"
+)
 SLICES = 6  # of a made-up person; a data set wants five
 RUN_BY = {
     "README.md": {
@@ -33,6 +37,8 @@ RUN_BY = {
         "mambasynth dicom T2.nii.gz": DICOM,
         "mambasynth verify T2_DICOM": DICOM,
         "mambasynth mask T1.nii.gz": USE,
+        "mambasynth serve --listen": ENGINE,
+        "mambasynth synthesize T1.nii.gz": ENGINE,
         "python: from mambasynth import admit, read_volume": USE,
     },
     "MambaSynth/README.md": {"python: from MambaSynth import MambaSynthLogic": SLICER},

@@ -16,11 +16,13 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import ANY
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from MambaSynthLib.cine import upsampling  # noqa: E402
 from MambaSynthLib.cine.timing import Timing  # noqa: E402
 from MambaSynthLib.engine import Synthesis  # noqa: E402
 from MambaSynthLib.errors import Cancelled, RequestError  # noqa: E402
@@ -32,21 +34,26 @@ from Testing.provenance_records import CINE_RECORD, RECORD  # noqa: E402
 
 WEIGHTS = "5" * 64
 KNEE = Finding("anatomy", "looks like a knee", "give a head", sure=True)
+KNEE_VALUE = 12345.0  # of the first voxel, where no name can tell
 admission.examine = lambda volume, contrast: Verdict(  # its sources are toys
-    volume.name, (KNEE,) if volume.name.startswith("Knee") else ()
+    volume.name,
+    (KNEE,) if volume.name.startswith("Knee") or volume.array[0, 0, 0] == KNEE_VALUE else (),
 )
+upsampling.mark_frame = lambda frame, model, wanted: frame  # frames are compared with blends
 SECONDS_PER_SLICE = {"slow": 0.05, "stubborn": 0.05}
 SECONDS_PER_FRAME = {"slow-blender": 0.05}
 
 
 class FakeEngine:
+    package = SimpleNamespace(sha256=ANY)  # whichever is meant
+
     def __init__(self, model: str, device: str):
         self.model, self.device = Path(model).name, device
         if self.model == "loads-slowly":
             time.sleep(1.5)
 
     def synthesize(
-        self, sources, *, steps, samples, seed, slices, pixel_mark, progress, cancelled
+        self, sources, *, steps, samples, seed, noise, slices, pixel_mark, progress, cancelled
     ):  # -> Synthesis
         samples = samples or 1
         self.misbehave()
@@ -54,7 +61,7 @@ class FakeEngine:
         count = source.shape[2]
         array = source.array.max() - source.array
         for k in range(count):
-            time.sleep(SECONDS_PER_SLICE.get(self.model, 0))
+            time.sleep(SECONDS_PER_SLICE.get(self.model, 0.05 * ("--slowly" in sys.argv)))
             if cancelled() and self.model != "stubborn":
                 raise Cancelled
             progress(k + 1, count)
@@ -115,6 +122,8 @@ class FakeMotion:
 
 
 class FakeCineEngine:
+    package = FakeEngine.package
+
     def __init__(self, model: str, device: str):
         self.model, self.device = Path(model).name, device
         self.card = SimpleNamespace(id=self.model)
@@ -149,5 +158,7 @@ def fake_devices():
 
 
 if __name__ == "__main__":
+    if "--in-memory" in sys.argv:
+        serve(None, FakeEngine, fake_devices, FakeCineEngine, in_memory=True)
     private = Path(sys.argv[sys.argv.index("--folder") + 1])
     serve(private, FakeEngine, fake_devices, FakeCineEngine)

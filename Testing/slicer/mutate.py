@@ -14,23 +14,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+
+from engine_mistakes import ENGINE_MISTAKES
+from mistake import Mistake
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("MambaSynth", "MambaSynthLib", "Resources", "Testing", "models")
 FILES = ("CMakeLists.txt", "pyproject.toml")
 PARTS = "MambaSynth/MambaSynthSlicer"
 PANEL = "MambaSynth/Resources/UI/MambaSynth.ui"
-
-
-@dataclass(frozen=True)
-class Mistake:
-    title: str
-    file: str
-    right: str
-    wrong: str
-    tests: str  # the test file that should notice
 
 
 MISTAKES = (
@@ -225,18 +218,18 @@ MISTAKES = (
     ),
     Mistake(
         "a model is checked inside Slicer's process",
-        f"{PARTS}/import_run.py",
-        '        return {"path": str(self.path)}\n',
+        f"{PARTS}/model_jobs.py",
+        '        super().__init__("import", path=str(path), replace=replace)\n',
         "        from MambaSynthLib.install.importing import read_package\n\n"
-        "        if self.path.is_dir():\n            read_package(self.path).read_weights()\n"
-        '        return {"path": str(self.path)}\n',
+        "        if path.is_dir():\n            read_package(path).read_weights()\n"
+        '        super().__init__("import", path=str(path), replace=replace)\n',
         "test_panel_models.py",
     ),
     Mistake(
         "an imported model is not listed before the next start",
-        f"{PARTS}/models_section.py",
-        "        self._select(entry)\n        self.fill()\n",
-        "        self._select(entry)\n",
+        f"{PARTS}/catalog_section.py",
+        "            self.panel.models.select(entry)\n            self.panel.models.fill()\n",
+        "            self.panel.models.select(entry)\n",
         "test_panel_models.py",
     ),
     Mistake(
@@ -571,7 +564,8 @@ def caught_by(mistake: Mistake | None, tests: str) -> str | None:
 
 
 def main(numbers: list[int]) -> int:
-    chosen = [m for n, m in enumerate(MISTAKES, 1) if not numbers or n in numbers]
+    every = (*MISTAKES, *ENGINE_MISTAKES)
+    chosen = [m for n, m in enumerate(every, 1) if not numbers or n in numbers]
     for tests in sorted({mistake.tests for mistake in chosen}):
         if broken := caught_by(None, tests):
             raise SystemExit(f"{tests} fails without any mistake: {broken}")

@@ -1,9 +1,11 @@
 """Pictures of the panel and of the slice views, as the tutorial and the catalog show them.
 
-    python Testing/slicer/screenshots.py          writes Resources/Screenshots/*.png
-    python Testing/slicer/screenshots.py cine     only those of the cine tab
-    python Testing/slicer/screenshots.py desk     only those of the reading desk: three volumes side
-                                                  by side, the page, the queue
+    python Testing/slicer/screenshots.py            writes Resources/Screenshots/*.png
+    python Testing/slicer/screenshots.py cine       only those of the cine tab
+    python Testing/slicer/screenshots.py models     only the tab with the models
+    python Testing/slicer/screenshots.py advanced   only all sections unfolded
+    python Testing/slicer/screenshots.py desk       only those of the reading desk: three volumes
+                                                    side by side, the page, the queue
 
 The panel is drawn by Qt with the stand-ins' widgets, so colors and small distances differ from
 those in Slicer; the slice views are rendered by Slicer's own MRML library.
@@ -67,8 +69,9 @@ def main(only: str) -> None:
     stand.app.startupCompleted.emit()
     if not only:
         contrast_tab(panel, stand)
-    if only in ("", "cine"):
-        cine_tab(panel)
+    for name, tab in (("models", models_tab), ("advanced", advanced), ("cine", cine_tab)):
+        if only in ("", name):
+            tab(panel)
     if only in ("", "desk"):
         desk(panel, stand)
     stand.modules.unload_scripted(panel.module)
@@ -81,12 +84,26 @@ def cine_tab(panel) -> None:
     source = hearts.sequence(hearts.beat(shape=(64, 64, 8)), name="Short axis")
     hearts.browsed(source)
     panel.ui.taskTabs.setCurrentIndex(1)
-    panel.ui.advancedSection.collapsed = panel.ui.modelsSection.collapsed = True
+    panel.ui.advancedSection.collapsed = panel.widget.remote.own.remoteSection.collapsed = True
     panel.events()
     if panel.ui.applyButton.enabled:
         panel.ui.applyButton.click()
         panel.wait_idle(1800)
     save_panel(panel, FOLDER / "panel-cine.png")
+
+
+def models_tab(panel) -> None:
+    """With the models that come along."""
+    panel.ui.taskTabs.setCurrentIndex(2)
+    save_panel(panel, FOLDER / "panel-models.png")
+
+
+def advanced(panel) -> None:
+    """All sections of the tab Contrast, with the devices of this computer."""
+    panel.ui.taskTabs.setCurrentIndex(0)
+    panel.ui.advancedSection.collapsed = panel.widget.remote.own.remoteSection.collapsed = False
+    panel.wait(lambda: panel.ui.deviceComboBox.count > 1, 300)
+    save_panel(panel, FOLDER / "panel-advanced.png")
 
 
 def desk(panel, stand) -> None:
@@ -153,10 +170,6 @@ def contrast_tab(panel, stand) -> None:
     save_panel(panel, FOLDER / "panel-running.png")
     panel.wait_idle(1800)
     save_panel(panel, FOLDER / "panel.png")
-    panel.ui.advancedSection.collapsed = False
-    panel.wait(lambda: panel.ui.deviceComboBox.count > 1, 60)
-    panel.ui.modelsSection.collapsed = False
-    save_panel(panel, FOLDER / "panel-advanced.png")
     panel.ui.sideBySideButton.click()
     for name in ("Red", "Yellow"):
         node = stand.layout.sliceWidget(name).mrmlSliceNode()

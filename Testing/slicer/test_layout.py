@@ -10,7 +10,7 @@ from panel import head
 from slicerstand import dicom_plugins
 
 
-@pytest.fixture(params=["contrast", "cine", "cine without times"])
+@pytest.fixture(params=["contrast", "cine", "cine without times", "models"])
 def shown(panel, request):
     """The panel with everything unfolded and a result in one of its tabs, 400 pixels wide."""
     head()
@@ -27,10 +27,13 @@ def shown(panel, request):
         hearts.synthesize(panel)
     else:
         panel.synthesize()
-    for section in ("advancedSection", "modelsSection", "logSection"):
+    for section in ("advancedSection", "logSection"):
         getattr(panel.ui, section).collapsed = False
+    panel.widget.remote.own.remoteSection.collapsed = False
     panel.widget.several.own.severalSection.collapsed = False
     panel.wait(lambda: panel.ui.deviceComboBox.count > 1)
+    if request.param == "models":
+        panel.ui.taskTabs.setCurrentIndex(2)
     panel.module.widgetRepresentation().show()
     screenshots.fit(panel)
     yield panel
@@ -66,8 +69,8 @@ def test_every_text_has_the_room_it_needs(shown):
 def test_the_fields_of_a_form_start_at_one_edge(shown):
     import qt
 
-    tab = ("inputsLayout", "cineLayout")[shown.ui.taskTabs.currentIndex]
-    for form in (tab, "advancedLayout"):
+    tab = [["inputsLayout"], ["cineLayout"], []][shown.ui.taskTabs.currentIndex]
+    for form in (*tab, "advancedLayout"):
         layout = shown.widget._panel.findChild(qt.QFormLayout, form)
         rows = [r for r in range(layout.rowCount()) if layout.itemAt(r, qt.QFormLayout.LabelRole)]
         fields = [layout.itemAt(row, qt.QFormLayout.FieldRole).geometry().left() for row in rows]

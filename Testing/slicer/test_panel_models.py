@@ -108,8 +108,10 @@ def test_a_model_is_imported_from_a_zip_file_selected_and_deleted_again(panel, p
     folder = panel.widget.models.current().folder
     assert (folder / "weights.safetensors").exists() and panel.ui.deleteModelButton.enabled
     assert panel.files_left() == []
+    panel.ui.taskTabs.setCurrentIndex(2)  # where the imported model is selected
     panel.stand.record.answers.append(lambda dialog: qt.QMessageBox.Yes)
     panel.ui.deleteModelButton.click()
+    panel.wait_idle(60)
     assert "Delete the model Small" in panel.stand.record.dialogs[-1].text
     assert not folder.exists() and panel.ui.modelComboBox.findData("small") < 0
 

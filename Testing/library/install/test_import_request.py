@@ -17,6 +17,7 @@ from MambaSynthLib.io.parts import ABANDONED_S
 from MambaSynthLib.model import registry
 from MambaSynthLib.model.registry import find_model, user_models
 from MambaSynthLib.server.answers import Run, import_model
+from MambaSynthLib.server.exchange import InFolder
 from MambaSynthLib.server.requests import checked
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,7 +27,11 @@ def run_of(path, scratch, cancelled=lambda: False):
     """A request to import, and the list of what it reports."""
     told = []
     request = {"do": "import", "id": 1, "path": str(path), "folder": str(scratch)}
-    return Run(request, None, lambda done, total: told.append((done, total)), cancelled), told
+
+    def progress(done, total):
+        told.append((done, total))
+
+    return Run(request, InFolder(scratch), None, progress, cancelled, told.append), told
 
 
 def installed():

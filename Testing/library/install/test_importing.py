@@ -12,7 +12,7 @@ from hostile import Bomb
 
 from MambaSynthLib.backends import torch_backend
 from MambaSynthLib.engine import Engine, Request, slice_noise
-from MambaSynthLib.errors import ModelError, RequestError
+from MambaSynthLib.errors import FileError, ModelError, RequestError, WouldReplace
 from MambaSynthLib.install import importing
 from MambaSynthLib.install.importing import import_checkpoint, import_folder
 from MambaSynthLib.methods.cravim.network import build
@@ -237,6 +237,48 @@ def test_a_package_folder_is_copied_into_the_users_models(tiny_package):
     assert package.describe() == tiny_package.describe()
     with pytest.raises(ModelError, match="exists already"):
         import_folder(tiny_package.folder)
+
+
+def test_another_version_replaces_the_installed_one_only_when_told_to(make_package, tmp_path):
+    import_folder(make_package(tmp_path / "old", version="1.0.0").folder)
+    newer = make_package(tmp_path / "new", version="2.0.0")
+    with pytest.raises(WouldReplace, match=r"as version 1\.0\.0 .*; this is version 2\.0\.0"):
+        import_folder(newer.folder)
+    assert find_model("tiny-t1w-t2w").card.version == "1.0.0"
+    assert import_folder(newer.folder, replace=True).sha256 == newer.sha256
+    assert find_model("tiny-t1w-t2w").card.version == "2.0.0"
+    with pytest.raises(ModelError, match="exists already"):
+        import_folder(newer.folder, replace=True)  # the same to the byte
+    assert [path.name for path in user_models().iterdir()] == ["tiny-t1w-t2w"]
+
+
+@pytest.mark.parametrize("end", ["damaged", "interrupted", "no room"])
+def test_an_update_that_fails_leaves_the_installed_version(
+    end, make_package, tmp_path, monkeypatch
+):
+    import_folder(make_package(tmp_path / "old", version="1.0.0").folder)
+    newer = make_package(tmp_path / "new", version="2.0.0").folder
+
+    def stop(done, total):
+        if end == "interrupted" and done == 2:
+            raise KeyboardInterrupt
+
+    if end == "damaged":
+        (newer / "weights.safetensors").write_bytes(b"x")
+    if end == "no room":
+        renamed = Path.rename
+
+        def rename(path, target):
+            if path.name.startswith(".") and Path(target).name == "tiny-t1w-t2w":
+                if path.joinpath(CARD).read_text().count("2.0.0"):
+                    raise OSError(28, "No space left on device")
+            return renamed(path, target)
+
+        monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises((ModelError, FileError, KeyboardInterrupt)):
+        import_folder(newer, replace=True, progress=stop)
+    assert find_model("tiny-t1w-t2w").card.version == "1.0.0"
+    assert [path.name for path in user_models().iterdir()] == ["tiny-t1w-t2w"]
 
 
 @pytest.mark.parametrize("damage", ["card", "bit", "weights gone", "no folder", "other network"])

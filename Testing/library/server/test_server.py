@@ -1,6 +1,5 @@
 """The child process keeps the model it used last, and no other; whole runs: Testing/slicer."""
 
-import io
 import json
 
 import pytest
@@ -40,12 +39,17 @@ def served(made, *requests):
         return make
 
     lines = [
-        {"do": task, "id": n, "model": model, "device": device, "sources": [], "folder": ".",
-         "frames": 12}
+        {"do": task, "id": n, "model": model, "device": device, "folder": ".",
+         "sources": {} if task == "synthesize" else [],
+         "frames": 12, "path": "x.zip"}
         for n, (task, model, device) in enumerate(requests)
     ]  # fmt: skip
-    server = Server(events.append, maker("synthesize"), list, maker("cine"))
-    server.run(io.StringIO("".join(json.dumps(line) + "\n" for line in lines)), lambda: None)
+
+    def send(event, attached=()):
+        events.append(event)
+
+    server = Server(send, maker("synthesize"), list, maker("cine"))
+    server.run([(json.dumps(line), []) for line in lines], lambda: None)
     return events
 
 
@@ -66,3 +70,35 @@ def test_another_task_model_or_device_gets_an_engine_of_its_own(made, second):
     assert made == [first, second, first]  # one at a time: it holds the GPU's memory
     done = [event["engine"] for event in events if event["event"] == "done"]
     assert done == [" ".join(request) for request in (first, second, first)]
+
+
+@pytest.mark.parametrize("do", ["import", "remove"])
+def test_what_was_loaded_is_forgotten_when_the_models_change(made, monkeypatch, do):
+    """A model of the same id may be another one afterwards."""
+    monkeypatch.setitem(answers.ANSWERS, do, lambda run: {"event": "done", "engine": None})
+    served(made, ("synthesize", "m", "cpu"), (do, "m", "cpu"), ("synthesize", "m", "cpu"))
+    assert made == [("synthesize", "m", "cpu")] * 2
+
+
+def test_a_model_is_removed_and_made_the_default_on_request(tiny_package, tmp_path):
+    from MambaSynthLib.install.importing import import_folder
+    from MambaSynthLib.model.registry import chosen_models, list_models
+
+    import_folder(tiny_package.folder)
+    events = []
+
+    def send(event, attached=()):
+        events.append(event)
+
+    lines = [
+        {"do": do, "id": do, "model": "tiny-t1w-t2w", "folder": str(tmp_path)}
+        for do in ("default", "remove", "remove")
+    ]
+    server = Server(send, None, list, None)
+    server.run([(json.dumps(lines[0]), [])], lambda: None)
+    assert chosen_models() == {"T1w -> T2w": "tiny-t1w-t2w"}
+    server = Server(send, None, list, None)
+    server.run([(json.dumps(line), []) for line in lines[1:]], lambda: None)
+    assert "tiny-t1w-t2w" not in [package.card.id for package in list_models()]
+    assert [event["event"] for event in events if "id" in event] == ["done", "done", "failed"]
+    assert "is no model in" in events[-1]["message"]
