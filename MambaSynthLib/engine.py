@@ -161,11 +161,10 @@ class Engine:
             asked = np.isin(finished, wanted)
             found.write(finished[asked], draws[asked])
             progress(done, len(computed))
-        marked = {c: mark(v, card.id, wanted=pixel_mark) for c, v in found.volumes().items()}
+        marks = [mark(image, source, card.id, wanted=pixel_mark) for image in found.images]
         record = self._provenance(preparation, request, tuple(places) or self._network.places)
-        words = "; ".join(dict.fromkeys(text for _, text in marked.values()))
-        volumes = {contrast: volume for contrast, (volume, _) in marked.items()}
-        return Synthesis(volumes, replace(record, pixel_mark=words), found.spreads())
+        record = replace(record, pixel_mark="; ".join(dict.fromkeys(marks)))
+        return Synthesis(found.volumes(), record, found.spreads())
 
     def _check(self, request: Request, sources: Mapping[str, Volume]) -> None:
         """Raise RequestError for what this model cannot do."""

@@ -154,7 +154,7 @@ def _read(options: argparse.Namespace) -> Cine:
 
 
 def _admitted(cine: Cine, options: argparse.Namespace) -> Cine:
-    """The cine, with what is to be said against it. Raises RefusedInput for a synthetic one."""
+    """The cine, with what is to be said against it. Raises RequestError for a synthetic one."""
     from MambaSynthLib.cine.doubts import with_doubt
     from MambaSynthLib.gate.admission import admit_cine
 

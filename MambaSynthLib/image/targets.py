@@ -41,6 +41,11 @@ class Targets:
                 spread = half_widths[:, 0, 0] if half_widths.size else drawn.std(axis=1)
                 self._preparation.write(self._spreads[number], chosen, spread - 1, self._unit)
 
+    @property
+    def images(self) -> tuple[Floats, ...]:
+        """(I,J,K) of each contrast, to be changed in place before they become volumes."""
+        return tuple(self._means)
+
     def volumes(self) -> dict[str, Volume]:
         """By contrast, on the source's grid."""
         return self._named(self._means, "")

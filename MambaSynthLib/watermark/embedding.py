@@ -20,24 +20,31 @@ STEEPEST = 2.5  # standard deviations of the pattern
 
 
 def with_mark(volume: Volume, model_id: str) -> Volume:
-    """``volume`` with the mark of a model; within its own range of values, of which the lowest,
-    the background, stays as it is.
+    """``volume`` with the mark of a model; see ``add_mark``."""
+    array = volume.array.copy()
+    add_mark(array, volume, model_id)
+    return volume.with_array(array)
+
+
+def add_mark(array: Floats, grid: Volume, model_id: str) -> None:
+    """Put the mark of a model into an image on the ``grid`` of a volume, in place.
+
+    The image stays within its own range of values, of which the lowest, the background, stays as
+    it is.
     """
-    turn = slices_of(volume)
-    stack = turn.view(volume.array)  # (N,H,W)
+    turn = slices_of(grid)
+    stack = turn.view(array)  # (N,H,W)
     levels = Levels.of(stack)
     low, high = stack.min(), stack.max()
-    unit = pixel(volume, turn)
+    unit = pixel(grid, turn)
     rows, columns = (np.arange(n) * u for n, u in zip(stack.shape[1:], unit, strict=True))
     pattern = drawn(pattern_of(), code_of(model_id), rows, columns)
     np.clip(pattern, -STEEPEST, STEEPEST, out=pattern)
-    marked: Floats = np.empty(stack.shape, np.float32)
-    for n, image in enumerate(stack):
+    for image in stack:
         added = strength(image - np.float32(levels.center), levels)
         added *= pattern
         added[image == low] = 0
-        np.clip(image + added, low, high, out=marked[n])
-    return volume.with_array(turn.undo(marked))
+        np.clip(image + added, low, high, out=image)
 
 
 def slices_of(volume: Volume) -> Reorientation:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.watermark.detection import NARROWEST, find_mark
-from MambaSynthLib.watermark.embedding import slices_of, with_mark
-from MambaSynthLib.watermark.pattern import code_of
+from MambaSynthLib.watermark.embedding import add_mark, slices_of, with_mark
+from MambaSynthLib.watermark.pattern import Floats, code_of
 
 OFF = "off, as asked for"
 TOO_SMALL = f"none: slices of fewer than {NARROWEST} x {NARROWEST} pixels hold too little"
@@ -16,19 +16,20 @@ def words_of(model_id: str) -> str:
     return f"spread spectrum 1, code {code_of(model_id):06x}"
 
 
-def mark(volume: Volume, model_id: str, *, wanted: bool = True) -> tuple[Volume, str]:
-    """The volume with its mark, and what to record about it.
+def mark(array: Floats, grid: Volume, model_id: str, *, wanted: bool = True) -> str:
+    """Mark an image on the ``grid`` of a volume, in place; what to record about it.
 
-    Not ``wanted``, or where a slice is too small, the same volume.
+    Not ``wanted``, or where a slice is too small, it stays as it is.
     """
     if not wanted:
-        return volume, OFF
-    if is_too_small(volume):
-        return volume, TOO_SMALL
-    marked, words = with_mark(volume, model_id), words_of(model_id)
-    if find_mark(marked, thorough=False) is None:
+        return OFF
+    if is_too_small(grid):
+        return TOO_SMALL
+    add_mark(array, grid, model_id)
+    words = words_of(model_id)
+    if find_mark(grid.with_array(array), thorough=False) is None:
         words += ", but the image has too little texture for it to be found again"
-    return marked, words
+    return words
 
 
 def mark_frame(frame: Volume, model_id: str, *, wanted: bool = True) -> Volume:

@@ -30,7 +30,8 @@ from MambaSynthLib.io.dicom_writing import write_dicom
 from MambaSynthLib.io.files import read_marks, read_volume, write_volume
 from MambaSynthLib.io.voxels import images_in
 from MambaSynthLib.watermark.detection import find_mark_of_frames
-from MambaSynthLib.watermark.marking import mark, words_of
+from MambaSynthLib.watermark.embedding import with_mark
+from MambaSynthLib.watermark.marking import words_of
 from MambaSynthTraining.evaluation.marked_text import put_into_block
 from Testing.analytic_heads import analytic_head
 from Testing.library.dicom_slices import dicom_series, of_a_person
@@ -252,8 +253,7 @@ TRIPS: dict[str, tuple[str, Trip]] = {
 def synthetic_head() -> Volume:
     """A computed T2w image with the mark, as an engine returns it."""
     volume = analytic_head((1.0, 1.0, 2.0))["T2w"]
-    marked, _ = mark(volume.with_array(volume.array * (1000 / volume.array.max())), MODEL)
-    return marked
+    return with_mark(volume.with_array(volume.array * (1000 / volume.array.max())), MODEL)
 
 
 def told(trip: Trip, file: Path) -> dict[str, str]:

@@ -186,14 +186,19 @@ def test_any_two_words_differ_in_a_sixth_of_their_signs_or_more_and_noise_is_cor
 
 
 def test_what_is_recorded_says_which_code_or_why_none(plain, marked):
-    again, words = mark(plain, MODEL)
-    assert np.array_equal(again.array, marked.array) and words == words_of(MODEL)
+    def recorded(volume, **options):
+        array = volume.array.copy()
+        return array, mark(array, volume, MODEL, **options)
+
+    array, words = recorded(plain)
+    assert np.array_equal(array, marked.array) and words == words_of(MODEL)
     assert f"{code_of(MODEL):06x}" in words
-    assert mark(plain, MODEL, wanted=False) == (plain, OFF)
+    array, words = recorded(plain, wanted=False)
+    assert np.array_equal(array, plain.array) and words == OFF
     small = Volume(plain.array[:30], plain.affine)
-    assert mark(small, MODEL) == (small, TOO_SMALL)
+    array, words = recorded(small)
+    assert np.array_equal(array, small.array) and words == TOO_SMALL
     empty = np.zeros(plain.shape)
     empty[50:56, 60:66, 3:9] = plain.array[50:56, 60:66, 3:9]
-    assert mark(plain.with_array(empty), MODEL)[1].endswith(
-        "too little texture for it to be found again"
-    )
+    _, words = recorded(plain.with_array(empty))
+    assert words.endswith("too little texture for it to be found again")
