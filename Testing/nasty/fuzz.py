@@ -13,6 +13,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from hypothesis.strategies import SearchStrategy
 from Testing.nasty.fuzz_targets import TARGETS, Target
 
 EXAMPLES = 100  # of a round
+MOST_SHOWN = 1000  # characters of a finding
 SLOW_S = 20.0  # of processor time that no answer may take
 
 
@@ -47,8 +49,10 @@ def _passes(name: str, target: Target, number: int) -> bool:
     try:
         run_round(*target, number)
     except Exception as error:
-        print(f"{name}: {type(error).__name__}: {error}")
-        print("  ".join(getattr(error, "__notes__", [])))
+        for each in getattr(error, "exceptions", [error]):
+            print(f"{name}: {type(each).__name__}: {str(each)[:MOST_SHOWN]}")
+            print("".join(traceback.format_tb(each.__traceback__)[-2:]))
+            print("\n".join(getattr(each, "__notes__", []))[:MOST_SHOWN])
         print(f"  again: python -m Testing.nasty.fuzz --only {name} --seed {number} --rounds 1")
         return False
     return True

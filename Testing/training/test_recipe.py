@@ -210,3 +210,10 @@ def test_a_value_of_any_length_is_told_in_a_sentence(key, value):
     with pytest.raises(RequestError, match="compare the files in training/recipes") as caught:
         read_recipe(COMPACT, changes=[f"{key}={value}"])
     assert len(str(caught.value)) < 800
+
+
+@pytest.mark.parametrize("width", [-1, 2**63])
+def test_a_size_that_no_network_has_is_told_in_a_line(width):
+    with pytest.raises(RequestError, match="compare the files in training/recipes") as caught:
+        read_recipe(COMPACT, changes=[f"options.discriminator_width={width}"])
+    assert "\n" not in str(caught.value)

@@ -47,8 +47,8 @@ def read_recipe(
             for stage in recipe.stages:
                 method.begin(stage)
         return recipe
-    except (TypeError, ValueError, RecursionError, MambaSynthError) as error:
-        problem = str(error)[:MOST_SHOWN]
+    except (TypeError, ValueError, RuntimeError, MambaSynthError) as error:  # PyTorch's, too
+        problem = " ".join(str(error).split())[:MOST_SHOWN]
         raise RequestError(f"{path}: {problem}; compare the files in training/recipes.") from error
 
 
