@@ -296,9 +296,9 @@ def test_frames_come_one_by_one(engine_with):
 
 def served(requests, engine):
     events = []
-    server = Server(events.append, None, list, lambda model, device: engine)
+    server = Server(lambda event, *_: events.append(event), None, list, lambda *_: engine)
     for request in requests:
-        server._answer(request)
+        server._answer(request, [])
     return events
 
 

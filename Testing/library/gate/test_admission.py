@@ -12,6 +12,7 @@ from MambaSynthLib.gate.admission import admit
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_marks, write_volume
 from MambaSynthLib.server.answers import Run, synthesize
+from MambaSynthLib.server.exchange import InFolder
 from MambaSynthLib.server.exchange import save_volume
 from MambaSynthLib.server.server import Server
 from Testing.analytic_heads import analytic_head
@@ -107,9 +108,9 @@ def answered(tmp_path, tiny_package):
                    "device": "cpu", "sources": {"T1w": str(file)}, "slices": [20, 22],
                    "folder": str(tmp_path), **keys}  # fmt: skip
         events = []
-        server = Server(events.append, lambda model, device: Engine(tiny_package, "cpu"), list,
-                        lambda model, device: None)  # fmt: skip
-        server._answer(request)
+        server = Server(lambda event, *_: events.append(event),
+                        lambda *_: Engine(tiny_package, "cpu"), list, lambda *_: None)  # fmt: skip
+        server._answer(request, [])
         return events[-1]
 
     return answer
@@ -129,7 +130,8 @@ def test_with_force_it_goes_on_and_the_record_says_so(answered):
 
 
 def test_another_failure_is_not_called_a_refusal(tmp_path):
-    run = Run({"sources": {"T1w": str(tmp_path / "none.npz")}, "model": "m"}, None, None, None)
+    request = {"sources": {"T1w": str(tmp_path / "none.npz")}, "model": "m"}
+    run = Run(request, InFolder(tmp_path), None, None, None, None)
     with pytest.raises(Exception, match="missing or damaged") as caught:
         synthesize(run)
     assert not isinstance(caught.value, RefusedInput)
