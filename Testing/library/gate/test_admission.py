@@ -12,8 +12,7 @@ from MambaSynthLib.gate.admission import admit
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_marks, write_volume
 from MambaSynthLib.server.answers import Run, synthesize
-from MambaSynthLib.server.exchange import InFolder
-from MambaSynthLib.server.exchange import save_volume
+from MambaSynthLib.server.exchange import InFolder, save_volume
 from MambaSynthLib.server.server import Server
 from Testing.analytic_heads import analytic_head
 from Testing.library.cli.command_line import called, refused
