@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import io
 import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -241,8 +240,9 @@ def lines(folder: Path) -> Target:
         text = (edited(data, edits, 1.0) if edits else data).decode("utf-8", "backslashreplace")
         text = text.replace("\n", " ").replace("\r", " ")
         told: list[dict[str, Any]] = []
-        server = Server(told.append, NoModel, list, NoModel)
-        server.run(io.StringIO(text + '\n{"do": "devices", "id": "last"}\n'), lambda: None)
+        server = Server(lambda event, *_: told.append(event), NoModel, list, NoModel)
+        heard = [(line, []) for line in (text, '{"do": "devices", "id": "last"}')]
+        server.run(heard, lambda: None)
         stopped = '"stop"' in text
         assert stopped or told[-1]["id"] == "last", told
         for event in told:
