@@ -162,7 +162,8 @@ def _served(source: Path, private: Path, models: Models) -> list[object]:
         {"do": "import", **common, "id": 3, "path": str(beside / "p.zip")},
     ]
     lines = "".join(json.dumps(request) + "\n" for request in requests)
-    Server(told.append, engine_for, list, engine_for).run(io.StringIO(lines), lambda: None)
+    server = Server(lambda event, *_: told.append(event), engine_for, list, engine_for)
+    server.run([(line, []) for line in lines.splitlines()], lambda: None)
     return told
 
 
