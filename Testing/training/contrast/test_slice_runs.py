@@ -307,7 +307,7 @@ def test_validation_shows_the_network_the_neighbors_of_its_slices(place, monkeyp
     monkeypatch.setattr(
         state.method, "synthesize", lambda source, generator: seen.append(source) or -source
     )
-    error = validate(state.method, slices).error
+    error = validate(state.method, slices, slices.b[0]).error
     assert [len(run) for run in seen] == [2, *[3] * (len(slices) - 2), 2]
     assert np.array_equal(seen[2][:, 0, :32, :32], np.stack([slices.a[n] for n in (1, 2, 3)]))
     expected = np.mean([np.abs(-slices.a[n] - slices.b[n]).mean() for n in range(len(slices))])
@@ -319,7 +319,11 @@ def test_what_the_engine_makes_is_what_the_trained_network_makes_of_a_run(place,
     package = draft(open_run(place / "run"), tmp_path / "draft")
     assert package.card.neighbors == 1 and parity(run, package)["largest_difference"] < 0.01
     source, _ = head(4)
-    made = Engine(package, "cpu", "torch").synthesize({"T1w": source}, steps=1).volumes["T2w"]
+    made = (
+        Engine(package, "cpu", "torch")
+        .synthesize({"T1w": source}, steps=1, pixel_mark=False)
+        .volumes["T2w"]
+    )
     preparation = prepare(source, GRID, INTENSITY)
     stack = torch.from_numpy(preparation.stack())[:, None]
     request = Request(1, 1, 0, "per-slice", None, 1)
