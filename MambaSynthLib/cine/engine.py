@@ -109,10 +109,12 @@ class CineEngine:
         course = self.course(options, motion)
         frames: list[Volume] = []
         fields: list[Array | None] = []
-        for frame, field in iterate_frames(motion, ed, es, fractions, course, with_fields):
+        still = np.array_equal(ed.array, es.array)  # then every frame is acquired
+        made = iterate_frames(motion, ed, es, fractions, course, with_fields)
+        for fraction, (frame, field) in zip(fractions, made, strict=True):
             if cancelled():
                 raise Cancelled
-            new = not any(np.array_equal(frame.array, end.array) for end in (ed, es))
+            new = not still and fraction not in (0, 1)
             frames.append(mark_frame(frame, self.card.id, wanted=new and options.pixel_mark))
             fields.append(field)
             progress(steps + len(frames), total)

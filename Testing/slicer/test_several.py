@@ -28,6 +28,15 @@ def check(queue, *names):
             queue.own.severalList.item(number).setCheckState(qt.Qt.Checked)
 
 
+def check_new(panel, queue, model, *names):
+    """Heads of these names, all checked, for a model; the nodes."""
+    sources = [head(name) for name in names]
+    panel.events()
+    panel.choose_model(model)
+    check(queue, *names)
+    return sources
+
+
 def start(panel, queue):
     assert queue.own.severalButton.enabled, queue.own.severalButton.toolTip
     queue.own.severalButton.click()
@@ -63,11 +72,7 @@ def test_what_is_checked_is_made_one_after_another_by_one_child(panel, queue):
 
 
 def test_one_progress_bar_tells_of_the_whole_queue(panel, queue):
-    for name in ("One", "Two"):
-        head(name)
-    panel.events()
-    panel.choose_model("slow")
-    check(queue, "One", "Two")
+    check_new(panel, queue, "slow", "One", "Two")
     start(panel, queue)
     panel.wait(lambda: panel.ui.statusLabel.text.startswith("2 of 2: Two, "))
     bar = panel.ui.progressBar
@@ -76,11 +81,8 @@ def test_one_progress_bar_tells_of_the_whole_queue(panel, queue):
 
 
 def test_failures_are_told_at_the_end_and_the_others_are_made(panel, queue):
-    head("Knee of <Zoe>")  # which the input gate refuses
-    good = head("Head")
-    panel.events()
-    panel.choose_model("inverter")
-    check(queue, "Knee of <Zoe>", "Head")
+    names = ("Knee of <Zoe>", "Head")  # the input gate refuses the first
+    _, good = check_new(panel, queue, "inverter", *names)
     start(panel, queue)
     panel.wait_idle()
     assert len(made_from(good)) == 1 and not panel.stand.record.dialogs
@@ -91,11 +93,7 @@ def test_failures_are_told_at_the_end_and_the_others_are_made(panel, queue):
 
 
 def test_a_child_that_dies_fails_its_volume_and_the_next_gets_a_new_child(panel, queue):
-    for name in ("One", "Two"):
-        head(name)
-    panel.events()
-    panel.choose_model("dies")
-    check(queue, "One", "Two")
+    check_new(panel, queue, "dies", "One", "Two")
     start(panel, queue)
     panel.wait_idle()
     told = queue.own.severalText.text
@@ -104,10 +102,7 @@ def test_a_child_that_dies_fails_its_volume_and_the_next_gets_a_new_child(panel,
 
 
 def test_after_a_cancel_the_finished_are_kept_and_the_rest_goes_on_later(panel, queue):
-    sources = [head(name) for name in ("One", "Two", "Three")]
-    panel.events()
-    panel.choose_model("slow")
-    check(queue, "One", "Two", "Three")
+    sources = check_new(panel, queue, "slow", "One", "Two", "Three")
     start(panel, queue)
     panel.wait(lambda: panel.ui.statusLabel.text.startswith("2 of 3"))
     panel.ui.applyButton.click()
@@ -124,10 +119,7 @@ def test_after_a_cancel_the_finished_are_kept_and_the_rest_goes_on_later(panel, 
 
 
 def test_other_settings_make_everything_due_again(panel, queue):
-    head("One")
-    panel.events()
-    panel.choose_model("inverter")
-    check(queue, "One")
+    check_new(panel, queue, "inverter", "One")
     start(panel, queue)
     panel.wait_idle()
     assert not queue.own.severalButton.enabled and titles(queue) == ["One: done"]
@@ -136,11 +128,7 @@ def test_other_settings_make_everything_due_again(panel, queue):
 
 
 def test_a_source_that_is_removed_while_it_waits_is_a_failure(panel, queue):
-    head("One")
-    second = head("Two")
-    panel.events()
-    panel.choose_model("slow")
-    check(queue, "One", "Two")
+    _, second = check_new(panel, queue, "slow", "One", "Two")
     start(panel, queue)
     panel.wait(lambda: "1 of 2" in panel.ui.statusLabel.text)
     slicer.mrmlScene.RemoveNode(second)
@@ -163,11 +151,7 @@ def test_a_queue_does_not_begin_while_something_else_runs(panel):
 
 
 def test_closing_the_scene_ends_the_queue(panel, queue):
-    for name in ("One", "Two"):
-        head(name)
-    panel.events()
-    panel.choose_model("slow")
-    check(queue, "One", "Two")
+    check_new(panel, queue, "slow", "One", "Two")
     start(panel, queue)
     panel.wait(lambda: "1 of 2" in panel.ui.statusLabel.text)
     slicer.mrmlScene.Clear(0)

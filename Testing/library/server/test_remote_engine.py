@@ -151,12 +151,12 @@ ASKED = {"do": "synthesize", "id": 1, "model": "inverter", "sources": {"T1w": HE
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"do": "import", "path": "/tmp/x.zip"}, "does synthesize, cine, devices"),
+        ({"do": "import", "path": "/elsewhere/x.zip"}, "does synthesize, cine, devices"),
         ({"do": "stop"}, "does synthesize, cine, devices"),
         ({"folder": "/tmp"}, "takes no folder"),
-        ({"output": "/tmp/x"}, "takes no output"),
+        ({"output": "/elsewhere/x"}, "takes no output"),
         ({"model": "../models/inverter"}, "folders of the engine are not named"),
-        ({"model": "/tmp/inverter"}, "folders of the engine are not named"),
+        ({"model": "/elsewhere/inverter"}, "folders of the engine are not named"),
         ({"sources": {"T1w": "/etc/passwd"}}, "give an object"),
         ({"sources": {"../T1w": HEAD}}, "no contrast"),
         ({"sources": {}}, "needs its voxels attached"),

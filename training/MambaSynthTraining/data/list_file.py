@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from MambaSynthLib.errors import FileError
 
@@ -27,3 +28,31 @@ def read_lines(
             f"{path}: lacks {', '.join(missing) if lines else f'any {one}'}; compare {example}."
         )
     return [{name: line[name] or "" for name in columns} for line in lines]
+
+
+class Shown(Protocol):
+    """A line of a list whose volumes are learned from or scored on."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def person(self) -> str: ...
+    @property
+    def part(self) -> str: ...
+    @property
+    def anatomy(self) -> str: ...
+
+
+def check_parts(
+    path: Path, rows: Iterable[Shown], parts: Sequence[str], anatomies: Sequence[str]
+) -> None:
+    """Raises FileError: a part or an anatomy is none of those, or a person is in two parts."""
+    found: dict[str, str] = {}
+    for row in rows:
+        if row.part not in parts or row.anatomy not in anatomies:
+            raise FileError(
+                f"{path}: {row.id} has the part {row.part!r} and the anatomy {row.anatomy!r}; give "
+                f"one of {', '.join(parts)} and one of {', '.join(anatomies)}."
+            )
+        if found.setdefault(row.person, row.part) != row.part:
+            raise FileError(f"{path}: {row.person} is in two parts; put a person into one.")

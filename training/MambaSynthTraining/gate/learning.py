@@ -17,6 +17,7 @@ from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.gate.look import SHAPE, coarsened
 from MambaSynthLib.gate.network import CONVOLUTIONS
 from MambaSynthLib.gate.questions import ORIENTATIONS, OUTPUTS, QUESTIONS
+from MambaSynthTraining.fusing import fuse
 from MambaSynthTraining.gate import strangers
 from MambaSynthTraining.gate.draws import NOT_ASKED, Draw, draw
 from MambaSynthTraining.gate.examples import Example
@@ -103,11 +104,7 @@ class GateNetwork(nn.Module):
         """As ``MambaSynthLib.gate.network.Gate`` takes them."""
         found: dict[str, Tensor] = {}
         for n, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            state = norm.state_dict()
-            scale = state["weight"] / torch.sqrt(state["running_var"] + EPSILON)
-            kernel = convolution.state_dict()["weight"]
-            found[f"conv{n}"] = kernel * scale[:, None, None, None, None]
-            found[f"conv{n}.bias"] = state["bias"] - state["running_mean"] * scale
+            found[f"conv{n}"], found[f"conv{n}.bias"] = fuse(convolution, norm)
         for name in ("hidden", "logits"):
             layer = getattr(self, name)
             found |= {name: layer.weight, f"{name}.bias": layer.bias}

@@ -20,12 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.cine_files import read_cine
 from MambaSynthLib.io.files import read_volume
 from MambaSynthTraining.data.heart_stacks import read_stacks
-from MambaSynthTraining.data.list_file import read_lines
+from MambaSynthTraining.data.list_file import check_parts, read_lines
 
 PARTS = ("train", "choose", "score")
 ANATOMIES = ("head", "brain", "heart", "other", "labels")
@@ -56,15 +55,7 @@ def read_list(path: Path) -> list[Row]:
     example = "training/recipes/gate/open-volumes.tsv"
     lines = read_lines(path, names, of="volumes", one="volume", example=example)
     rows = [Row(**line) for line in lines]
-    parts: dict[str, str] = {}
-    for row in rows:
-        if row.part not in PARTS or row.anatomy not in ANATOMIES:
-            raise FileError(
-                f"{path}: {row.id} has the part {row.part!r} and the anatomy {row.anatomy!r}; give "
-                f"one of {', '.join(PARTS)} and one of {', '.join(ANATOMIES)}."
-            )
-        if parts.setdefault(row.person, row.part) != row.part:
-            raise FileError(f"{path}: {row.person} is in two parts; put a person into one.")
+    check_parts(path, rows, PARTS, ANATOMIES)
     return rows
 
 

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from MambaSynthLib.errors import FileError
-from MambaSynthLib.io.atomic import write_whole
 from MambaSynthLib.mask.placing import MOST
 from MambaSynthLib.methods.maskunet.config import FOLD, OUTPUTS, MaskConfig
 from MambaSynthLib.methods.maskunet.network import MaskNetwork
+from MambaSynthTraining.engine.checkpoint import read_checkpoint, write_checkpoint
+from MambaSynthTraining.fusing import fuse
 from MambaSynthTraining.mask.drawn import Drawn, Say
 from MambaSynthTraining.mask.draws import FULL
 
@@ -58,10 +59,7 @@ class NormedNetwork(MaskNetwork):
         for name, convolution in self.convolutions.items():
             kernel, bias = (p.detach() for p in convolution.parameters())
             if name in self.norms:
-                state = self.norms[name].state_dict()
-                scale = state["weight"] / torch.sqrt(state["running_var"] + EPSILON)
-                kernel = kernel * scale[:, None, None, None, None]
-                bias = (bias - state["running_mean"]) * scale + state["bias"]
+                kernel, bias = fuse(convolution, self.norms[name])
             found |= {f"convolutions.{name}.weight": kernel, f"convolutions.{name}.bias": bias}
         return {name: value.numpy() for name, value in found.items()}
 
@@ -115,19 +113,19 @@ def train(
 
 def _keep(path: Path, parts: dict[str, object], iteration: int) -> None:
     states = {name: part.state_dict() for name, part in parts.items()}  # type: ignore[attr-defined]
-    write_whole(path, lambda stream: torch.save({**states, "iteration": iteration}, stream))
+    write_checkpoint(path, {**states, "iteration": iteration})
 
 
 def _resumed(path: Path, parts: dict[str, object]) -> int:
     """The iteration to go on from."""
     if not path.exists():
         return 0
+    kept = read_checkpoint(path)
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(kept[name])  # type: ignore[attr-defined]
         return int(kept["iteration"])
-    except (RuntimeError, KeyError, ValueError, OSError) as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         raise FileError(f"{path}: is no checkpoint of this training; delete it.") from error
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from MambaSynthLib.errors import FileError
-from MambaSynthTraining.data.list_file import read_lines
+from MambaSynthTraining.data.list_file import check_parts, read_lines
 
 PARTS = ("train", "score")
 ANATOMIES = ("head", "brain", "labels")
@@ -60,18 +60,11 @@ def read_list(path: Path) -> list[Row]:
     lines = read_lines(path, names, of="volumes", one="volume", example=example)
     rows = [Row(**line) for line in lines]
     owners = {row.id for row in rows if row.mask and not row.mask.startswith(OF)}
-    parts: dict[str, str] = {}
+    check_parts(path, rows, PARTS, ANATOMIES)
     for row in rows:
-        if row.part not in PARTS or row.anatomy not in ANATOMIES:
-            raise FileError(
-                f"{path}: {row.id} has the part {row.part!r} and the anatomy {row.anatomy!r}; give "
-                f"one of {', '.join(PARTS)} and one of {', '.join(ANATOMIES)}."
-            )
         if row.anatomy == "head" and row.owner not in owners:
             raise FileError(
                 f"{path}: {row.id} is a head with the mask {row.mask!r}; give '{TEACHER}', the "
                 f"path of one, or '{OF}ID' with the id of a line that has one of these."
             )
-        if parts.setdefault(row.person, row.part) != row.part:
-            raise FileError(f"{path}: {row.person} is in two parts; put a person into one.")
     return rows
