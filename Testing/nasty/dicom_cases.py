@@ -17,7 +17,7 @@ from pydicom.valuerep import DSfloat
 
 from Testing.library.cine_hearts import beat
 from Testing.library.dicom_slices import dicom_series
-from Testing.library.io.test_enhanced_mr import enhanced, expected
+from Testing.library.enhanced_mr import enhanced, expected
 from Testing.nasty.case import REFUSED, WARNED, Case, Image
 from Testing.nasty.dicom_faults import (
     ITEM,

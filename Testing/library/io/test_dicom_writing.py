@@ -23,7 +23,7 @@ from MambaSynthLib.io.files import read_marks, read_volume
 from MambaSynthLib.io.written_voxels import voxels_are_as_written
 from Testing.library.cine_hearts import beat
 from Testing.library.dicom_slices import CANARY, TIMES, dicom_series, of_a_person
-from Testing.library.io.test_enhanced_mr import enhanced, of_file
+from Testing.library.enhanced_mr import enhanced, of_file
 from Testing.provenance_records import CINE_RECORD, RECORD
 
 HEAD_RECORD = replace(RECORD, source_name="Zoe_Mueller_T1.nii.gz")
