@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from engine_runs import some_data, tiny_recipe
@@ -11,7 +13,7 @@ from torch import nn
 from MambaSynthTraining.data.batches import Batches
 from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.machine import BF16, Machine
-from MambaSynthTraining.engine.nonfinite import NotFinite, watch
+from MambaSynthTraining.engine.nonfinite import Culprit, NotFinite, watch
 
 PLAIN = {"augmentation": {}, "stages": [{"iterations": 9, "batch": 2, "crop": [64, 64]}]}
 
@@ -77,6 +79,15 @@ def test_what_went_wrong_once_and_not_again_is_told_as_such():
     times = iter([torch.nan, 1.0])
     text = told(ThreeLayers("third", lambda values: values * next(times)))
     assert "repeated, all was finite" in text and "give the same command again" in text
+
+
+def test_the_sentence_comes_whole_out_of_a_training_in_another_process():
+    """``copy`` makes it anew by the protocol that brings it from one process to another."""
+    error = NotFinite("the loss is nan", 3, Culprit("the loss itself", ("A",)), "rest")
+    assert str(copy.copy(error)) == str(error)
+    assert (
+        str(error) == "iteration 3: the loss is nan; not finite first: the loss itself (A); rest."
+    )
 
 
 def test_watching_leaves_no_hooks_behind():

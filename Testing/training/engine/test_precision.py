@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from tiny_cines import tiny_recipe as cine_recipe
 
 from MambaSynthTraining.engine import precision as precision_module
 from MambaSynthTraining.engine.machine import BF16, Machine
-from MambaSynthTraining.engine.nonfinite import NotFinite
+from MambaSynthTraining.engine.nonfinite import Culprit, NotFinite
 from MambaSynthTraining.engine.precision import Precision, fault_of_bf16
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.methods import METHODS, Entry
@@ -79,6 +80,34 @@ def test_a_nan_of_bf16_alone_makes_the_run_go_on_in_float32_and_say_so(tmp_path,
     train(recipe, tmp_path / "float32", replace(CPU, precision="32"), data)
     assert weights_hash(tmp_path / "asked") == weights_hash(tmp_path / "float32")
     assert not reason_of(tmp_path / "float32") and not capsys.readouterr().err
+
+
+def test_a_run_whose_bf16_fails_halfway_goes_on_in_float32_and_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    advance = State.advance
+    with ExitStack() as planted:
+
+        def advance_and_plant(state):
+            advance(state)
+            if state.iteration == 5:
+                planted.enter_context(spoiled_layers(torch.nn.Conv2d, torch.bfloat16))
+
+        monkeypatch.setattr(State, "advance", advance_and_plant)
+        train_small(small_recipe(precision=BF16), tmp_path)
+    reason, record = reason_of(tmp_path), read_record(tmp_path)
+    if reason.startswith("Training in float32"):
+        pytest.skip(reason)
+    assert reason.startswith("From iteration 5 on in float32, not in bf16-mixed: the norm of the")
+    assert reason in capsys.readouterr().err
+    assert record["precision"] == "32" and record["finished"] and record["iterations"] == 8
+
+
+@pytest.mark.parametrize(("in_data", "processes"), [(True, 1), (False, 2)])
+def test_data_that_are_not_finite_and_runs_of_several_processes_still_stop(in_data, processes):
+    error = NotFinite("the loss is nan", 3, Culprit("it", ("A",), in_data), "wait")
+    with pytest.raises(NotFinite, match="iteration 3: the loss is nan"):
+        Precision(BF16).after(error, torch.device("cpu"), processes)
 
 
 def test_gradients_that_are_finite_and_wrong_are_found_too(tmp_path):

@@ -100,6 +100,7 @@ class Bookkeeping(pl.Callback):
         }
         if state.best != float("inf"):
             changed["best_validation_error"] = state.best
+        self.record |= self.training.precision.record()  # it may have fallen back to float32
         write_record(self.run, {**self.record, **changed})
 
 

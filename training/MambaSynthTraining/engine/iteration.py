@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from MambaSynthTraining.data.batches import Shard
 from MambaSynthTraining.engine.machine import Machine
-from MambaSynthTraining.engine.nonfinite import NotFinite, find_culprit
+from MambaSynthTraining.engine.nonfinite import NotFinite, find_culprit, remedy_for
 from MambaSynthTraining.method import Phase, TrainingMethod
 from MambaSynthTraining.recipe import Recipe
 
@@ -44,7 +44,7 @@ def run_iteration(
 
     def not_finite(event: str) -> NotFinite:
         culprit = find_culprit(method, shards, recipe, iteration, number, machine)
-        return NotFinite(event, iteration, culprit, machine)
+        return NotFinite(event, iteration, culprit, remedy_for(culprit, iteration, machine))
 
     while True:
         phase: Phase | None = None

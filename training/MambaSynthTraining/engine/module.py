@@ -16,6 +16,7 @@ from MambaSynthTraining.data.batches import Batches, Shard, TrainingData
 from MambaSynthTraining.engine.distributed import add_up, average_statistics
 from MambaSynthTraining.engine.iteration import run_iteration
 from MambaSynthTraining.engine.machine import Machine
+from MambaSynthTraining.engine.nonfinite import NotFinite
 from MambaSynthTraining.engine.precision import Precision
 from MambaSynthTraining.engine.recomputing import recompute_activations
 from MambaSynthTraining.engine.state import State
@@ -83,21 +84,30 @@ class Training(pl.LightningModule):
         return Batches(self.recipe, self.data, first, trainer.global_rank, trainer.world_size)
 
     def training_step(self, shards: list[Shard], _: int) -> None:
-        state = self.state
-        machine = Machine(
-            self.manual_backward, add_up, self.trainer.world_size, self.device.type,
-            self.precision.used,
-        )  # fmt: skip
-        state.set_rates()
+        self.state.set_rates()
         try:
-            self.terms = run_iteration(
-                state.method, state.optimizers, shards, self.recipe, state.iteration, machine
-            )
+            try:
+                self.terms = self._iterate(shards)
+            except NotFinite as error:
+                self.precision = self.precision.after(error, self.device, self.trainer.world_size)
+                note(self.precision.reason)
+                self.terms = self._iterate(shards)
         except torch.OutOfMemoryError as error:
             raise RequestError(
-                f"iteration {state.iteration}: the memory of the device is not enough for "
+                f"iteration {self.state.iteration}: the memory of the device is not enough for "
                 f"{shards[0].batch.extent} at a time; use --precision bf16-mixed, "
                 "--gradient-checkpointing or more shards in the recipe."
             ) from error
         average_statistics(self.networks)
-        state.advance()
+        self.state.advance()
+
+    def _iterate(self, shards: list[Shard]) -> dict[str, Tensor]:
+        """Repeated, it takes once more the steps of the phases that had ended before."""
+        machine = Machine(
+            self.manual_backward, add_up, self.trainer.world_size, self.device.type,
+            self.precision.used,
+        )  # fmt: skip
+        state = self.state
+        return run_iteration(
+            state.method, state.optimizers, shards, self.recipe, state.iteration, machine
+        )

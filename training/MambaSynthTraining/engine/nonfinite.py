@@ -29,24 +29,28 @@ class Culprit(NamedTuple):
 
 
 class NotFinite(RequestError):
-    """A NaN or an infinite value; the step was not made."""
+    """A NaN or an infinite value; the step was not made.
 
-    def __init__(self, event: str, iteration: int, culprit: Culprit, machine: Machine) -> None:
-        self.culprit = culprit
-        first = f"not finite first: {culprit.what}" if culprit.what else "repeated, all was finite"
-        super().__init__(
-            f"iteration {iteration}: {event}; {first} ({'; '.join(culprit.names)}); "
-            f"{_remedy(culprit, iteration, machine)}."
-        )
+    It reaches the process that started the training, so it can be made anew of ``args`` alone.
+    """
+
+    def __init__(self, event: str, iteration: int, culprit: Culprit, remedy: str) -> None:
+        super().__init__(event, iteration, culprit, remedy)
+        self.event, self.iteration, self.culprit, self.remedy = event, iteration, culprit, remedy
+
+    def __str__(self) -> str:
+        what, names = self.culprit.what, "; ".join(self.culprit.names)
+        first = f"not finite first: {what}" if what else "repeated, all was finite"
+        return f"iteration {self.iteration}: {self.event}; {first} ({names}); {self.remedy}."
 
 
-def _remedy(culprit: Culprit, iteration: int, machine: Machine) -> str:
+def remedy_for(culprit: Culprit, iteration: int, machine: Machine) -> str:
     if culprit.in_data:
         return "look at these data"
-    if not culprit.what:
-        return "give the same command again, and look at the other processes and the machine"
     if machine.precision == BF16:
         return "use --precision 32"
+    if not culprit.what:
+        return "give the same command again, and look at the other processes and the machine"
     if iteration == 0:
         return "no step was made yet, so look at the recipe's network and weights"
     return "lower the learning rate"

@@ -48,6 +48,18 @@ class Precision:
         what = f"on this processor {fault}" if fault else "another process failed its test"
         return replace(self, reason=f"Training in float32, not in {self.asked}: {what}.")
 
+    def after(self, error: NotFinite, device: torch.device, processes: int) -> Precision:
+        """Float32 from here on, where bfloat16 failed in a run although it had passed the test: one
+        processor's convolutions are infinite once in thousands and finite when they are repeated.
+
+        Raises ``error`` where bfloat16 on a CPU is not to blame, or where other processes, which
+        saw nothing, would stay in bfloat16.
+        """
+        if not self.needs_test(device) or error.culprit.in_data or processes > 1:
+            raise error
+        start = f"From iteration {error.iteration} on in float32, not in {self.asked}"
+        return replace(self, reason=f"{start}: {error.event}.")
+
     def record(self) -> dict[str, str]:
         """For ``run.json``."""
         return {"precision": self.used, **({REASON: self.reason} if self.reason else {})}
