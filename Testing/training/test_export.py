@@ -35,6 +35,8 @@ network: {width: 4, levels: 3, discriminator_width: 4}
 stages: [{iterations: 1, batch: 1, crop: [64, 64]}]
 """
 
+pytestmark = pytest.mark.usefixtures("without_lpips")
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

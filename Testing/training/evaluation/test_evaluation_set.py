@@ -28,6 +28,8 @@ from MambaSynthTraining.evaluation.statistics import holm, paired_t_test
 from MambaSynthTraining.evaluation.table import comparisons, main_row, to_markdown
 from MambaSynthTraining.evaluation.trivial import MeanTarget, Trivial, trivial_candidates
 
+pytestmark = pytest.mark.usefixtures("without_lpips")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
