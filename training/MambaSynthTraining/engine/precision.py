@@ -49,8 +49,8 @@ class Precision:
         return replace(self, reason=f"Training in float32, not in {self.asked}: {what}.")
 
     def after(self, error: NotFinite, device: torch.device, processes: int) -> Precision:
-        """Float32 from here on, where bfloat16 failed in a run although it had passed the test: one
-        processor's convolutions are infinite once in thousands and finite when they are repeated.
+        """Float32 from here on, where bfloat16 failed in a run although it had passed the test:
+        some gradients are infinite now and then, and finite when the same batch is repeated.
 
         Raises ``error`` where bfloat16 on a CPU is not to blame, or where other processes, which
         saw nothing, would stay in bfloat16.
