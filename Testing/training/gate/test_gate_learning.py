@@ -113,7 +113,7 @@ def test_a_gate_is_trained_scored_and_written_into_a_readme(tmp_path, capsys):
             write_volume(analytic_head((3, 3, 4))[contrast], tmp_path / f"{name}.nii")
             lines.append(f"{name}\t{part}\t{part}\thead\t{contrast}\t{name}.nii\tCC0-1.0\tnobody")
     (tmp_path / "list.tsv").write_text("\n".join(lines) + "\n")
-    words = [str(tmp_path), "--list", str(tmp_path / "list.tsv")]
+    words = [str(tmp_path / "none"), str(tmp_path), "--list", str(tmp_path / "list.tsv")]
     out = tmp_path / "gate"
     assert main(["gate", *words, "--out", str(out), "--draws", "64", "--rounds", "1"]) == 0
     card = json.loads((out / "gate.json").read_text())

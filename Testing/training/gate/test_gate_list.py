@@ -8,7 +8,7 @@ import pytest
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.gate.questions import CONTRASTS
 from MambaSynthLib.io.files import write_volume
-from MambaSynthTraining.gate.listed import Row, read_list, volumes_of
+from MambaSynthTraining.gate.listed import Row, file_of, read_list, volumes_of
 from Testing.analytic_heads import analytic_head
 
 OPEN = Path(__file__).resolve().parents[3] / "training/recipes/gate/open-volumes.tsv"
@@ -63,9 +63,22 @@ def test_stacks_and_volumes_are_read(tmp_path):
              caseVoxelSize=np.tile([1.4, 1.5, 8.0], (6, 1)))  # fmt: skip
 
     def rows(anatomy, path):
-        return list(volumes_of(Row("a", "a", "train", anatomy, "-", path, "", ""), tmp_path))
+        return list(volumes_of(Row("a", "a", "train", anatomy, "-", path, "", ""), [tmp_path]))
 
     assert rows("head", "a.nii")[0].shape == analytic_head()["T1w"].shape
     (stack,) = rows("heart", "h.npz#1:2")
     assert stack.shape == (16, 16, 3) and stack.spacing.tolist() == pytest.approx([1.4, 1.5, 8])
     np.testing.assert_array_equal(stack.array[..., 0], images[3])
+
+
+def test_a_file_is_taken_from_the_first_folder_that_has_it(tmp_path):
+    row = Row("a", "a", "score", "head", "T1w", "sub/a.nii", "CC0-1.0", "a citation")
+    first, second = tmp_path / "first", tmp_path / "second"
+    (second / "sub").mkdir(parents=True)
+    with pytest.raises(FileError, match=r"sub/a.nii: is in none of the folders .*a citation"):
+        file_of(row, [first, second])
+    (second / "sub/a.nii").touch()
+    assert file_of(row, [first, second]) == second / "sub/a.nii"
+    (first / "sub").mkdir(parents=True)
+    (first / "sub/a.nii").touch()
+    assert file_of(row, [first, second]) == first / "sub/a.nii"

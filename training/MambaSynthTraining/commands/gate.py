@@ -19,7 +19,8 @@ def add_parser(commands: Any) -> None:
         "those of the part 'choose', and looks at no others.",
     )
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="the folder that the list's paths start from")
+    add("data", type=Path, nargs="+", metavar="DATA",
+        help="where the list's files are: folders; the first that has one gives it")  # fmt: skip
     add("--list", type=Path, required=True, metavar="TSV",
         help="volumes; see training/recipes/gate/open-volumes.tsv")  # fmt: skip
     add("--out", type=Path, required=True, metavar="FOLDER", help="of gate.json and its weights")

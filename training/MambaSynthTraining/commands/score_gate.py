@@ -17,7 +17,8 @@ def add_parser(commands: Any) -> None:
         "spoiled in every way it should see, and prints a table of its answers.",
     )
     add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="the folder that the list's paths start from")
+    add("data", type=Path, nargs="+", metavar="DATA",
+        help="where the list's files are: folders; the first that has one gives it")  # fmt: skip
     add("--list", type=Path, required=True, metavar="TSV")
     add("--gate", type=Path, metavar="FOLDER", help="of 'mambasynth gate' (default: the shipped)")
     add("--part", choices=("choose", "score"), default="score")

@@ -15,7 +15,7 @@ from MambaSynthLib.image.volume import Volume, axis_codes
 from MambaSynthTraining.gate import strangers
 from MambaSynthTraining.gate.draws import stretched, turned
 from MambaSynthTraining.gate.examples import phantoms_of
-from MambaSynthTraining.gate.listed import Row, volumes_of
+from MambaSynthTraining.gate.listed import Row, file_of, volumes_of
 
 AGENT = "T1w with contrast agent"
 TURNS = {"upside down": ("IA", "IP"), "front is back": ("SP",),
@@ -35,14 +35,14 @@ class Case:
     fits: bool = False
 
 
-def cases_of(rows: Sequence[Row], data: Path, seed: int) -> Iterator[Case]:
+def cases_of(rows: Sequence[Row], folders: Sequence[Path], seed: int) -> Iterator[Case]:
     """All cases of some lines of a list."""
     rng = np.random.default_rng(seed)
     for row in rows:
         if row.anatomy == "labels":
-            yield from _of_labels(row, data, rng)
+            yield from _of_labels(row, folders, rng)
             continue
-        for volume in volumes_of(row, data):
+        for volume in volumes_of(row, folders):
             if row.anatomy in ("head", "brain"):
                 yield from _of_head(row, volume, rng)
             else:
@@ -68,12 +68,12 @@ def _of_head(row: Row, volume: Volume, rng: np.random.Generator) -> Iterator[Cas
         yield Case(kind, "T1w", spoil(volume, rng))
 
 
-def _of_labels(row: Row, data: Path, rng: np.random.Generator) -> Iterator[Case]:
+def _of_labels(row: Row, folders: Sequence[Path], rng: np.random.Generator) -> Iterator[Case]:
     """Phantoms that fit, PDw, CT in two scales, and the label map itself."""
     seed = int(rng.integers(2**31))
-    labels = next(volumes_of(row, data))
+    labels = next(volumes_of(row, folders))
     yield Case("mask or label map", "T1w", labels)
-    for volume, truth in phantoms_of(data / row.path, seed, people=1):
+    for volume, truth in phantoms_of(file_of(row, folders), seed, people=1):
         if truth["kind"] == "CT":
             center, width = WINDOW
             shown = np.clip((volume.array - center) / width + 0.5, 0, 1) * 255

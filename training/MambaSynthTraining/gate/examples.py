@@ -5,7 +5,7 @@ Label maps become phantoms in every contrast of the signal equations, whole and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from MambaSynthLib.phantom.signal_equations import CONTRASTS
 from MambaSynthLib.phantom.tissues import TISSUES, tissue_indices
 from MambaSynthTraining.data.phantom import phantom_subject, read_label_map
 from MambaSynthTraining.data.phantom_config import PhantomConfig
-from MambaSynthTraining.gate.listed import Row, volumes_of
+from MambaSynthTraining.gate.listed import Row, file_of, volumes_of
 from MambaSynthTraining.gate.made_up import made_up_heads
 
 EVERY = 2  # voxels of a label map: phantoms of 2 mm are as fine as the gate sees
@@ -38,16 +38,16 @@ class Example:
     real: bool = field(default=True)  # acquired, not computed
 
 
-def examples_of(row: Row, data: Path, seed: int, people: int) -> Iterator[Example]:
+def examples_of(row: Row, folders: Sequence[Path], seed: int, people: int) -> Iterator[Example]:
     """The volumes of a line; of a label map, ``people`` whole and as many stripped phantoms."""
     if row.anatomy == "labels":
-        for volume, truth in phantoms_of(data / row.path, seed, people):
+        for volume, truth in phantoms_of(file_of(row, folders), seed, people):
             yield Example(coarsened(volume), truth, real=False)
         return
     truth = {"kind": "MR", "anatomy": row.anatomy}
     if row.contrast != "-":
         truth["contrast"] = row.contrast
-    for volume in volumes_of(row, data):
+    for volume in volumes_of(row, folders):
         yield Example(coarsened(volume), truth)
 
 

@@ -7,19 +7,20 @@
 | anatomy           | head, brain, heart or other; ``labels``: a label map that phantoms are     |
 |                   | computed of                                                                |
 | contrast          | as the gate names it (``questions.CONTRASTS``); - where there is none      |
-| path              | relative to the folder of the data; ``FILE.npz#A:B`` are stacks A to B-1   |
-|                   | of a set of short-axis hearts, a 4-D file is a cine                        |
+| path              | relative to a folder of data; ``FILE.npz#A:B`` are stacks A to B-1 of a    |
+|                   | set of short-axis hearts, a 4-D file is a cine                             |
 | license, citation | for the card                                                               |
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
+from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.cine_files import read_cine
 from MambaSynthLib.io.files import read_volume
@@ -59,11 +60,22 @@ def read_list(path: Path) -> list[Row]:
     return rows
 
 
-def volumes_of(row: Row, data: Path) -> Iterator[Volume]:
+def file_of(row: Row, folders: Sequence[Path]) -> Path:
+    """The file of a line, in the first folder that has it. Raises FileError: none has."""
+    file = row.path.partition("#")[0]
+    for folder in folders:
+        if (folder / file).exists():
+            return folder / file
+    raise FileError(
+        f"{file}: is in none of the folders {', '.join(map(str, folders))}; name the one that has "
+        f"it too, or leave the line {row.id} out of the list. It is of: {row.citation}."
+    )
+
+
+def volumes_of(row: Row, folders: Sequence[Path]) -> Iterator[Volume]:
     """The volumes of a line that is no label map. Raises FileError, VolumeError."""
-    file, _, chosen = row.path.partition("#")
-    path = data / file
-    if chosen:
+    path = file_of(row, folders)
+    if chosen := row.path.partition("#")[2]:
         first, end = map(int, chosen.split(":"))
         for number, stack in enumerate(read_stacks(path)[first:end], first):
             slices, height, width = stack.spacing_mm
