@@ -1,10 +1,10 @@
 """How often the mark is seen in vain: wrong keys on unmarked slices of real people.
 
-    python -m Testing.survival.false_alarms [--readme README.md] [--trials 1000] [--data FOLDER]
+    python -m Testing.survival.false_alarms [--readme README.md] [--trials 10000] [--data FOLDER]
 
-The phases of each key are as good as random, so each trial is independent of the others, and a
-thousand keys on real slices are what a thousand marks would have met. Each trial is a whole blind
-search, over all scales, turns and shifts, of one slice.
+The phases of each key are as good as random, so each trial is independent of the others, and ten
+thousand keys on real slices are what ten thousand marks would have met. Each trial is a whole blind
+search, over all scales, turns and shifts, of one slice; all of them take most of an hour.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _gumbel(scores: np.ndarray) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--readme", type=Path, help="put the table into its block")
-    parser.add_argument("--trials", type=int, default=1000, help="wrong keys on real slices")
+    parser.add_argument("--trials", type=int, default=10_000, help="wrong keys on real slices")
     parser.add_argument("--data", type=Path, default=DATA, help="a folder with real heads")
     options = parser.parse_args()
     alarms = false_alarms(options.data, options.trials)
