@@ -257,8 +257,8 @@ class RunSection:
 
     def on_finished(self, event: Event) -> None:
         done = _("Done in {time}.").format(time=duration(event["seconds"]))
-        warnings = [_("Warning: {text}").format(text=text) for text in event["warnings"]]
-        self._ended(" ".join([done, self._running.present(event), *warnings]).strip())
+        warnings = [_("Warning: {text}.").format(text=text) for text in event["warnings"]]
+        self._ended(" ".join(filter(None, (done, self._running.present(event), *warnings))))
 
     def on_cancelled(self, event: Event) -> None:
         several = "results" in event

@@ -69,7 +69,9 @@ def test_two_volumes_become_a_contraction_with_assumed_times(panel):
     output = hearts.synthesize(panel)
     assert output.GetName() == "Diastole SYNTHETIC cine"
     assert hearts.times_of(output) == [0, 100, 200, 300]
-    assert "Warning: times assumed" in panel.ui.statusLabel.text
+    said = panel.ui.statusLabel.text
+    assert "Warning: times assumed" in said
+    assert said.endswith(".") and ".." not in said and "  " not in said
     roles = [output.GetNthNodeReference("MambaSynth.source", n) for n in range(2)]
     assert roles[0] is ed and roles[1] is es
     first, *_, last = hearts.frames_of(output)
