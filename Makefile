@@ -149,7 +149,7 @@ $(VENV)/demo.done: pyproject.toml Testing/constraints.txt
 	touch $@
 
 $(VENV)/test.done: $(VENV)/demo.done
-	$(INSTALL) -e '.[test]'
+	$(INSTALL) --no-warn-conflicts -e '.[test]'  # nilearn lacks its own needs on purpose
 	touch $@
 
 $(SLICER_VENV)/done: pyproject.toml Testing/constraints.txt Testing/slicer/requirements.txt
