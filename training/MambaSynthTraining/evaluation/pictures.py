@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from MambaSynthLib.io.atomic import telling
-from MambaSynthTraining.evaluation.measures import BY_NAME
-from MambaSynthTraining.evaluation.results import Result
+from MambaSynthTraining.evaluation.measures import BY_NAME, CANVAS
+from MambaSynthTraining.evaluation.results import Result, frame_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DRAWN = ("ssim", "nmi", "mse")
+FRAMES = {CANVAS: "canvas, as in the first table", "": "native"}
 MOST_SUBJECTS = 6  # in examples.png
 PANEL_INCHES, ROW_INCHES, CAPTION_INCHES, DPI = 1.25, 0.3, 0.25, 120
 MARK = "SYNTHETIC unless titled source or acquired - not for diagnosis"
@@ -30,15 +31,18 @@ TITLES = ("source", "synthetic", "acquired")
 
 
 def draw_table(results: Sequence[Result], path: Path) -> None:
-    """Points for subjects, a bar for their mean; one panel for each measure."""
+    """Points for subjects, a bar for their mean, in the frame of the first table; one panel for
+    each measure.
+    """
     import matplotlib.pyplot as plt
 
+    frame = frame_of(results)
     height = 1.0 + ROW_INCHES * len(results)
     figure, axes = plt.subplots(1, len(DRAWN), figsize=(11, height), sharey=True, squeeze=False)
     for axis, name in zip(axes[0], DRAWN, strict=True):
         measure = BY_NAME[name]
         for n, result in enumerate(results):
-            values = np.array([*result.of_subjects(name).values()]) * measure.scale
+            values = np.array([*result.of_subjects(frame + name).values()]) * measure.scale
             if len(values):
                 axis.plot(values, np.full(len(values), n), "o", ms=4, alpha=0.5, color="C0")
                 axis.plot(values.mean(), n, "|", ms=14, mew=2, color="black")
@@ -47,7 +51,8 @@ def draw_table(results: Sequence[Result], path: Path) -> None:
         axis.grid(axis="x", alpha=0.3)
     axes[0, 0].set_yticks(range(len(results)), [result.name for result in results], fontsize=8)
     axes[0, 0].invert_yaxis()
-    _save(figure, path, f"every point a subject, n = {len(results[0].subjects)}")
+    people = len(results[0].subjects)
+    _save(figure, path, f"every point a subject, n = {people}; frame: {FRAMES[frame]}")
 
 
 def draw_examples(results: Sequence[Result], path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthTraining.evaluation.measures import MEASURES
+from MambaSynthTraining.evaluation.measures import CANVAS, MEASURES
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,13 @@ def read_result(folder: Path) -> Result:
             f"{folder}: holds no complete scores ({error}); run 'mambasynth evaluate-set' again."
         ) from error
     return Result(folder, record, rows)
+
+
+def frame_of(results: Sequence[Result]) -> str:
+    """What the names of the first table's measures begin with: the paper's frame, where there are
+    scores of it.
+    """
+    return CANVAS if any(result.of_subjects(f"{CANVAS}ssim") for result in results) else ""
 
 
 def one_row(results: Sequence[Result]) -> Result:

@@ -22,7 +22,7 @@ from MambaSynthTraining.evaluation.measures import (
     Measure,
 )
 from MambaSynthTraining.evaluation.papers import Numbers, cell, printed
-from MambaSynthTraining.evaluation.results import Result
+from MambaSynthTraining.evaluation.results import Result, frame_of
 from MambaSynthTraining.evaluation.statistics import NO_TEST, Test, holm, paired_t_test
 from MambaSynthTraining.evaluation.writing import p_text, write_csv
 
@@ -95,13 +95,6 @@ def to_markdown(results: Sequence[Result], main: Result, remarks: Sequence[str] 
     notes = remarked + _notes(results, main) + ([PRINTED] if paper else [])
     further = further_table(results)
     return "\n".join([*markdown(lines), "", *notes, "", *further, *([""] if further else [])])
-
-
-def frame_of(results: Sequence[Result]) -> str:
-    """What the names of the first table's measures begin with: the paper's frame, where there are
-    scores of it.
-    """
-    return CANVAS if any(result.of_subjects(f"{CANVAS}ssim") for result in results) else ""
 
 
 def _printed(results: Sequence[Result]) -> dict[str, Numbers]:
