@@ -11,7 +11,13 @@ import pytest
 from MambaSynthLib.cli import build_parser
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.model.package import read_package, shipped_models
-from MambaSynthTraining.evaluation.marked_text import FROM, MADE, blocks_of
+from MambaSynthTraining.evaluation.marked_text import (
+    FROM,
+    MADE,
+    blocks_of,
+    check_block,
+    put_into_block,
+)
 from MambaSynthTraining.package_card import MADE_BY, readme_of, worth
 from Testing.benchmarks import summary
 from Testing.documents.prose import ROOT, markdown_files, stray_numbers
@@ -28,7 +34,7 @@ MADE_BLOCKS = [
 
 def block(name: str, command: str) -> str:
     blocks = blocks_of((ROOT / name).read_text(encoding="utf-8"), name)
-    (found,) = (block.text for block in blocks if block.source == command)
+    (found,) = (block.text for block in blocks if (block.kind, block.source) == (MADE, command))
     return found
 
 
@@ -98,3 +104,16 @@ def test_a_mark_without_its_partner_is_refused(text):
 def test_a_source_is_named_where_numbers_are_not_ours():
     (found,) = blocks_of("<!-- from: Table 1 -->SSIM 78.59<!-- /from -->", "README.md")
     assert (found.kind, found.source, found.text) == (FROM, "Table 1", "SSIM 78.59")
+
+
+@pytest.mark.parametrize(("name", "command"), MADE_BLOCKS)
+def test_a_command_finds_its_block_once(name, command):
+    check_block(ROOT / name, command)
+
+
+def test_numbers_quoted_from_a_command_are_no_block_that_it_writes(tmp_path):
+    quoted = "<!-- from: make x -->took 7 minutes<!-- /from -->"
+    file = tmp_path / "README.md"
+    file.write_text(f"{quoted}\n<!-- made by: make x -->\nold\n<!-- /made -->\n")
+    put_into_block(file, "make x", "new")
+    assert file.read_text() == f"{quoted}\n<!-- made by: make x -->\nnew\n<!-- /made -->\n"

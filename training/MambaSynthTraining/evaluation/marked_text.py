@@ -60,7 +60,8 @@ def check_block(path: Path, command: str) -> None:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror}); name another file.") from error
-    blocks = [block for block in blocks_of(text, path.name) if block.source == command]
+    made = [block for block in blocks_of(text, path.name) if block.kind == MADE]
+    blocks = [block for block in made if block.source == command]
     if len(blocks) != 1:
         raise FileError(
             f"{path}: holds {len(blocks)} blocks of '{command}', not one; put the lines "
