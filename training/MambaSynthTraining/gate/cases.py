@@ -17,6 +17,7 @@ from MambaSynthTraining.gate.draws import stretched, turned
 from MambaSynthTraining.gate.examples import phantoms_of
 from MambaSynthTraining.gate.listed import Row, file_of, volumes_of
 
+OTHER = "other anatomy, or another kind of image"
 AGENT = "T1w with contrast agent"
 TURNS = {"upside down": ("IA", "IP"), "front is back": ("SP",),
          "axes swapped": ("AS", "AI", "RS", "SR", "PS")}  # fmt: skip
@@ -46,7 +47,7 @@ def cases_of(rows: Sequence[Row], folders: Sequence[Path], seed: int) -> Iterato
             if row.anatomy in ("head", "brain"):
                 yield from _of_head(row, volume, rng)
             else:
-                kind = "heart" if row.anatomy == "heart" else "spine and other anatomy"
+                kind = "heart" if row.anatomy == "heart" else OTHER
                 yield Case(kind, "T1w", volume)
     for kind, make in (("noise", strangers.noise), ("phantom", strangers.shape)):
         for _ in range(STRANGERS):
