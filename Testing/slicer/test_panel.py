@@ -8,16 +8,6 @@ from panel import MODULE, ROOT, head, run_python, sample_file
 # ------------------------------------------------------------------------------------- import
 
 
-def test_importing_the_module_takes_under_300_ms():
-    """Of CPU time: a machine that is busy with something else must not fail it."""
-    seconds = run_python(
-        f"sys.path.insert(0, {str(MODULE.parent)!r})\n"
-        "import time; begun = time.process_time(); import MambaSynth\n"
-        "print(time.process_time() - begun)"
-    )
-    assert float(seconds) < 0.3
-
-
 def test_importing_the_module_loads_no_third_party_package():
     loaded = run_python(
         "import numpy  # bundled with Slicer\n"

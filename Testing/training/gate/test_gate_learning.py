@@ -1,6 +1,7 @@
 """The gate's network learns, and the library's NumPy form of it gives the same answers."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from MambaSynthLib.gate.look import SHAPE
 from MambaSynthLib.gate.network import Gate, Threshold
 from MambaSynthLib.gate.questions import ORIENTATIONS, OUTPUTS, QUESTIONS
 from MambaSynthLib.io.files import write_volume
+from MambaSynthTraining.commands import score_gate
 from MambaSynthTraining.gate.cases import Case
 from MambaSynthTraining.gate.draws import NOT_ASKED
 from MambaSynthTraining.gate.learning import GateNetwork, changed, loss_of, train
@@ -113,18 +115,22 @@ def test_a_gate_is_trained_scored_and_written_into_a_readme(tmp_path, capsys):
             write_volume(analytic_head((3, 3, 4))[contrast], tmp_path / f"{name}.nii")
             lines.append(f"{name}\t{part}\t{part}\thead\t{contrast}\t{name}.nii\tCC0-1.0\tnobody")
     (tmp_path / "list.tsv").write_text("\n".join(lines) + "\n")
+    more = "more\tnobody-else\tscore\thead\tT2w\tscore-T2w.nii\tCC0-1.0\tnobody"
+    (tmp_path / "more.tsv").write_text(f"{lines[0]}\n{more}\n")
     words = [str(tmp_path / "none"), str(tmp_path), "--list", str(tmp_path / "list.tsv")]
     out = tmp_path / "gate"
     assert main(["gate", *words, "--out", str(out), "--draws", "64", "--rounds", "1"]) == 0
     card = json.loads((out / "gate.json").read_text())
     assert card["learned_from"] == ["train"] and set(card["thresholds"]) == set(QUESTIONS)
     readme = tmp_path / "README.md"
-    command = "mambasynth score-gate DATA --list training/recipes/gate/open-volumes.tsv"
-    readme.write_text(f"# x\n<!-- made by: {command} -->\nold\n<!-- /made -->\n")
+    readme.write_text(f"# x\n<!-- made by: {score_gate.COMMAND} -->\nold\n<!-- /made -->\n")
     capsys.readouterr()
-    assert main(["score-gate", *words, "--gate", str(out), "--readme", str(readme)]) == 0
-    assert "| T2w, given as T1w | 1 |" in capsys.readouterr().out
+    both = [*words, str(tmp_path / "more.tsv")]
+    assert main(["score-gate", *both, "--gate", str(out), "--readme", str(readme)]) == 0
+    assert "| T2w, given as T1w | 2 |" in capsys.readouterr().out
     text = readme.read_text()
-    assert "old" not in text and "| fits: T1w head | 1 |" in text
+    assert "old" not in text and "| fits: T1w head | 1 |" in text and "of 3 suitable ones." in text
+    (alone,) = re.findall(r"^more.tsv alone: .* unsuitable volumes; .*$", text, re.MULTILINE)
+    assert "of 1 unsuitable" in alone and "of 1 suitable" in alone
     readme.write_text("# without the block\n")
     assert main(["score-gate", *words, "--gate", str(out), "--readme", str(readme)]) == 2

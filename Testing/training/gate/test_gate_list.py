@@ -8,10 +8,11 @@ import pytest
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.gate.questions import CONTRASTS
 from MambaSynthLib.io.files import write_volume
-from MambaSynthTraining.gate.listed import Row, file_of, read_list, volumes_of
+from MambaSynthTraining.gate.listed import Row, file_of, read_list, read_lists, volumes_of
 from Testing.analytic_heads import analytic_head
 
 OPEN = Path(__file__).resolve().parents[3] / "training/recipes/gate/open-volumes.tsv"
+UNSEEN = OPEN.with_name("unseen-volumes.tsv")
 COLUMNS = "id\tperson\tpart\tanatomy\tcontrast\tpath\tlicense\tcitation\n"
 LINE = "a\tone\ttrain\thead\tT1w\ta.nii\tCC0-1.0\tnobody\n"
 FREE = ("CC", "Apache", "BSD", "MIT")
@@ -32,6 +33,20 @@ def test_whole_data_sets_are_scored_that_nothing_was_learned_from():
     rows = read_list(OPEN)
     known = {row.citation for row in rows if row.part != "score"}
     assert len({row.citation for row in rows if row.part == "score"} - known) >= 3
+
+
+def test_the_unseen_list_is_scored_only_and_shares_no_person_or_source_with_the_open_one():
+    known, unseen = read_lists([OPEN, UNSEEN])
+    assert {row.part for row in unseen} == {"score"} and len(unseen) > 30
+    assert not {row.person for row in unseen} & {row.person for row in known}
+    assert not {row.path for row in unseen} & {row.path for row in known}
+
+
+def test_a_person_in_two_parts_of_two_lists_is_refused(tmp_path):
+    for name, part in (("a", "train"), ("b", "score")):
+        (tmp_path / f"{name}.tsv").write_text(COLUMNS + LINE.replace("train", part))
+    with pytest.raises(FileError, match="b.tsv: one is in two parts"):
+        read_lists([tmp_path / "a.tsv", tmp_path / "b.tsv"])
 
 
 @pytest.mark.parametrize(

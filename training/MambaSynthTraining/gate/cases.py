@@ -49,6 +49,11 @@ def cases_of(rows: Sequence[Row], folders: Sequence[Path], seed: int) -> Iterato
             else:
                 kind = "heart" if row.anatomy == "heart" else OTHER
                 yield Case(kind, "T1w", volume)
+
+
+def strangers_of(seed: int) -> Iterator[Case]:
+    """Noise and shapes, which are no anatomy."""
+    rng = np.random.default_rng(seed)
     for kind, make in (("noise", strangers.noise), ("phantom", strangers.shape)):
         for _ in range(STRANGERS):
             yield Case(kind, "T1w", make(rng))

@@ -60,6 +60,13 @@ def read_list(path: Path) -> list[Row]:
     return rows
 
 
+def read_lists(paths: Sequence[Path]) -> list[list[Row]]:
+    """The lines of several lists. Raises FileError as ``read_list``, also for a person in two."""
+    lists = [read_list(path) for path in paths]
+    check_parts(paths[-1], [row for rows in lists for row in rows], PARTS, ANATOMIES)
+    return lists
+
+
 def file_of(row: Row, folders: Sequence[Path]) -> Path:
     """The file of a line, in the first folder that has it. Raises FileError: none has."""
     file = row.path.partition("#")[0]

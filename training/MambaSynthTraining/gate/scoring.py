@@ -20,10 +20,28 @@ class Scores:
     counts: dict[tuple[str, bool], Counter[str]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
+    def __add__(self, other: Scores) -> Scores:
+        counts = {kind: Counter(own) for kind, own in self.counts.items()}
+        for kind, own in other.counts.items():
+            counts.setdefault(kind, Counter()).update(own)
+        return Scores(counts, [*self.wrong, *other.wrong])
+
+    def total(self, fits: bool) -> int:
+        """The number of cases that do (not) fit."""
+        return sum(own.total() for (_, own_fits), own in self.counts.items() if own_fits == fits)
+
     def share_let_in(self, fits: bool) -> float:
         """Of all cases that do (not) fit, the share that passed without a word."""
-        own = [c for (_, kind_fits), c in self.counts.items() if kind_fits == fits]
-        return sum(c[FITS] for c in own) / max(sum(map(Counter.total, own)), 1)
+        let_in = sum(own[FITS] for (_, own_fits), own in self.counts.items() if own_fits == fits)
+        return let_in / max(self.total(fits), 1)
+
+    def summary(self) -> str:
+        """The two shares that count, in a sentence."""
+        alarms, caught = 1 - self.share_let_in(True), 1 - self.share_let_in(False)
+        return (
+            f"Caught: {caught:.1%} of {self.total(False)} unsuitable volumes; "
+            f"false alarms: {alarms:.1%} of {self.total(True)} suitable ones."
+        )
 
 
 def score(cases: Iterable[Case], gate: Gate) -> Scores:
@@ -44,9 +62,4 @@ def table(scores: Scores) -> str:
     for (kind, _), counts in sorted(scores.counts.items(), key=lambda item: not item[0][1]):
         answers = " | ".join(str(counts[answer]) for answer in ANSWERS)
         lines.append(f"| {kind} | {counts.total()} | {answers} |")
-    alarms, caught = 1 - scores.share_let_in(True), 1 - scores.share_let_in(False)
-    fitting = sum(c.total() for (_, fits), c in scores.counts.items() if fits)
-    others = sum(c.total() for (_, fits), c in scores.counts.items() if not fits)
-    summary = f"Caught: {caught:.1%} of {others} unsuitable volumes; "
-    summary += f"false alarms: {alarms:.1%} of {fitting} suitable ones."
-    return "\n".join([*lines, "", summary])
+    return "\n".join([*lines, "", scores.summary()])
