@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from MambaSynthTraining.evaluation.marked_text import check_block, put_into_block
 from Testing.nasty.case import Case
 from Testing.nasty.ours import Models, Outcome, run_ours
@@ -34,6 +36,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.readme:
         check_block(options.readme, COMMAND)
+    torch.set_num_threads(1)  # a forked child waits for ever for its parent's pool of threads
     cases = [case for case in all_cases() if options.only in case.name]
     versions = installed()
     rows, wrong = [], 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,17 @@ def test_a_nasty_input_ends_as_it_must(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user-data"))
     outcome = run_ours(case, folder, models)
     assert outcome.word == case.wanted, outcome.said
+
+
+@pytest.mark.timeout(120)
+def test_the_table_is_made_where_several_threads_compute() -> None:
+    """Each input runs in a forked child, which must not wait for threads of its parent."""
+    done = subprocess.run(
+        [sys.executable, "-m", "Testing.nasty", "--only", "a qform alone"],
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
