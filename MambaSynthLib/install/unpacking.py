@@ -33,10 +33,10 @@ def unpacked(path: Path, within: Path | None = None, name: str = "") -> Iterator
 
     Raises
     ------
-    ModelError: no zip file, a damaged one, or one with an entry that no package has.
+    ModelError: no zip file, a damaged one, one with an entry that no package has; no place for it.
     """
     name = name or path.name
-    with tempfile.TemporaryDirectory(prefix="mambasynth-", dir=within) as temporary:
+    with _room(within, name) as temporary:
         folder = Path(temporary)
         try:
             with opened(path) as stream, zipfile.ZipFile(stream) as archive:
@@ -54,6 +54,16 @@ def unpacked(path: Path, within: Path | None = None, name: str = "") -> Iterator
                 f"{name}: is no intact zip file ({error}); copy or download it again."
             ) from error
         yield folder
+
+
+def _room(within: Path | None, name: str) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="mambasynth-", dir=within)
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise ModelError(
+            f"{name}: cannot be unpacked in {within or tempfile.gettempdir()} ({error}); "
+            "give another folder, or free space."
+        ) from error
 
 
 def _checked_members(archive: zipfile.ZipFile, name: str) -> dict[str, zipfile.ZipInfo]:

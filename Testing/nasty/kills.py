@@ -26,6 +26,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import torch
 
 from MambaSynthLib.cli import main as mambasynth
 from MambaSynthLib.gate import admission
@@ -176,6 +177,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--share", type=float, default=0.5, help="of the time, for the trainings")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # a forked child waits for ever for its parent's pool of threads
     print(f"seed {options.seed}", flush=True)
     seconds = {KilledRuns: (1 - options.share) * options.seconds,
                KilledTrainings: options.share * options.seconds}  # fmt: skip

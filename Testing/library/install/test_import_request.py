@@ -145,6 +145,15 @@ def test_a_pipe_that_is_named_like_a_zip_file_is_refused(tmp_path, scratch):
         import_model(run_of(tmp_path / "pipe.zip", scratch)[0])
 
 
+@pytest.mark.parametrize("folder", ["gone", "nul\0"])
+def test_a_folder_to_unpack_in_that_is_not_there_is_told(archive, scratch, folder):
+    run, _ = run_of(archive, scratch)
+    run.request["folder"] = str(scratch / folder)
+    with pytest.raises(ModelError, match=r"tiny.ZIP: cannot be unpacked in .*; give another"):
+        import_model(run)
+    assert installed() == []
+
+
 def test_a_taken_place_is_told_before_the_weights_are_looked_at(tiny_package, scratch):
     import_model(run_of(tiny_package.folder, scratch)[0])
     run, told = run_of(tiny_package.folder, scratch)
