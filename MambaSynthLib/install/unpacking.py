@@ -60,9 +60,9 @@ def _room(within: Path | None, name: str) -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="mambasynth-", dir=within)
     except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = getattr(error, "strerror", None) or str(error)
         raise ModelError(
-            f"{name}: cannot be unpacked in {within or tempfile.gettempdir()} ({error}); "
-            "give another folder, or free space."
+            f"{name}: there is no folder to unpack it in ({reason}); give another, or free space."
         ) from error
 
 

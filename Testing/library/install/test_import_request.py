@@ -149,8 +149,9 @@ def test_a_pipe_that_is_named_like_a_zip_file_is_refused(tmp_path, scratch):
 def test_a_folder_to_unpack_in_that_is_not_there_is_told(archive, scratch, folder):
     run, _ = run_of(archive, scratch)
     run.request["folder"] = str(scratch / folder)
-    with pytest.raises(ModelError, match=r"tiny.ZIP: cannot be unpacked in .*; give another"):
+    with pytest.raises(ModelError, match="tiny.ZIP: there is no folder to unpack it in") as told:
         import_model(run)
+    assert str(scratch) not in str(told.value)  # it may name a person
     assert installed() == []
 
 
