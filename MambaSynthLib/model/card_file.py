@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import reprlib
 from typing import Any
 
 from MambaSynthLib.errors import ModelError
@@ -44,7 +45,7 @@ def parse_card(text: str, schema: dict[str, Any], where: str) -> ModelCard:
     _check_schema(data, schema, where)
     if data["method"] not in METHODS:
         raise ModelError(
-            f"{where}: needs the method {data['method']!r}, which this version does not have "
+            f"{where}: needs the method {reprlib.repr(data['method'])}, which this version does not have "
             f"({', '.join(METHODS)}); update MambaSynth."
         )
     method = METHODS[data["method"]]

@@ -10,7 +10,7 @@ import re
 
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.server.parcels import VOXEL
-from MambaSynthLib.server.requests import checked
+from MambaSynthLib.server.requests import LONGEST_ID, checked
 from MambaSynthLib.server.wire import Attached, Head
 
 PROTOCOL = 1
@@ -26,7 +26,6 @@ KEYS = {
 }
 MODEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # as in the schema: no path
 CONTRAST = re.compile(r"[A-Za-z0-9]{1,32}")
-LONGEST_ID = 64
 
 
 def checked_id(head: Head) -> int | str:

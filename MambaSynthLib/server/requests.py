@@ -45,6 +45,7 @@ INNER: dict[str, tuple[type, ...]] = {  # kinds of the entries of a list, or val
     "slices": (int,),
     "times_ms": (int, float),
 }
+LONGEST_ID = 64  # letters: every answer repeats it
 LARGEST = 2**63  # that a number may be; NaN is not below it either
 
 
@@ -65,6 +66,10 @@ def checked(line: str, in_memory: bool = False) -> dict[str, Any]:
     for key, kinds in KINDS.items():
         if key in request:
             _check_kind(key, request[key], kinds)
+    if isinstance(request.get("id"), str) and len(request["id"]) > LONGEST_ID:
+        raise RequestError(
+            f"The id has {len(request['id'])} letters; give a number, or up to {LONGEST_ID} letters."
+        )
     if request["do"] in SOURCES:
         _check_kind("sources", request["sources"], (SOURCES[request["do"]],))
     inner_kinds = INNER | ({"sources": (dict,)} if in_memory else {})

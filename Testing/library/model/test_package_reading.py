@@ -180,6 +180,9 @@ def test_no_weights_at_all_are_refused(folder):
 def test_a_method_of_the_future_is_refused(tmp_path, make_package):
     with pytest.raises(ModelError, match=r"needs the method 'clairvoyance'.*update"):
         make_package(tmp_path / "p", method="clairvoyance")
+    with pytest.raises(ModelError, match="needs the method") as told:
+        make_package(tmp_path / "q", method="x" * 5000)
+    assert len(str(told.value)) < 300
 
 
 def test_half_precision_weights_give_nearly_the_same_network(tmp_path, make_package, tiny_weights):
