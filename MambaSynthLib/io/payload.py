@@ -19,6 +19,7 @@ from MambaSynthLib.errors import FileError
 
 LARGEST = 2**29  # voxels: 2 GiB as float32; a head at 0.3 mm has 3e8
 CHUNK = 2**22
+LONGEST_NAME = 255  # letters; no file system here has longer ones
 DEFLATE_RATIO = 1032  # deflate cannot pack more bytes than this into one
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
@@ -30,7 +31,8 @@ def printable(text: str) -> str:
 
 def shown(path: Path) -> str:
     """The base name of ``path`` for messages; folders are left out, they may name a person."""
-    return printable(path.name or str(path))  # "." and "/" have no name
+    name = path.name or str(path)  # "." and "/" have no name
+    return printable(name if len(name) <= LONGEST_NAME else f"{name[:80]}...")
 
 
 @contextmanager

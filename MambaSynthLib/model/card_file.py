@@ -45,8 +45,8 @@ def parse_card(text: str, schema: dict[str, Any], where: str) -> ModelCard:
     _check_schema(data, schema, where)
     if data["method"] not in METHODS:
         raise ModelError(
-            f"{where}: needs the method {reprlib.repr(data['method'])}, which this version does not have "
-            f"({', '.join(METHODS)}); update MambaSynth."
+            f"{where}: needs the method {reprlib.repr(data['method'])}, which this version does "
+            f"not have ({', '.join(METHODS)}); update MambaSynth."
         )
     method = METHODS[data["method"]]
     shared = schema["$defs"]

@@ -16,6 +16,7 @@ import numpy as np
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.io.payload import shown
 from MambaSynthLib.server.parcels import result_head, source_of, voxels_of
 
 
@@ -92,4 +93,4 @@ def load_volume(path: str | Path) -> Volume:
                 tuple(str(note) for note in archive["notes"]),
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise FileError(f"{path.name}: the exchanged volume is missing or damaged.") from error
+        raise FileError(f"{shown(path)}: the exchanged volume is missing or damaged.") from error

@@ -67,9 +67,8 @@ def checked(line: str, in_memory: bool = False) -> dict[str, Any]:
         if key in request:
             _check_kind(key, request[key], kinds)
     if isinstance(request.get("id"), str) and len(request["id"]) > LONGEST_ID:
-        raise RequestError(
-            f"The id has {len(request['id'])} letters; give a number, or up to {LONGEST_ID} letters."
-        )
+        length = len(request["id"])
+        raise RequestError(f"The id has {length} letters; give a number, or up to {LONGEST_ID}.")
     if request["do"] in SOURCES:
         _check_kind("sources", request["sources"], (SOURCES[request["do"]],))
     inner_kinds = INNER | ({"sources": (dict,)} if in_memory else {})

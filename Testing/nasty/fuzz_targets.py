@@ -251,7 +251,7 @@ def lines(folder: Path) -> Target:
         assert stopped or told[-1]["id"] == "last", told
         for event in told:
             assert not event.get("details"), event["details"]
-            assert len(json.dumps(event)) < 5000
+            assert len(json.dumps(event)) < 5000, {k: str(v)[:90] for k, v in event.items()}
 
     return st.tuples(st.integers(0, 100), CHANGES, st.one_of(st.none(), EDITS)), check
 

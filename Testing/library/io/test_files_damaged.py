@@ -6,6 +6,7 @@ Rows A10 and A23 to A27 of the table of nasty inputs.
 import gzip
 import os
 import zlib
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -208,3 +209,9 @@ def test_whatever_bytes_a_header_holds_the_answer_is_a_volume_or_one_sentence(tm
                 assert np.isfinite(read_volume(path).array).all()
             except FileError as error:
                 assert str(error).startswith("x.")
+
+
+def test_a_name_that_no_file_can_have_does_not_fill_the_sentence():
+    with pytest.raises(FileError) as told:
+        read_volume(Path(f"{'x' * 5000}.nii"))
+    assert str(told.value).startswith("xxx") and len(str(told.value)) < 300

@@ -106,7 +106,7 @@ def test_an_id_that_no_run_can_have_is_refused(serving, run_id):
 @pytest.mark.parametrize(
     ("key", "value", "wanted"),
     [
-        ("id", "x" * 65, "The id has 65 letters; give a number, or up to 64 letters."),
+        ("id", "x" * 65, "The id has 65 letters; give a number, or up to 64."),
         ("sources", ["x.npz"], "sources is ['x.npz']; give an object."),
         ("sources", {"T1w": 7}, "an entry of sources is 7; give text."),
         ("slices", [0, "3"], "an entry of slices is '3'; give a whole number."),
