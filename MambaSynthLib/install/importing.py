@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -54,7 +55,7 @@ def import_package(
 
     Raises ModelError also for a zip file that is damaged or hostile.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike path.is_dir() it raises at no name
         return import_folder(path, destination, replace=replace, progress=progress)
     with unpacked(path, scratch) as folder:
         return import_folder(folder, destination, replace=replace, progress=progress)

@@ -145,6 +145,12 @@ def test_a_pipe_that_is_named_like_a_zip_file_is_refused(tmp_path, scratch):
         import_model(run_of(tmp_path / "pipe.zip", scratch)[0])
 
 
+def test_a_name_that_no_file_can_have_is_told(tmp_path, scratch):
+    with pytest.raises(ModelError, match="^xxx.*: cannot be ") as told:
+        import_model(run_of(tmp_path / ("x" * 5000), scratch)[0])
+    assert len(str(told.value)) < 300
+
+
 @pytest.mark.parametrize("folder", ["gone", "nul\0"])
 def test_a_folder_to_unpack_in_that_is_not_there_is_told(archive, scratch, folder):
     run, _ = run_of(archive, scratch)
