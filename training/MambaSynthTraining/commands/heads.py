@@ -72,6 +72,8 @@ def _pair(
     from MambaSynthLib.commands.console import note
     from MambaSynthTraining.data.heads_set import make_pair
 
+    if not pair.target:
+        return [_neck(options, pair, teacher, known)]
     registered_by_text = bool(pair.source_to_common)
     mask = teacher if registered_by_text else None
     names = [pair.id, f"{pair.id}-brain"] if mask else [pair.id]
@@ -79,6 +81,27 @@ def _pair(
         return [replace(known[name], share=pair.share, person=pair.person) for name in names]
     note(f"{pair.id}: making")
     return make_pair(options.out, options.data, pair, mask)
+
+
+def _neck(
+    options: argparse.Namespace, pair: HeadPair, teacher: BrainMask | None, known: dict[str, Entry]
+) -> Entry:
+    """A head without target. Raises RequestError: nothing says where its brain is."""
+    from dataclasses import replace
+
+    from MambaSynthLib.commands.console import note
+    from MambaSynthLib.errors import RequestError
+    from MambaSynthTraining.data.heads_set import make_neck
+
+    if pair.id in known:
+        return replace(known[pair.id], share=pair.share, person=pair.person)
+    if teacher is None:
+        raise RequestError(
+            f"{options.list}: {pair.id} has no target, so that only what lies below its brain is "
+            "learned; give --brain-teacher own, or remove its line."
+        )
+    note(f"{pair.id}: making")
+    return make_neck(options.out, options.data, pair, teacher)
 
 
 def _phantoms(options: argparse.Namespace, known: dict[str, Entry]) -> list[Entry]:

@@ -41,9 +41,10 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthTraining.evaluation.heads import CSV, inputs_of, score, write_rows
     from MambaSynthTraining.evaluation.lesions import write_lesions
 
-    pairs = [pair for pair in read_list(options.list) if pair.person in options.persons]
+    listed = [pair for pair in read_list(options.list) if pair.target]
+    pairs = [pair for pair in listed if pair.person in options.persons]
     if missing := set(options.persons) - {pair.person for pair in pairs}:
-        raise RequestError(f"{', '.join(sorted(missing))}: not in {options.list}; name others.")
+        raise RequestError(f"{', '.join(sorted(missing))}: no pair of {options.list}; name others.")
     teacher = brain_masks(options.brain_teacher) if options.brain_teacher else None
     candidates = dict(_candidate(text, options.out) for text in options.candidate)
     masks = dict(_mask(text, {pair.id for pair in pairs}) for text in options.lesions)

@@ -221,7 +221,8 @@ def prepared_data(folder: Path, recipe: Recipe) -> HeadData:
     record, entries = read_list_of(folder)
     source = recipe.options.get("source", "T1w")
     contrasts = ("T1w", "T2w") if source == "T1w" else ("T2w", "T1w")
-    heads = [Head.read(folder, entry, contrasts) for entry in entries]
+    given = [entry for entry in entries if source == "T1w" or not entry.neck]
+    heads = [Head.read(folder, entry, contrasts) for entry in given]
     learned = [head for head in heads if head.entry.person not in record["left_out"]]
     if not learned:
         raise RequestError(f"{folder}: all its heads are left out; keep some to learn from.")

@@ -4,7 +4,8 @@
 |---------------------|--------------------------------------------------------------------------|
 | id, person          | of the pair, and whose it is: a person is left out as a whole            |
 | share               | how often it is drawn, relative to the others                            |
-| source, target      | the two volumes, relative to the folder of the data                      |
+| source, target      | the two volumes, relative to the folder of the data; no target: a T1w    |
+|                     | head that teaches only what lies below the skull base (``head_necks``)   |
 | source_to_common,   | texts of ITK affine transforms that bring each volume to a third one;    |
 | target_to_common    | empty where both lie on one grid                                         |
 | lesions             | labels of what the source need not show (tumors); it is learned less     |

@@ -20,13 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.errors import FileError
+from MambaSynthLib.commands.console import note
+from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.image.intensity import EMPTY
-from MambaSynthLib.image.preparation import prepare
+from MambaSynthLib.image.preparation import Preparation, prepare
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.atomic import telling, write_whole
 from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
+from MambaSynthTraining.data import head_necks
 from MambaSynthTraining.data.dataset_files import read_json
 from MambaSynthTraining.data.head_registration import onto_source
 from MambaSynthTraining.data.heads_list import HeadPair
@@ -51,6 +53,7 @@ class Entry:
     whole: bool  # with its skull
     license: str
     citation: str
+    neck: bool = False  # T1w alone, of which only what lies below the skull base is learned
 
 
 def make_pair(
@@ -66,9 +69,38 @@ def make_pair(
     entries = [_write(folder, pair, pair.id, source, target, lesions, brain_mask is not None)]
     if brain_mask is not None:
         mask = brain_mask(source)
+        told = ", ".join(f"{value:.2f}" for value in _outside_brain(source, target, mask))
+        note(f"{pair.id}: outside the brain T2w is {told} medians where T1w is {head_necks.AT}")
         a, b = (v.with_array(np.where(mask, v.array, v.array.min())) for v in (source, target))
         entries.append(_write(folder, pair, f"{pair.id}-brain", a, b, lesions, False))
     return entries
+
+
+def _outside_brain(source: Volume, target: Volume, mask: NDArray[np.bool_]) -> list[float]:
+    preparation = prepare(source, GRID, INTENSITY)
+    brain = _marked(preparation, source.with_array(mask.astype(np.float32), "brain"))
+    stacks = preparation.stack(), preparation.stack_of(target)
+    return head_necks.outside_brain(*stacks, brain, _slice_mm(preparation))
+
+
+def make_neck(folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask) -> Entry:
+    """Write a T1w head without T2w: weight 0 but below its skull base, see ``head_necks``.
+
+    Raises FileError, VolumeError: the volume cannot be used, or shows no brain.
+    """
+    source = read_volume(data / pair.source)
+    preparation = prepare(source, GRID, INTENSITY)
+    brain = _marked(preparation, source.with_array(brain_mask(source).astype(np.float32), "brain"))
+    slice_mm = _slice_mm(preparation)
+    rng = np.random.default_rng(list(pair.id.encode()))
+    stack = preparation.stack()
+    try:
+        weight = np.where(head_necks.region(stack, brain, slice_mm), 100, 0).astype(np.uint8)
+    except VolumeError as error:
+        raise VolumeError(f"{data / pair.source}: {error}") from error
+    stack = head_necks.faded(stack, brain, slice_mm, rng)
+    _save(folder, pair.id, stack, head_necks.target(stack), weight, slice_mm)
+    return Entry(pair.id, pair.person, pair.share, True, pair.license, pair.citation, neck=True)
 
 
 def make_phantom(
@@ -124,17 +156,33 @@ def _write(
     weight = np.full(a.shape, 100, dtype=np.uint8)
     if lesions is not None:
         shown = source.with_array(lesions.astype(np.float32), "lesions")
-        marked = preparation.resampling.apply(preparation.reorientation.apply(shown.array))
-        weight[preparation.canvas.apply(marked, 0.0) > 0] = LESION_WEIGHT
+        weight[_marked(preparation, shown)] = LESION_WEIGHT
+    _save(folder, name, a, b, weight, _slice_mm(preparation))
+    return Entry(name, pair.person, pair.share, whole, pair.license, pair.citation)
+
+
+def _slice_mm(preparation: Preparation) -> float:
+    return float(preparation.volume.spacing[preparation.reorientation.order[0]])
+
+
+def _marked(preparation: Preparation, mask: Volume) -> NDArray[np.bool_]:
+    """(N,H,W): a mask of 0 and 1 on the source's grid, as the network sees the source."""
+    placed = preparation.resampling.apply(preparation.reorientation.apply(mask.array))
+    marked: NDArray[np.bool_] = preparation.canvas.apply(placed, 0.0) > 0
+    return marked
+
+
+def _save(
+    folder: Path, name: str, a: Floats, b: Floats, weight: NDArray[np.uint8], slice_mm: float
+) -> None:
+    """The slices that show something, and their picture."""
     used = np.flatnonzero((a > EMPTY).any(axis=(1, 2)))
     part = slice(used[0], used[-1] + 1)
-    spacing = source.spacing[list(preparation.reorientation.order)]
     with telling(folder):
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(
             folder / f"{name}.npz", source=a[part].astype(np.float16),
             target=b[part].astype(np.float16), weight=weight[part],
-            spacing=np.array([spacing[0], 1.0, 1.0]),
+            spacing=np.array([slice_mm, 1.0, 1.0]),
         )  # fmt: skip
-    write_picture(folder / f"{name}.png", name, a[part], b[part], float(spacing[0]))
-    return Entry(name, pair.person, pair.share, whole, pair.license, pair.citation)
+    write_picture(folder / f"{name}.png", name, a[part], b[part], slice_mm)

@@ -1,0 +1,186 @@
+"""Heads without T2w: where their face and neck are learned from, and as what."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from MambaSynthLib.errors import RequestError, VolumeError
+from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.io.files import write_volume
+from MambaSynthTraining.commands import heads as heads_command
+from MambaSynthTraining.commands import score_heads
+from MambaSynthTraining.data import head_necks
+from MambaSynthTraining.data.heads import prepared_data
+from MambaSynthTraining.data.heads_list import read_list
+from MambaSynthTraining.data.heads_set import make_neck, write_list
+from MambaSynthTraining.recipe_file import recipe_of
+
+SLICE_MM = 2.0
+SHAPE = (70, 150, 120)  # slices from below, rows to the back, columns to the left
+ROW, COLUMN = 95, 60  # of the cord
+LOW = 36  # lowest slice of the brain without cord
+MUSCLE = -0.7  # 0.6 medians
+COLUMNS = "id person share source target source_to_common target_to_common lesions license citation"
+RECIPE = {
+    "method": "cravim-heads",
+    "network": {"ngf": 8, "n_blocks": 1, "n_attentions": 3, "input_channels": 1,
+                "output_channels": 1, "neighbors": 1, "skips": 1},
+    "optimization": {"learning_rates": {"generator": 1.0e-3}},
+    "stages": [{"iterations": 2, "batch": 2, "crop": [64, 64]}],
+}  # fmt: skip
+
+
+def head() -> tuple[np.ndarray, np.ndarray]:
+    """A cylinder of muscle with a brain of median brightness in its upper half, and a cord."""
+    n, i, j = np.indices(SHAPE)
+    inside = (i - 75) ** 2 / 60**2 + (j - 60) ** 2 / 50**2 < 1
+    brain = (n >= LOW) & (n < 65) & ((i - 80) ** 2 + (j - 60) ** 2 < 38**2)
+    cord = (n >= LOW - 8) & (n < LOW) & ((i - ROW) ** 2 + (j - COLUMN) ** 2 < 6**2)
+    stack = np.where(inside, np.float32(MUSCLE), np.float32(-1.0))
+    stack[brain | cord] = -0.5
+    return stack.astype(np.float32), brain | cord
+
+
+def volume() -> tuple[Volume, np.ndarray]:
+    """The same as a T1w volume, its axes as NIfTI has them, and its brain."""
+    stack, brain = head()
+    affine = np.diag([-1.0, -1.0, SLICE_MM, 1.0])
+    array = ((stack + 1) * 1000).transpose(2, 1, 0).copy()
+    return Volume(array.astype(np.float32), affine, "T1w"), brain.transpose(2, 1, 0)
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """(folder, list of one head without target, its brain mask)."""
+    whole, brain = volume()
+    write_volume(whole, tmp_path / "carl.nii.gz")
+    row = ["carl", "carl", "1", "carl.nii.gz", "", "", "", "", "CC0-1.0", "computed"]
+    (tmp_path / "list.tsv").write_text("\t".join(COLUMNS.split()) + "\n" + "\t".join(row) + "\n")
+    return tmp_path, tmp_path / "list.tsv", brain
+
+
+def test_chin_and_nape_are_learned_and_brain_canal_and_cisterns_are_not():
+    stack, brain = head()
+    found = head_necks.region(stack, brain, SLICE_MM)
+    assert found[5, 30, 60] and found[5, 130, 60] and found[5, 95, 20]  # chin, nape, side
+    assert not found[:, ROW, COLUMN].any()
+    assert not found[LOW:, 80].any()
+    assert not (found & brain).any()
+    assert not found[stack == -1].any()
+    assert not found[LOW - 5, 80, 40]  # 10 mm below the brain
+
+
+def test_the_face_is_learned_a_little_higher_than_the_nape():
+    stack, brain = head()
+    found = head_necks.region(stack, brain, SLICE_MM)
+    top_of_face, top_of_nape = (np.flatnonzero(found[:, row, 60]).max() for row in (22, 133))
+    assert LOW < top_of_face <= LOW + head_necks.FACE_MM[0] / SLICE_MM
+    assert top_of_nape < LOW
+
+
+def test_a_mask_without_a_brain_is_refused():
+    stack, brain = head()
+    brain[:, :, 70:] = brain[:, :, :50] = False
+    with pytest.raises(VolumeError, match="nowhere larger than"):
+        head_necks.region(stack, brain, SLICE_MM)
+
+
+def test_muscle_is_dark_fat_bright_air_nothing_and_more_light_never_less():
+    t1w = np.linspace(0, 4, 81, dtype=np.float32)
+    t2w = head_necks.brightness(t1w)
+    assert t2w[0] == 0 and (np.diff(t2w) >= 0).all()
+    assert t2w[12] == pytest.approx(0.33, abs=0.01)  # muscle of 0.6
+    assert 1.2 < t2w[36] < 1.5 and t2w.max() <= 1.5  # fat of 1.8; fluid is about 2.5
+
+
+def test_a_pair_tells_how_bright_t2w_is_outside_its_brain():
+    stack, brain = head()
+    stack[:10, 25:35] = 0.0  # fat of 2 medians below
+    stack[50:, 25:35] = -0.25  # something of 1.5 above the middle, which is not asked
+    dim, muscle, light, fat = head_necks.outside_brain(stack, stack * 0.5 - 0.5, brain, SLICE_MM)
+    assert np.isnan(dim) and np.isnan(light)
+    assert fat == pytest.approx(1.0) and np.isnan(muscle)
+    stack[10:20, 25:35] = -0.5
+    assert head_necks.outside_brain(stack, stack, brain, SLICE_MM)[1] == pytest.approx(1.0)
+
+
+def test_a_coil_that_ends_early_darkens_what_is_below_alone():
+    stack, brain = head()
+    looks = [head_necks.faded(stack, brain, SLICE_MM, np.random.default_rng(n)) for n in range(12)]
+    ends = [look for look in looks if not np.array_equal(look, stack)]
+    assert 3 < len(ends) < 12
+    for look in ends:
+        assert np.array_equal(look[LOW:], stack[LOW:])
+        lit = look[:LOW, 30, 60] + 1
+        assert (np.diff(lit) > 0).all() and lit[0] > 0
+
+
+def test_a_head_without_target_has_weight_below_its_skull_base_alone(listed):
+    folder, path, brain = listed
+    (pair,) = read_list(path)
+    entry = make_neck(folder / "set", folder, pair, lambda _: brain)
+    stored = np.load(folder / "set" / "carl.npz")
+    weight, source, target = stored["weight"], stored["source"], stored["target"]
+    assert entry.neck and set(np.unique(weight)) == {0, 100}
+    assert not weight[LOW + 8 :].any() and weight[:LOW].any()
+    learned = weight > 0
+    shown = head_necks.target(source.astype(np.float32))
+    np.testing.assert_allclose(target[learned], shown[learned], atol=2e-3)
+    assert (folder / "set" / "carl.png").stat().st_size > 1000
+
+
+def test_a_mask_that_finds_no_brain_names_the_file(listed):
+    folder, path, brain = listed
+    (pair,) = read_list(path)
+    with pytest.raises(VolumeError, match=r"carl\.nii\.gz: its brain mask is nowhere"):
+        make_neck(folder / "set", folder, pair, lambda _: np.zeros_like(brain))
+
+
+def test_a_head_without_target_is_drawn_for_t1w_to_t2w_alone(listed):
+    folder, path, brain = listed
+    (pair,) = read_list(path)
+    entry = make_neck(folder / "set", folder, pair, lambda _: brain)
+    write_list(folder / "set", [entry], [])
+    data = prepared_data(folder / "set", recipe_of(RECIPE))
+    assert [shown.entry.id for shown in data.heads] == ["carl"]
+    with pytest.raises(RequestError, match="left out"):
+        prepared_data(folder / "set", recipe_of(RECIPE | {"options": {"source": "T2w"}}))
+
+
+def options_of(module, *arguments):
+    commands = argparse.ArgumentParser().add_subparsers()
+    module.add_parser(commands)
+    (parser,) = commands.choices.values()
+    return parser.parse_args([str(text) for text in arguments])
+
+
+def test_the_command_asks_for_a_mask_and_keeps_what_is_there(listed, monkeypatch, capsys):
+    folder, path, brain = listed
+    given = [folder, "--list", path, "--out", folder / "set"]
+    without = options_of(heads_command, *given)
+    with pytest.raises(RequestError, match="carl has no target.*--brain-teacher own"):
+        without.run(without)
+    monkeypatch.setattr(
+        "MambaSynthTraining.data.brain_teacher.brain_masks", lambda choice: lambda _: brain
+    )
+    options = options_of(heads_command, *given, "--brain-teacher", "own")
+    assert options.run(options) == 0
+    made = (folder / "set" / "carl.npz").stat().st_mtime_ns
+    assert options.run(options) == 0
+    assert (folder / "set" / "carl.npz").stat().st_mtime_ns == made
+    (entry,) = json.loads((folder / "set" / "heads.json").read_text())["heads"]
+    assert entry["neck"] and "1 heads" in capsys.readouterr().out
+
+
+def test_nobody_is_scored_who_has_no_target(listed):
+    folder, path, _ = listed
+    options = options_of(
+        score_heads, folder, "--list", path, "--persons", "carl", "--candidate", f"x={folder}",
+        "--out", folder / "scores",
+    )  # fmt: skip
+    with pytest.raises(RequestError, match="carl: no pair of"):
+        options.run(options)
