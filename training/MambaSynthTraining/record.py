@@ -88,6 +88,12 @@ def read_record(run: Path) -> dict[str, Any]:
         raise FileError(f"{path}: cannot be read ({error}); finish the training first.") from error
 
 
+def reached(iterations: int, best: float, ended: bool) -> dict[str, Any]:
+    """What a checkpoint adds to the record; ``best`` is the smallest validation error."""
+    found: dict[str, Any] = {"iterations": iterations, "finished": ended}
+    return found if best == float("inf") else {**found, "best_validation_error": best}
+
+
 def write_record(run: Path, record: dict[str, Any]) -> None:
     """Replace the record in one step, so that a kill cannot leave half of it."""
     write_json(run / RUN, record)

@@ -27,6 +27,7 @@ from engine_runs import (
 )
 from tiny_data import write_tiny_data
 
+from MambaSynthTraining.engine import bookkeeping
 from MambaSynthTraining.engine.checkpoint import read_checkpoint
 from MambaSynthTraining.record import read_record
 from MambaSynthTraining.run_folder import LAST
@@ -51,6 +52,27 @@ def test_a_run_killed_twice_at_random_moments_ends_bit_equal_to_an_uninterrupted
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
     assert [int(row["iteration"]) for row in rows(tmp_path / "whole")] == list(range(1, 9))
     assert read_record(tmp_path / "killed")["finished"]
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_its_record_gets_the_record(
+    tmp_path, monkeypatch
+):
+    recipe, written = tiny_recipe(), bookkeeping.write_record
+
+    def killed_at_the_end(run, record):
+        if record["finished"]:
+            raise KeyError("killed")
+        written(run, record)
+
+    train(recipe, tmp_path / "whole")
+    monkeypatch.setattr(bookkeeping, "write_record", killed_at_the_end)
+    with pytest.raises(KeyError, match="killed"):
+        train(recipe, tmp_path / "killed")
+    assert not read_record(tmp_path / "killed")["finished"]
+    train(recipe, tmp_path / "killed")
+    whole, killed = (read_record(tmp_path / name) for name in ("whole", "killed"))
+    for name in ("finished", "iterations", "best_validation_error"):
+        assert killed[name] == whole[name], name
 
 
 @pytest.mark.slow

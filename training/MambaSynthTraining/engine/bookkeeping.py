@@ -17,7 +17,7 @@ from MambaSynthTraining.engine.distributed import add_up
 from MambaSynthTraining.engine.logs import Logs
 from MambaSynthTraining.engine.module import Training
 from MambaSynthTraining.engine.state import State
-from MambaSynthTraining.record import write_record
+from MambaSynthTraining.record import reached, write_record
 from MambaSynthTraining.run_folder import BEST, LAST
 
 WARNS_FROM = 0.5  # of the run
@@ -92,16 +92,10 @@ class Bookkeeping(pl.Callback):
         write_checkpoint(self.run / LAST, state.content())
         minutes = self.record["minutes"] + (time.monotonic() - self.started) / 60
         cpu_minutes = self.record["cpu_minutes"] + (time.process_time() - self.cpu_started) / 60
-        changed = {
-            "minutes": round(minutes, 2),
-            "cpu_minutes": round(cpu_minutes, 2),
-            "iterations": state.iteration,
-            "finished": ended,
-        }
-        if state.best != float("inf"):
-            changed["best_validation_error"] = state.best
+        spent = {"minutes": round(minutes, 2), "cpu_minutes": round(cpu_minutes, 2)}
         self.record |= self.training.precision.record()  # it may have fallen back to float32
-        write_record(self.run, {**self.record, **changed})
+        record = {**self.record, **spent, **reached(state.iteration, state.best, ended)}
+        write_record(self.run, record)
 
 
 def _stacked(terms: dict[str, Tensor]) -> Tensor:

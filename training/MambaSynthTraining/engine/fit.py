@@ -25,7 +25,7 @@ from MambaSynthTraining.engine.precision import Precision
 from MambaSynthTraining.engine.progress import Lines
 from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.recipe import FOR_PEOPLE, Recipe
-from MambaSynthTraining.record import REASON, SPENT, new_record, read_record
+from MambaSynthTraining.record import REASON, SPENT, new_record, reached, read_record, write_record
 from MambaSynthTraining.run_folder import RUN
 from MambaSynthTraining.start import Start, check_same_start
 
@@ -77,7 +77,7 @@ def fit(
             record = continue_record(run, record)
             check_same_start(run, record, start)
             if content["iteration"] == recipe.iterations:
-                return _finished(recipe, content)
+                return _finished(recipe, content, run)
         elif start is not None:
             record["start"] = start.about()
         first = start.weights() if start is not None and content is None else None
@@ -90,9 +90,13 @@ def fit(
         return module.state
 
 
-def _finished(recipe: Recipe, content: dict[str, Any]) -> State:
+def _finished(recipe: Recipe, content: dict[str, Any], run: Path) -> State:
+    """A run killed between its last checkpoint and its record gets the record now."""
     state = State(recipe)
     state.load(content)
+    record = read_record(run)
+    if not record.get("finished") and is_first_process():
+        write_record(run, {**record, **reached(state.iteration, state.best, ended=True)})
     return state
 
 
