@@ -53,20 +53,13 @@ def phases_of(method: TrainingMethod, seed: int = 0) -> dict[str, tuple[Tensor, 
     ("name", "changes"),
     [*((name, {}) for name in BASELINES), ("reggan", BIDIRECT)],
 )
-def test_each_phase_reaches_all_networks_of_its_optimizer_and_no_other(name, changes):
+def test_each_phase_reaches_all_networks_of_its_optimizer(name, changes):
     method = twin(name, **changes)
     steps = []
     for phase in method.iteration(toy_pair(2, 1), seeded()):
-        for network in method.networks.values():
-            network.zero_grad(set_to_none=True)
+        method.networks.zero_grad()
         phase.loss.backward()
-        reached = {
-            key
-            for key, network in method.networks.items()
-            if any(p.grad is not None for p in network.parameters())
-        }
-        assert reached == set(method.groups[phase.optimizer])
-        for key in reached:
+        for key in method.groups[phase.optimizer]:
             assert all(p.grad is not None for p in method.networks[key].parameters()), key
             assert any(p.grad.abs().max() > 0 for p in method.networks[key].parameters()), key
         steps.append(phase.optimizer)

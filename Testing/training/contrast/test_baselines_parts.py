@@ -11,11 +11,9 @@ import torch.nn.functional as F
 from monai.networks.schedulers import DDPMScheduler
 from monai.networks.schedulers.scheduler import NoiseSchedules
 from scipy import ndimage
-from torch import nn
 
 from MambaSynthLib.methods.diffusion import Schedule
 from MambaSynthTraining.contrast.rivals.adversarial import (
-    frozen,
     least_squares_discriminator,
     least_squares_generator,
     non_saturating_discriminator,
@@ -52,16 +50,6 @@ def test_r1_is_half_the_squared_gradient_of_the_score():
     score = (real**3).sum((1, 2, 3))
     expected = 0.5 * 2.0 * (3 * real.detach() ** 2).square().sum((1, 2, 3)).mean()
     torch.testing.assert_close(r1_penalty(score, real, gamma=2.0).detach(), expected)
-
-
-def test_a_frozen_network_passes_gradients_on_without_keeping_any():
-    layer, x = nn.Linear(3, 1), torch.ones(2, 3, requires_grad=True)
-    with frozen(layer):
-        loss = layer(x).sum()
-    assert all(parameter.requires_grad for parameter in layer.parameters())
-    loss.backward()
-    assert layer.weight.grad is None
-    torch.testing.assert_close(x.grad, layer.weight.detach().expand(2, 3))
 
 
 def test_a_warp_draws_the_moving_image_at_the_displaced_pixel():

@@ -94,6 +94,20 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminators_step():
     assert torch.equal(discriminators(1.0), discriminators(1000.0))
 
 
+def test_a_phase_computes_gradients_of_what_it_steps_and_of_nothing_else():
+    recipe = tiny_recipe()
+    state, phases = State(recipe), []
+
+    def backward(loss, inputs):
+        state.method.networks.zero_grad()
+        loss.backward(inputs=inputs)
+        named = state.method.networks.named_parameters()
+        phases.append({name.partition(".")[0] for name, p in named if p.grad is not None})
+
+    iterate(state, recipe, machine=Machine(backward))
+    assert phases == [{"a_to_b", "b_to_a"}, {"of_a", "of_b"}]
+
+
 def test_paired_stages_pull_the_synthetic_image_to_the_acquired_one():
     recipe = tiny_recipe(
         augmentation={},

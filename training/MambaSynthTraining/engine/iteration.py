@@ -54,10 +54,10 @@ def run_iteration(
             if phase is None:
                 return terms
             if n == 0:
-                optimizers[phase.optimizer].zero_grad()  # other phases left gradients there
+                optimizers[phase.optimizer].zero_grad()
             if not torch.isfinite(phase.loss):
                 raise not_finite(f"the loss of the {phase.optimizer} is {_values(phase)}")
-            machine.backward(phase.loss * share)
+            machine.backward(phase.loss * share, inputs=_parameters(optimizers[phase.optimizer]))
             for name, value in {phase.optimizer: phase.loss.detach(), **phase.terms}.items():
                 terms[name] = terms.get(name, 0) + value * share
         if phase is not None:
@@ -72,7 +72,7 @@ def _step(
     phase: Phase,
     not_finite: Callable[[str], NotFinite],
 ) -> None:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = _parameters(optimizer)
     machine.add_up([p.grad for p in parameters if p.grad is not None])
     norm = float(clip_grad_norm_(parameters, clip or float("inf")))
     if not math.isfinite(norm):
@@ -81,6 +81,11 @@ def _step(
             f"{_values(phase)}"
         )
     optimizer.step()
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    """What it steps: a phase has no use for other gradients, a discriminator's among them."""
+    return [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
 
 
 def _values(phase: Phase) -> str:

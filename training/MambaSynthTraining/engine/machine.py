@@ -16,7 +16,7 @@ BF16 = "bf16-mixed"  # convolutions and matrix products in bfloat16; else "32"
 class Machine:
     """By default one process on the CPU, in float32."""
 
-    backward: Callable[[Tensor], None] = Tensor.backward
+    backward: Callable[..., None] = Tensor.backward  # inputs=...: no gradient of anything else
     add_up: Callable[[Sequence[Tensor]], None] = lambda tensors: None  # in place, over processes
     processes: int = 1
     device: str = "cpu"  # its type

@@ -230,6 +230,10 @@ def paired_pass(
 
 def discriminator_pass(networks: Networks, a: Tensor, b: Tensor, ab: Tensor, ba: Tensor) -> Tensor:
     """The discriminators' summed loss on acquired against (detached) synthetic images."""
-    loss_a = losses.discriminator_loss(networks.of_a(ba.detach()), networks.of_a(a))
-    loss_b = losses.discriminator_loss(networks.of_b(ab.detach()), networks.of_b(b))
-    return loss_a + loss_b
+    return _of_both(networks.of_a, ba, a) + _of_both(networks.of_b, ab, b)
+
+
+def _of_both(network: nn.Module, synthetic: Tensor, acquired: Tensor) -> Tensor:
+    """In one batch, which takes two thirds of the time of two."""
+    scores = [score.chunk(2) for score in network(torch.cat((synthetic.detach(), acquired)))]
+    return losses.discriminator_loss(*zip(*scores, strict=True))

@@ -9,11 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import softplus
 
 
@@ -44,19 +41,3 @@ def r1_penalty(score_of_acquired: Tensor, acquired: Tensor, gamma: float) -> Ten
     """
     (gradient,) = torch.autograd.grad(score_of_acquired.sum(), acquired, create_graph=True)
     return gamma / 2 * gradient.flatten(1).square().sum(1).mean()
-
-
-@contextmanager
-def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Graphs built inside pass gradients through the networks, but none to their parameters.
-
-    Yield a phase inside, so that activations recomputed in its backward pass see the same.
-    """
-    parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)

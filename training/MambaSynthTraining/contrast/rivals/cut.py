@@ -29,7 +29,6 @@ from torch import Generator, Tensor, nn
 
 from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.rivals.adversarial import (
-    frozen,
     least_squares_discriminator,
     least_squares_generator,
 )
@@ -147,9 +146,8 @@ class CUT(Baseline):
         if w.lambda_target:
             same = n["source_to_target"](target)
             terms["nce_target"] = (w.lambda_target, self._nce(target, same, generator))
-        with frozen(n["of_target"]):
-            adversarial = least_squares_generator(n["of_target"](synthetic))
-            yield weighted_phase("generators", adv=(w.lambda_adv, adversarial), **terms)
+        adversarial = least_squares_generator(n["of_target"](synthetic))
+        yield weighted_phase("generators", adv=(w.lambda_adv, adversarial), **terms)
 
     def _nce(self, source: Tensor, synthetic: Tensor, generator: Generator) -> Tensor:
         """Eq. 4: the mean over the layers, at the same random places of both images."""

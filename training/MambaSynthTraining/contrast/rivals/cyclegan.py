@@ -22,7 +22,6 @@ from torch.nn.functional import l1_loss
 
 from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.rivals.adversarial import (
-    frozen,
     least_squares_discriminator,
     least_squares_generator,
 )
@@ -126,8 +125,7 @@ class CycleGAN(Baseline):
         n = self.networks
         synthetic_target = n["source_to_target"](source)
         synthetic_source = n["target_to_source"](target)
-        with frozen(n["of_source"], n["of_target"]):
-            yield self._generators(source, target, synthetic_source, synthetic_target)
+        yield self._generators(source, target, synthetic_source, synthetic_target)
         pooled_source = self.pool_of_source.exchange(synthetic_source, generator)
         pooled_target = self.pool_of_target.exchange(synthetic_target, generator)
         yield weighted_phase(
@@ -150,13 +148,15 @@ class CycleGAN(Baseline):
             n["target_to_source"](synthetic_target),
             n["source_to_target"](synthetic_source),
         )
-        same_source, same_target = n["target_to_source"](source), n["source_to_target"](target)
-        return weighted_phase(
-            "generators",
-            adv_source=(w.lambda_adv, least_squares_generator(n["of_source"](synthetic_source))),
-            adv_target=(w.lambda_adv, least_squares_generator(n["of_target"](synthetic_target))),
-            cyc_source=(w.lambda_cyc, cycle_loss(back_source, source)),
-            cyc_target=(w.lambda_cyc, cycle_loss(back_target, target)),
-            idt_source=(w.lambda_idt * w.lambda_cyc, identity_loss(same_source, source)),
-            idt_target=(w.lambda_idt * w.lambda_cyc, identity_loss(same_target, target)),
-        )
+        terms = {
+            "adv_source": (w.lambda_adv, least_squares_generator(n["of_source"](synthetic_source))),
+            "adv_target": (w.lambda_adv, least_squares_generator(n["of_target"](synthetic_target))),
+            "cyc_source": (w.lambda_cyc, cycle_loss(back_source, source)),
+            "cyc_target": (w.lambda_cyc, cycle_loss(back_target, target)),
+        }
+        if w.lambda_idt:
+            same_source, same_target = n["target_to_source"](source), n["source_to_target"](target)
+            weight = w.lambda_idt * w.lambda_cyc
+            terms["idt_source"] = (weight, identity_loss(same_source, source))
+            terms["idt_target"] = (weight, identity_loss(same_target, target))
+        return weighted_phase("generators", **terms)

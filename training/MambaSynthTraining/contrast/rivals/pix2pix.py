@@ -23,7 +23,6 @@ from torch.nn.functional import l1_loss
 
 from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.rivals.adversarial import (
-    frozen,
     non_saturating_discriminator,
     non_saturating_generator,
 )
@@ -114,9 +113,8 @@ class Pix2Pix(Baseline):
         synthetic = n["source_to_target"](source)
         loss = non_saturating_discriminator(score(synthetic.detach()), score(target))
         yield weighted_phase("discriminators", of_pairs=(0.5, loss))  # 1/2: Sec. 3.3
-        with frozen(n["of_pairs"]):
-            yield weighted_phase(
-                "generators",
-                adv=(w.lambda_adv, non_saturating_generator(score(synthetic))),
-                l1=(w.lambda_l1, reconstruction_loss(synthetic, target)),
-            )
+        yield weighted_phase(
+            "generators",
+            adv=(w.lambda_adv, non_saturating_generator(score(synthetic))),
+            l1=(w.lambda_l1, reconstruction_loss(synthetic, target)),
+        )

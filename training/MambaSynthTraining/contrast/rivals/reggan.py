@@ -27,7 +27,6 @@ from torch.nn.functional import l1_loss
 
 from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.rivals.adversarial import (
-    frozen,
     least_squares_discriminator,
     least_squares_generator,
 )
@@ -137,8 +136,7 @@ class RegGAN(Baseline):
         if self.options.bidirect:
             synthetic["source"] = n["target_to_source"](target)
         acquired = {"source": source, "target": target}
-        with frozen(*(n[key] for key in self.groups["discriminators"])):
-            yield self._generators(acquired, synthetic)
+        yield self._generators(acquired, synthetic)
         yield weighted_phase(
             "discriminators",
             **{

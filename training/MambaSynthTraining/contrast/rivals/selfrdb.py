@@ -26,7 +26,6 @@ from torch.nn.functional import l1_loss
 
 from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.rivals.adversarial import (
-    frozen,
     non_saturating_discriminator,
     non_saturating_generator,
     r1_penalty,
@@ -124,14 +123,13 @@ class SelfRDB(Baseline):
     def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:
         source, target = batch
         yield self._discriminator(source, target, generator)
-        with frozen(self.networks["of_step"]):
-            noisy, estimate, before, t = self._step(source, target, generator)
-            score = self.networks["of_step"](before, noisy, t)
-            yield weighted_phase(
-                "generators",
-                adv=(self.weights.lambda_adv, non_saturating_generator(score)),
-                rec=(self.weights.lambda_rec, reconstruction_loss(estimate, target)),
-            )
+        noisy, estimate, before, t = self._step(source, target, generator)
+        score = self.networks["of_step"](before, noisy, t)
+        yield weighted_phase(
+            "generators",
+            adv=(self.weights.lambda_adv, non_saturating_generator(score)),
+            rec=(self.weights.lambda_rec, reconstruction_loss(estimate, target)),
+        )
 
     def _step(
         self, source: Tensor, target: Tensor, generator: Generator

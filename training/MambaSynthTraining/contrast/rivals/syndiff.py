@@ -30,7 +30,6 @@ from torch.nn.functional import l1_loss
 from MambaSynthLib.methods.diffusion import Schedule
 from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.rivals.adversarial import (
-    frozen,
     non_saturating_discriminator,
     non_saturating_generator,
     r1_penalty,
@@ -151,8 +150,7 @@ class SynDiff(Baseline):
         source, target = batch
         acquired = {"source": source, "target": target}
         yield self._discriminators(acquired, generator)
-        with frozen(*(self.networks[key] for key in self.groups["discriminators"])):
-            yield self._generators(acquired, generator)
+        yield self._generators(acquired, generator)
 
     def _step(self, contrast: str, y_0: Tensor, guide: Tensor, generator: Generator) -> Step:
         """A step at a random level of each sample of ``y_0`` (B,1,H,W)."""
