@@ -104,7 +104,11 @@ class CineEngine:
         total = steps + len(fractions)
         progress(0, total)
         motion = self.find_motion(
-            ed, es, options, progress=lambda done, _: progress(done, total), cancelled=cancelled
+            ed,
+            es,
+            options,
+            progress=lambda done, planned: progress(steps * done // planned, total),
+            cancelled=cancelled,
         )
         course = self.course(options, motion)
         frames: list[Volume] = []

@@ -79,7 +79,7 @@ def refinement_of(options: CineOptions, motion: object) -> str:
         return f"on the frames themselves, up to {options.steps} steps"
     explained = 100 * (1 - motion.unexplained())
     return (
-        f"on the frames themselves, {motion.fit.steps} of {options.steps} steps; the motion "
+        f"on the frames themselves, {motion.fit.steps} of {motion.fit.planned} steps; the motion "
         f"explains {explained:.0f} % of the difference between the two"
     )
 

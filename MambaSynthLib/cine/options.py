@@ -19,7 +19,8 @@ FEWEST_STEPS, USUAL_STEPS, MOST_STEPS = 10, 160, 1000
 
 @dataclass(frozen=True)
 class CineOptions:
-    """``refine``: polish the network's motion on the frames themselves, in ``steps`` at most.
+    """``refine``: polish the network's motion on the frames themselves, in ``steps`` at most, and
+    half as many more between ED and ES of a stack of thick slices.
 
     ``timing``: None is the cardiac course between ED and ES alone, and what the neighbors tell in
     a coarse cine; without ``refine``, the network's own course. ``pixel_mark``: in
@@ -43,7 +44,7 @@ class CineOptions:
         from MambaSynthLib.methods.mstg.velocity_fit import FitSettings
 
         if apart_ms is None:
-            return FitSettings(self.steps, SMOOTH_FAR)
+            return FitSettings(self.steps, SMOOTH_FAR, far_apart=True)
         apart = min(max(apart_ms, NEAR_MS), FAR_MS)
         way = (apart - NEAR_MS) / (FAR_MS - NEAR_MS)
         return FitSettings(self.steps, SMOOTH_NEAR ** (1 - way) * SMOOTH_FAR**way)

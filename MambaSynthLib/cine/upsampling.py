@@ -110,7 +110,9 @@ def solve(
     motions: list[Motion | None] = [None] * len(intervals)
 
     def counting(before: int) -> Progress:
-        return lambda step, _: progress(options.steps * before + step, total)
+        return lambda step, planned: progress(
+            options.steps * before + options.steps * step // planned, total
+        )
 
     for done, number in enumerate(wanted):
         interval = intervals[number]

@@ -48,7 +48,8 @@ def add_motion_options(parser: Any) -> None:
     add("--refine", action=argparse.BooleanOptionalAction, default=True,
         help="polish the network's motion on the frames themselves (default: yes)")  # fmt: skip
     add("--refine-steps", type=int, default=USUAL_STEPS, metavar="N",
-        help=f"at most so many steps between two frames (default: {USUAL_STEPS})")  # fmt: skip
+        help="at most so many steps between two frames, and half as many more between ED and ES of "
+        f"a stack of thick slices (default: {USUAL_STEPS})")  # fmt: skip
     add("--timing", metavar="linear|cardiac|FILE",
         help="how motion spreads over the time from ED to ES; FILE: a table of time and share "
         "(default: cardiac)")  # fmt: skip

@@ -21,7 +21,9 @@ drawn at random.
 Smoothness that finds the right motion is too stiff for its details. So in slices a last stage,
 ``POLISH``, lets go of most of it; what keeps tissue from folding there is lambda_fold. With so
 little smoothness from the start, more of B is explained too, but by motion that makes the frames
-between worse: tissue that comes from beside the slice is drawn out of thin lines.
+between worse: tissue that comes from beside the slice is drawn out of thin lines. ``STACK_POLISH``
+lets go of nearly all of it, in further steps: a short-axis wall thickens more in its plane than a
+stiff motion can follow. Long axes, which are single slices, and neighbors in time lose by it.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ PATIENCE, LEAST_GAIN = 6, 5e-4  # steps of a level without this relative gain en
 @dataclass(frozen=True)
 class Stage:
     """A pixel size, its share of the steps, and what differs in E: ``softness`` is a factor of
-    lambda_smooth.
+    lambda_smooth. It ends after ``patience`` steps that gain too little.
     """
 
     level_mm: float
@@ -70,24 +72,33 @@ class Stage:
     eps: float = EPS
     softness: float = 1.0
     lambda_fold: float = 0.0
+    j_min: float = J_MIN
+    patience: int = PATIENCE
 
 
 STAGES = (Stage(11.2, 0.27), Stage(5.6, 0.27), Stage(2.8, 0.27), Stage(1.4, 0.19))
 POLISH = Stage(1.4, 0.2, eps=0.05, softness=0.5, lambda_fold=10.0)
+STACK_POLISH = Stage(1.4, 0.5, eps=0.05, softness=0.02, lambda_fold=10.0, j_min=0.05, patience=40)
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """``steps`` of Adam at most, over all stages, and the weight of smoothness in E."""
+    """``steps`` of Adam at most, over all stages, and the weight of smoothness in E.
+
+    ``far_apart``: the motion is large, as from ED to ES; a stack then has ``STACK_POLISH``, whose
+    steps are further ones.
+    """
 
     steps: int = 160
     lambda_smooth: float = 0.02
+    far_apart: bool = False
 
-    def stages(self, planar: bool) -> tuple[Stage, ...]:
-        """Of slices, or of a volume, which is not polished."""
-        if not planar:
+    def stages(self, slices: int) -> tuple[Stage, ...]:
+        """Of so many slices side by side, or of a volume (0), which is not polished."""
+        if not slices:
             return STAGES
-        return (*(replace(s, share=s.share * (1 - POLISH.share)) for s in STAGES), POLISH)
+        before = tuple(replace(s, share=s.share * (1 - POLISH.share)) for s in STAGES)
+        return (*before, STACK_POLISH if self.far_apart and slices > 1 else POLISH)
 
 
 @dataclass(frozen=True)
@@ -157,9 +168,10 @@ def fit_velocity(
     shape = first.shape[axes]
     velocity = tensor_of_field(np.zeros((3, *first.shape)) if start is None else start, planar)
     taken = 0
-    stages = settings.stages(planar)
+    stages = settings.stages(len(first) if planar else 0)
     shares = [stage.share for stage in stages]
     ends = [round(settings.steps * part) for part in np.cumsum((0.0, *shares))]
+    planned = ends[-1]
     finest = VELOCITY_MM if planar else VOLUME_VELOCITY_MM
     for number, stage in enumerate(stages):
         velocity = resized(velocity, grid_of(shape, lengths, max(stage.level_mm, finest)))
@@ -168,12 +180,12 @@ def fit_velocity(
         level = _Level(images[0], images[1], voxel, float(spacing[0]), settings, stage)
         for after_step in level.descend(velocity, ends[number + 1] - ends[number]):
             velocity, taken = after_step, taken + 1
-            progress(taken, settings.steps)
+            progress(taken, planned)
             if cancelled():
                 raise Cancelled
-    progress(settings.steps, settings.steps)
+    progress(planned, planned)
     n, r, c = first.shape
-    return Fit(velocity * window_of(velocity), (n, r, c), taken, settings.steps)
+    return Fit(velocity * window_of(velocity), (n, r, c), taken, planned)
 
 
 class _Level:
@@ -210,7 +222,7 @@ class _Level:
             reached = float(energy.detach())
             waited = 0 if reached < best * (1 - LEAST_GAIN) else waited + 1
             best = min(best, reached)
-            if waited >= PATIENCE:
+            if waited >= self.stage.patience:
                 return
 
     def energy(self, velocity: Tensor) -> Tensor:
@@ -220,7 +232,8 @@ class _Level:
         home = charbonnier(warp(self.last, resized(back, size), "border") - self.first, eps)
         energy = (forth.mean() + home.mean()) / 2 + self.lambda_smooth * self.roughness(velocity)
         if self.stage.lambda_fold:
-            energy = energy + self.stage.lambda_fold * (narrowness(there) + narrowness(back)) / 2
+            narrow = narrowness(there, self.stage.j_min) + narrowness(back, self.stage.j_min)
+            energy = energy + self.stage.lambda_fold * narrow / 2
         return energy
 
     def roughness(self, velocity: Tensor) -> Tensor:
@@ -241,8 +254,8 @@ def charbonnier(x: Tensor, eps: float) -> Tensor:
     return (x * x + eps * eps).sqrt() - eps
 
 
-def narrowness(field: Tensor) -> Tensor:
+def narrowness(field: Tensor, j_min: float = J_MIN) -> Tensor:
     """mean max(0, J_min - det)^2 of a field (N,2,R,C) in its own voxels, by forward differences."""
     down, right = field.diff(dim=2)[..., :-1], field.diff(dim=3)[:, :, :-1]
     determinant = (1 + down[:, 0]) * (1 + right[:, 1]) - down[:, 1] * right[:, 0]
-    return (J_MIN - determinant).clamp(min=0).square().mean()
+    return (j_min - determinant).clamp(min=0).square().mean()
