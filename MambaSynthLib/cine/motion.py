@@ -29,7 +29,7 @@ acquired frames, see pace.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +47,9 @@ Mask = NDArray[np.bool_]
 
 WIDENED_MM = 6.0  # around the moving region, for the share explained
 NEARBY = 3.0  # pixels, standard deviation of the local mean
+MOST_LEFT = (
+    1 / 3
+)  # of the difference between ED and ES of a stack; more, and its motion is loosened
 DOUBT = 0.7  # the most that is faded where motion explains nothing
 
 Progress = Callable[[int, int], None]
@@ -141,16 +144,23 @@ def fit_pair(
     """The motion between two frames. ``start``: (3,I,J,K) the field of the first one at the last,
     in voxels along the volume's axes, to begin with.
 
-    Raises Cancelled.
+    Where ED and ES of a stack of slices are ``far_apart`` and more than ``MOST_LEFT`` is left
+    unexplained, the motion is too stiff for the wall, and loosened. Raises Cancelled.
     """
-    from MambaSynthLib.methods.mstg.velocity_fit import fit_velocity
+    from MambaSynthLib.methods.mstg.velocity_fit import fit_velocity, loosen
 
     a, b = stacks.stack(first), stacks.stack(last)
     begun = None if start is None else stacks.stack_of_field(start)
-    fit = fit_velocity(
-        stacks.cut(a), stacks.cut(b), stacks.spacing, begun, settings, progress, cancelled
-    )
-    return PairMotion(stacks, a, b, fit, noise_of(a, b))
+    pair, steps = (stacks.cut(a), stacks.cut(b), stacks.spacing), settings.steps
+    total = steps + (settings.further_steps if settings.far_apart else 0)
+    fit = fit_velocity(*pair, begun, settings, lambda done, _: progress(done, total), cancelled)
+    motion = PairMotion(stacks, a, b, fit, noise_of(a, b))
+    is_stack = fit.planar and len(a) > 1
+    if settings.far_apart and is_stack and motion.unexplained() > MOST_LEFT:
+        fit = loosen(fit, *pair, settings, lambda done, _: progress(steps + done, total), cancelled)
+        motion = replace(motion, fit=fit)
+    progress(total, total)
+    return motion
 
 
 def _slopes(tau: float) -> tuple[float, float]:

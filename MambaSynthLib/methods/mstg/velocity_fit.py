@@ -21,9 +21,8 @@ drawn at random.
 Smoothness that finds the right motion is too stiff for its details. So in slices a last stage,
 ``POLISH``, lets go of most of it; what keeps tissue from folding there is lambda_fold. With so
 little smoothness from the start, more of B is explained too, but by motion that makes the frames
-between worse: tissue that comes from beside the slice is drawn out of thin lines. ``STACK_POLISH``
-lets go of nearly all of it, in further steps: a short-axis wall thickens more in its plane than a
-stiff motion can follow. Long axes, which are single slices, and neighbors in time lose by it.
+between worse: tissue that comes from beside the slice is drawn out of thin lines. ``loosen`` goes
+on with nearly none of it, for a stack whose wall thickens more than the stiff motion could follow.
 """
 
 from __future__ import annotations
@@ -78,27 +77,30 @@ class Stage:
 
 STAGES = (Stage(11.2, 0.27), Stage(5.6, 0.27), Stage(2.8, 0.27), Stage(1.4, 0.19))
 POLISH = Stage(1.4, 0.2, eps=0.05, softness=0.5, lambda_fold=10.0)
-STACK_POLISH = Stage(1.4, 0.5, eps=0.05, softness=0.02, lambda_fold=10.0, j_min=0.05, patience=40)
+LOOSE = Stage(1.4, 0.5, eps=0.05, softness=0.02, lambda_fold=10.0, j_min=0.05, patience=40)
 
 
 @dataclass(frozen=True)
 class FitSettings:
     """``steps`` of Adam at most, over all stages, and the weight of smoothness in E.
 
-    ``far_apart``: the motion is large, as from ED to ES; a stack then has ``STACK_POLISH``, whose
-    steps are further ones.
+    ``far_apart``: the motion is large, as from ED to ES; see ``motion.py``.
     """
 
     steps: int = 160
     lambda_smooth: float = 0.02
     far_apart: bool = False
 
-    def stages(self, slices: int) -> tuple[Stage, ...]:
-        """Of so many slices side by side, or of a volume (0), which is not polished."""
-        if not slices:
+    @property
+    def further_steps(self) -> int:
+        """Of ``loosen``."""
+        return round(LOOSE.share * self.steps)
+
+    def stages(self, planar: bool) -> tuple[Stage, ...]:
+        """Of slices, or of a volume, which is not polished."""
+        if not planar:
             return STAGES
-        before = tuple(replace(s, share=s.share * (1 - POLISH.share)) for s in STAGES)
-        return (*before, STACK_POLISH if self.far_apart and slices > 1 else POLISH)
+        return (*(replace(s, share=s.share * (1 - POLISH.share)) for s in STAGES), POLISH)
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,9 @@ def fit_velocity(
     shape = first.shape[axes]
     velocity = tensor_of_field(np.zeros((3, *first.shape)) if start is None else start, planar)
     taken = 0
-    stages = settings.stages(len(first) if planar else 0)
+    stages = settings.stages(planar)
     shares = [stage.share for stage in stages]
     ends = [round(settings.steps * part) for part in np.cumsum((0.0, *shares))]
-    planned = ends[-1]
     finest = VELOCITY_MM if planar else VOLUME_VELOCITY_MM
     for number, stage in enumerate(stages):
         velocity = resized(velocity, grid_of(shape, lengths, max(stage.level_mm, finest)))
@@ -180,12 +181,41 @@ def fit_velocity(
         level = _Level(images[0], images[1], voxel, float(spacing[0]), settings, stage)
         for after_step in level.descend(velocity, ends[number + 1] - ends[number]):
             velocity, taken = after_step, taken + 1
-            progress(taken, planned)
+            progress(taken, settings.steps)
             if cancelled():
                 raise Cancelled
-    progress(planned, planned)
+    progress(settings.steps, settings.steps)
     n, r, c = first.shape
-    return Fit(velocity * window_of(velocity), (n, r, c), taken, planned)
+    return Fit(velocity * window_of(velocity), (n, r, c), taken, settings.steps)
+
+
+def loosen(
+    fit: Fit,
+    first: Array,
+    last: Array,
+    spacing: Sequence[float],
+    settings: FitSettings,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Fit:
+    """The fit of a stack's slices after ``further_steps`` at most of the stage ``LOOSE``.
+
+    The other arguments are those of ``fit_velocity``. Raises Cancelled between two steps.
+    """
+    lengths, shape = tuple(float(mm) for mm in spacing[1:]), first.shape[1:]
+    a, b = (
+        shrunk(tensor_of(x, True), grid_of(shape, lengths, LOOSE.level_mm)) for x in (first, last)
+    )
+    velocity, taken, most = fit.velocity, 0, settings.further_steps
+    voxel = [mm * n / g for mm, n, g in zip(lengths, shape, velocity.shape[2:], strict=True)]
+    level = _Level(a, b, voxel, float(spacing[0]), settings, LOOSE)
+    for after_step in level.descend(velocity, most):
+        velocity, taken = after_step, taken + 1
+        progress(taken, most)
+        if cancelled():
+            raise Cancelled
+    velocity = velocity * window_of(velocity)
+    return Fit(velocity, fit.size, fit.steps + taken, fit.planned + most)
 
 
 class _Level:

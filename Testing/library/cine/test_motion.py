@@ -1,12 +1,14 @@
 """Frames made of two moved ones: what agrees is averaged, what moves moves, what fades fades."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
 from MambaSynthLib.cine.frame_stacks import Stacks
 from MambaSynthLib.cine.judgment import judge_motion, judge_pair, last_step
-from MambaSynthLib.cine.motion import fit_pair
+from MambaSynthLib.cine.motion import MOST_LEFT, fit_pair
 from MambaSynthLib.cine.noise import noise_of
 from MambaSynthLib.cine.pace import with_neighbors
 from MambaSynthLib.image.volume import Volume
@@ -43,6 +45,32 @@ def test_a_ball_moves_instead_of_fading_and_its_field_says_how_far():
         assert abs(center(frame) - (14 + 8 * share)) < 0.7
         assert frame.max() > 0.9 * ball(14).array.max()  # not two half-bright balls
     assert abs(motion.field(1.0, 1.0)[0, 22, 17, 0] + 8) < 1.2  # looks 8 rows back
+
+
+def far_pair(first, last):
+    settings, seen = replace(SETTINGS, far_apart=True), []
+    motion = fit_pair(first, last, Stacks.of([first, last]), settings=settings,
+                      progress=lambda *step: seen.append(step))  # fmt: skip
+    assert seen[-1] == (90, 90) and seen == sorted(seen)
+    return motion
+
+
+def test_a_stack_whose_motion_is_too_stiff_is_loosened_and_no_other():
+    explained = far_pair(ball(14), ball(22))
+    assert explained.fit.planned == SETTINGS.steps
+    assert np.array_equal(explained.field(1.0, 1.0), pair(ball(14), ball(22)).field(1.0, 1.0))
+    rng = np.random.default_rng(0)  # what comes from beside the slices is not there to be moved
+    came, went = (
+        ball(14).with_array(
+            ball(14).array + 200 * gaussian_filter(rng.normal(0, 3, SHAPE), (3, 3, 0))
+        )
+        for _ in range(2)
+    )
+    stiff, loose = pair(came, went), far_pair(came, went)
+    assert stiff.unexplained() > MOST_LEFT and loose.fit.planned == 90
+    assert loose.unexplained() < 0.9 * stiff.unexplained()
+    one = [Volume(image.array[..., :1], image.affine, "one") for image in (came, went)]
+    assert far_pair(*one).fit.planned == SETTINGS.steps  # a single slice
 
 
 def test_the_units_and_the_grid_are_those_of_the_source():
