@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from MambaSynthLib.errors import RequestError, VolumeError
+from MambaSynthLib.image.intensity import MEDIANS
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import write_volume
 from MambaSynthTraining.commands import heads as heads_command
 from MambaSynthTraining.commands import score_heads
 from MambaSynthTraining.data import head_necks
+from MambaSynthTraining.data.head_cord import follow
 from MambaSynthTraining.data.heads import prepared_data
 from MambaSynthTraining.data.heads_list import read_list
 from MambaSynthTraining.data.heads_set import make_neck, write_list
@@ -21,7 +23,8 @@ from MambaSynthTraining.recipe_file import recipe_of
 
 SLICE_MM = 2.0
 SHAPE = (70, 150, 120)  # slices from below, rows to the back, columns to the left
-ROW, COLUMN = 95, 60  # of the cord
+ROW, COLUMN = 62, 60  # of the cord where it leaves the brain
+CORD = 1.1  # medians
 LOW = 36  # lowest slice of the brain without cord
 MUSCLE = -0.7  # 0.6 medians
 COLUMNS = "id person share source target source_to_common target_to_common lesions license citation"
@@ -34,15 +37,25 @@ RECIPE = {
 }  # fmt: skip
 
 
+def leaning(n):
+    """The row of the cord in slice n."""
+    return ROW + 0.6 * (LOW - n)
+
+
 def head() -> tuple[np.ndarray, np.ndarray]:
-    """A cylinder of muscle with a brain of median brightness in its upper half, and a cord."""
+    """A cylinder of muscle with a brain of median brightness in its upper half, and a cord in dark
+    fluid that leans back; the mask of the brain holds some of the cord.
+    """
     n, i, j = np.indices(SHAPE)
-    inside = (i - 75) ** 2 / 60**2 + (j - 60) ** 2 / 50**2 < 1
+    inside = (i - 75) ** 2 / 70**2 + (j - 60) ** 2 / 55**2 < 1
     brain = (n >= LOW) & (n < 65) & ((i - 80) ** 2 + (j - 60) ** 2 < 38**2)
-    cord = (n >= LOW - 8) & (n < LOW) & ((i - ROW) ** 2 + (j - COLUMN) ** 2 < 6**2)
+    away = (i - leaning(n)) ** 2 + (j - COLUMN) ** 2
     stack = np.where(inside, np.float32(MUSCLE), np.float32(-1.0))
-    stack[brain | cord] = -0.5
-    return stack.astype(np.float32), brain | cord
+    stack[(n < LOW) & (away < 9.5**2)] = CORD * head_necks.FLUID_T1W * 2 / MEDIANS - 1
+    cord = (n < LOW) & (away < 5**2)
+    stack[cord] = CORD * 2 / MEDIANS - 1
+    stack[brain] = 2 / MEDIANS - 1
+    return stack.astype(np.float32), brain | (cord & (n >= LOW - 8))
 
 
 def volume() -> tuple[Volume, np.ndarray]:
@@ -63,21 +76,45 @@ def listed(tmp_path):
     return tmp_path, tmp_path / "list.tsv", brain
 
 
-def test_chin_and_nape_are_learned_and_brain_canal_and_cisterns_are_not():
+def looked_at():
+    """Stack, brain, cord, weights of the head."""
     stack, brain = head()
-    found = head_necks.region(stack, brain, SLICE_MM)
-    assert found[5, 30, 60] and found[5, 130, 60] and found[5, 95, 20]  # chin, nape, side
-    assert not found[:, ROW, COLUMN].any()
-    assert not found[LOW:, 80].any()
-    assert not (found & brain).any()
-    assert not found[stack == -1].any()
-    assert not found[LOW - 5, 80, 40]  # 10 mm below the brain
+    cord = follow(stack, brain, SLICE_MM)
+    return stack, brain, cord, head_necks.weights(stack, brain, SLICE_MM, cord)
+
+
+def test_the_cord_is_followed_down_where_the_brain_mask_has_ended():
+    _, _, cord, _ = looked_at()
+    assert len(cord) == LOW + 1
+    found = cord[: LOW - 2] - [[leaning(n), COLUMN] for n in range(LOW - 2)]
+    assert np.abs(found).max() <= 2
+
+
+def test_the_cord_is_found_in_noise_and_beside_a_brighter_vessel():
+    stack, brain = head()
+    noisy = stack + np.random.default_rng(0).normal(0, 0.05, stack.shape).astype(np.float32)
+    _, i, j = np.indices(SHAPE)
+    noisy[:LOW, :, :][((i - 95) ** 2 + (j - 90) ** 2 < 9)[:LOW]] = 0.5
+    cord = follow(noisy, brain, SLICE_MM)
+    assert np.abs(cord[: LOW - 2] - [[leaning(n), COLUMN] for n in range(LOW - 2)]).max() <= 2
+
+
+def test_chin_and_nape_count_little_the_canal_in_full_and_its_wall_and_the_brain_nothing():
+    stack, brain, cord, weight = looked_at()
+    for place in ((5, 30, 60), (5, 140, 60), (5, 95, 20)):  # chin, nape, side
+        assert weight[place] == head_necks.PLAIN
+    for n in (2, 15, 30):
+        row, column = cord[n]
+        assert weight[n, row, column] == weight[n, row, column + 6] == head_necks.CANAL
+        assert weight[n, row, column + 12] == weight[n, row - 12, column] == 0
+    assert not weight[LOW:, 80].any()
+    assert not weight[LOW:][brain[LOW:]].any()
+    assert not weight[LOW - 5, 80, 30]  # 10 mm below the brain
 
 
 def test_the_face_is_learned_a_little_higher_than_the_nape():
-    stack, brain = head()
-    found = head_necks.region(stack, brain, SLICE_MM)
-    top_of_face, top_of_nape = (np.flatnonzero(found[:, row, 60]).max() for row in (22, 133))
+    weight = looked_at()[3]
+    top_of_face, top_of_nape = (np.flatnonzero(weight[:, row, 60]).max() for row in (10, 133))
     assert LOW < top_of_face <= LOW + head_necks.FACE_MM[0] / SLICE_MM
     assert top_of_nape < LOW
 
@@ -86,7 +123,19 @@ def test_a_mask_without_a_brain_is_refused():
     stack, brain = head()
     brain[:, :, 70:] = brain[:, :, :50] = False
     with pytest.raises(VolumeError, match="nowhere larger than"):
-        head_necks.region(stack, brain, SLICE_MM)
+        follow(stack, brain, SLICE_MM)
+
+
+def test_fluid_is_brighter_than_cord_and_both_fade_with_the_coil():
+    stack, _, cord, _ = looked_at()
+    medians = (head_necks.target(stack, cord) + 1) * (MEDIANS / 2)
+    row, column = cord[10]
+    assert medians[10, row, column] == pytest.approx(head_necks.CORD_T2W * CORD, rel=0.05)
+    assert medians[10, row, column + 7] == pytest.approx(head_necks.FLUID_T2W * CORD, rel=0.05)
+    dim = stack.copy()
+    dim[10] = (dim[10] + 1) * 0.5 - 1
+    faded = (head_necks.target(dim, cord) + 1) * (MEDIANS / 2)
+    assert faded[10, row, column + 7] == pytest.approx(head_necks.FLUID_T2W * CORD / 2, rel=0.05)
 
 
 def test_muscle_is_dark_fat_bright_air_nothing_and_more_light_never_less():
@@ -125,11 +174,13 @@ def test_a_head_without_target_has_weight_below_its_skull_base_alone(listed):
     entry = make_neck(folder / "set", folder, pair, lambda _: brain)
     stored = np.load(folder / "set" / "carl.npz")
     weight, source, target = stored["weight"], stored["source"], stored["target"]
-    assert entry.neck and set(np.unique(weight)) == {0, 100}
+    assert entry.neck and set(np.unique(weight)) == {0, head_necks.PLAIN, head_necks.CANAL}
     assert not weight[LOW + 8 :].any() and weight[:LOW].any()
-    learned = weight > 0
-    shown = head_necks.target(source.astype(np.float32))
-    np.testing.assert_allclose(target[learned], shown[learned], atol=2e-3)
+    t1w, t2w = ((image.astype(np.float32) + 1) * (MEDIANS / 2) for image in (source, target))
+    plain, canal = weight == head_necks.PLAIN, weight == head_necks.CANAL
+    np.testing.assert_allclose(t2w[plain], head_necks.brightness(t1w[plain]), atol=2e-3)
+    fluid = canal & (t1w < 0.5 * CORD)
+    assert fluid.any() and (t2w[fluid] > 2 * t1w[fluid]).all()
     assert (folder / "set" / "carl.png").stat().st_size > 1000
 
 

@@ -2,14 +2,16 @@
 
 The clinical pairs end at the skull base, so nothing acquired says what a T2w volume looks like
 further down. But where they show muscle, fat, marrow and air, T2w follows T1w: `mambasynth heads`
-prints by how much for each whole head (``outside_brain``), and ``brightness`` is that rule. It is
-used where there is neither brain nor spinal fluid; everywhere else the weight is 0, so that nothing
-computed is learned as anatomy of the brain.
+prints by how much for each whole head (``outside_brain``), and ``brightness`` is that rule. Spinal
+cord and fluid are found by following the cord down (``head_cord``); their T2w brightness is a
+number. Where it cannot be told, in the wall of the canal, near the brain and in it, the weight is
+0, so that nothing computed is learned as anatomy of the brain.
 
 | symbol | code      | shape   | meaning                                                   |
 |--------|-----------|---------|-----------------------------------------------------------|
 | x_0    | ``stack`` | (N,H,W) | T1w in [-1,1], axial from below, rows to the back         |
 |        | ``brain`` | (N,H,W) | its brain mask                                            |
+|        | ``cord``  | (n,2)   | row and column of the cord in the lowest n slices         |
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.image.intensity import EMPTY, MEDIANS
+from MambaSynthTraining.data.head_cord import Path, around, lowest
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -28,13 +30,14 @@ KNOTS_T1W = (0.0, 1.0, 2.0)  # brightness in medians of the brain: air, muscle, 
 KNOTS_T2W = (0.0, 0.55, 1.5)  # fat a little less: vessels are as bright in T1w, and dark in T2w
 AT = (0.5, 1.0, 1.5, 2.0)  # T1w brightness that the pairs are looked at, within NEAR of it
 NEAR, SCALP_MM = 0.1, 4.0  # medians; what lies closer to the brain mask may be brain
-SMALLEST_MM2 = 1500.0  # area of the brain in its lowest slice that is no cord
-TAIL_MM = 10.0  # of the brain mask's lower end, which the cord goes on from
-CANAL_MM = (25.0, 30.0, 18.0)  # before, behind and beside the cord
+CORD_T2W, FLUID_T2W = 0.9, 2.2  # medians, where the coil sees the cord as bright as the brain
+FLUID_T1W = 0.35  # of the cord's brightness; between them a pixel holds some of both
+CANAL_MM, WALL_MM = 8.0, 16.0  # from the middle of the cord: cord and fluid; then nobody knows
 AWAY_MM = 12.0  # from the brain: cisterns
 FACE_MM = (15.0, 45.0)  # how far up it reaches above the lowest brain, and how far before the cord
 FADES_MM = (40.0, 250.0)  # the coil's sensitivity falls by e over such a length
 FADED = 0.6  # share of the heads whose coil ends early
+CANAL, PLAIN = 100, 35  # weights in percent: the canal is small, and muscle is soon learned
 
 
 def brightness(t1w: Floats) -> Floats:
@@ -49,32 +52,21 @@ def outside_brain(source: Floats, target: Floats, brain: Mask, slice_mm: float) 
     middle = np.flatnonzero(brain.any(axis=(1, 2))).mean()
     away = ndimage.distance_transform_edt(~brain, sampling=(slice_mm, 1.0, 1.0)) > SCALP_MM
     away &= (np.arange(len(brain)) < middle)[:, None, None] & (source > EMPTY)
-    t1w, t2w = ((image[away] - EMPTY) * (MEDIANS / 2) for image in (source, target))
+    t1w, t2w = (_in_medians(image[away]) for image in (source, target))
     found = [t2w[np.abs(t1w - at) < NEAR] for at in AT]
     return [float(np.median(values)) if values.size else float("nan") for values in found]
 
 
-def region(stack: Floats, brain: Mask, slice_mm: float) -> Mask:
-    """(N,H,W): below the skull base, without spinal canal and cisterns; pixels are 1 mm.
-
-    Raises VolumeError: the brain mask has no slice as large as a brain.
-    """
-    area = brain.sum(axis=(1, 2))
-    if not (area >= SMALLEST_MM2).any():
-        raise VolumeError(
-            f"its brain mask is nowhere larger than {area.max()} mm2; list only whole heads."
-        )
-    low = int(np.flatnonzero(area >= SMALLEST_MM2)[0])
-    end = int(np.flatnonzero(area)[0])
-    _, r, c = np.nonzero(brain[end : end + max(1, round(TAIL_MM / slice_mm))])
-    row, column = float(np.median(r)), float(np.median(c))
-    n, i, j = np.ogrid[tuple(map(slice, stack.shape))]
-    before, behind, beside = CANAL_MM
-    canal = (i > row - before) & (i < row + behind) & (abs(j - column) < beside)
+def weights(stack: Floats, brain: Mask, slice_mm: float, cord: Path) -> NDArray[np.uint8]:
+    """(N,H,W) in percent: below the skull base, without the wall of the canal and cisterns."""
+    low = lowest(brain)
+    n, i, _ = np.ogrid[tuple(map(slice, stack.shape))]
     up, ahead = FACE_MM
-    under = (n < low) | ((n < low + up / slice_mm) & (i < row - ahead))
+    under = (n < low) | ((n < low + up / slice_mm) & (i < cord[-1, 0] - ahead))
     near = ndimage.distance_transform_edt(~brain, sampling=(slice_mm, 1.0, 1.0)) < AWAY_MM
-    found: Mask = (stack > EMPTY) & under & ~canal & ~near
+    found = np.where((stack > EMPTY) & under & ~near, PLAIN, 0).astype(np.uint8)
+    found[around(cord, stack.shape, WALL_MM)] = 0
+    found[around(cord[:low], stack.shape, CANAL_MM)] = CANAL
     return found
 
 
@@ -82,12 +74,26 @@ def faded(stack: Floats, brain: Mask, slice_mm: float, rng: np.random.Generator)
     """The stack as a coil sees it that ends below the brain, or as it is."""
     if rng.random() >= FADED:
         return stack
-    low = int(np.flatnonzero(brain.sum(axis=(1, 2)) >= SMALLEST_MM2)[0])
-    below = np.maximum(low - np.arange(len(stack)), 0) * slice_mm
+    below = np.maximum(lowest(brain) - np.arange(len(stack)), 0) * slice_mm
     kept = np.exp(-below / rng.uniform(*FADES_MM)).astype(np.float32)
     return (stack - EMPTY) * kept[:, None, None] + EMPTY
 
 
-def target(stack: Floats) -> Floats:
-    """(N,H,W) in [-1,1]: ``brightness`` of a stack in [-1,1]."""
-    return brightness((stack - EMPTY) * (MEDIANS / 2)) * (2 / MEDIANS) + EMPTY
+def target(stack: Floats, cord: Path) -> Floats:
+    """(N,H,W) in [-1,1]: ``brightness`` of a stack in [-1,1]; in the canal cord and fluid, as
+    bright as the coil lets the cord of that slice be.
+    """
+    t1w = _in_medians(stack)
+    t2w = brightness(t1w)
+    canal = around(cord, stack.shape, CANAL_MM)
+    for n, (row, column) in enumerate(cord):
+        middle = t1w[n, row - 1 : row + 2, column - 1 : column + 2]
+        seen = max(float(np.median(middle)), 1e-3)
+        held = np.clip((t1w[n] / seen - FLUID_T1W) / (1 - FLUID_T1W), 0, 1)  # share of cord
+        mixed = seen * (FLUID_T2W + held * (CORD_T2W - FLUID_T2W))
+        t2w[n][canal[n]] = mixed[canal[n]]
+    return t2w * (2 / MEDIANS) + EMPTY
+
+
+def _in_medians(values: Floats) -> Floats:
+    return (values - EMPTY) * (MEDIANS / 2)

@@ -30,6 +30,7 @@ from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
 from MambaSynthTraining.data import head_necks
 from MambaSynthTraining.data.dataset_files import read_json
+from MambaSynthTraining.data.head_cord import follow
 from MambaSynthTraining.data.head_registration import onto_source
 from MambaSynthTraining.data.heads_list import HeadPair
 from MambaSynthTraining.data.heads_picture import write_picture
@@ -66,21 +67,20 @@ def make_pair(
     source = read_volume(data / pair.source)
     target = onto_source(source, read_volume(data / pair.target), data, pair)
     lesions = read_volume(data / pair.lesions).array > 0 if pair.lesions else None
-    entries = [_write(folder, pair, pair.id, source, target, lesions, brain_mask is not None)]
+    preparation = prepare(source, GRID, INTENSITY)
+    whole = brain_mask is not None
+    entries = [_write(folder, pair, pair.id, preparation, target, lesions, whole)]
     if brain_mask is not None:
         mask = brain_mask(source)
-        told = ", ".join(f"{value:.2f}" for value in _outside_brain(source, target, mask))
+        brain = _marked(preparation, source.with_array(mask.astype(np.float32), "brain"))
+        stacks = preparation.stack(), preparation.stack_of(target)
+        outside = head_necks.outside_brain(*stacks, brain, _slice_mm(preparation))
+        told = ", ".join(f"{value:.2f}" for value in outside)
         note(f"{pair.id}: outside the brain T2w is {told} medians where T1w is {head_necks.AT}")
         a, b = (v.with_array(np.where(mask, v.array, v.array.min())) for v in (source, target))
-        entries.append(_write(folder, pair, f"{pair.id}-brain", a, b, lesions, False))
+        stripped = prepare(a, GRID, INTENSITY)
+        entries.append(_write(folder, pair, f"{pair.id}-brain", stripped, b, lesions, False))
     return entries
-
-
-def _outside_brain(source: Volume, target: Volume, mask: NDArray[np.bool_]) -> list[float]:
-    preparation = prepare(source, GRID, INTENSITY)
-    brain = _marked(preparation, source.with_array(mask.astype(np.float32), "brain"))
-    stacks = preparation.stack(), preparation.stack_of(target)
-    return head_necks.outside_brain(*stacks, brain, _slice_mm(preparation))
 
 
 def make_neck(folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask) -> Entry:
@@ -91,15 +91,15 @@ def make_neck(folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask) -
     source = read_volume(data / pair.source)
     preparation = prepare(source, GRID, INTENSITY)
     brain = _marked(preparation, source.with_array(brain_mask(source).astype(np.float32), "brain"))
-    slice_mm = _slice_mm(preparation)
-    rng = np.random.default_rng(list(pair.id.encode()))
-    stack = preparation.stack()
+    stack, slice_mm = preparation.stack(), _slice_mm(preparation)
     try:
-        weight = np.where(head_necks.region(stack, brain, slice_mm), 100, 0).astype(np.uint8)
+        cord = follow(stack, brain, slice_mm)
     except VolumeError as error:
         raise VolumeError(f"{data / pair.source}: {error}") from error
+    weight = head_necks.weights(stack, brain, slice_mm, cord)
+    rng = np.random.default_rng(list(pair.id.encode()))
     stack = head_necks.faded(stack, brain, slice_mm, rng)
-    _save(folder, pair.id, stack, head_necks.target(stack), weight, slice_mm)
+    _save(folder, pair.id, stack, head_necks.target(stack, cord), weight, slice_mm)
     return Entry(pair.id, pair.person, pair.share, True, pair.license, pair.citation, neck=True)
 
 
@@ -109,7 +109,8 @@ def make_phantom(
     """Write one phantom, T1w and T2w."""
     made = ("Apache-2.0", "label maps of SynthSeg, Billot et al., Med Image Anal 2023")
     pair = HeadPair(name, person, share, "", "", "", "", "", *made)
-    return _write(folder, pair, name, volumes["T1w"], volumes["T2w"], None, whole)
+    preparation = prepare(volumes["T1w"], GRID, INTENSITY)
+    return _write(folder, pair, name, preparation, volumes["T2w"], None, whole)
 
 
 def write_list(folder: Path, entries: list[Entry], left_out: list[str]) -> None:
@@ -146,16 +147,15 @@ def _write(
     folder: Path,
     pair: HeadPair,
     name: str,
-    source: Volume,
+    preparation: Preparation,
     target: Volume,
     lesions: NDArray[np.bool_] | None,
     whole: bool,
 ) -> Entry:
-    preparation = prepare(source, GRID, INTENSITY)
     a, b = preparation.stack(), preparation.stack_of(target)
     weight = np.full(a.shape, 100, dtype=np.uint8)
     if lesions is not None:
-        shown = source.with_array(lesions.astype(np.float32), "lesions")
+        shown = target.with_array(lesions.astype(np.float32), "lesions")
         weight[_marked(preparation, shown)] = LESION_WEIGHT
     _save(folder, name, a, b, weight, _slice_mm(preparation))
     return Entry(name, pair.person, pair.share, whole, pair.license, pair.citation)
