@@ -168,15 +168,16 @@ TABLE_HEADER = [
 def _cells(row: Row) -> list[str]:
     counts = [str(n) for n in (row.n_slices, row.n_skipped, row.n_outside)]
     whole = ["-"] * 4 if row.volume is None else _numbers(row.volume)
-    return [row.name, *_numbers(row), *counts, *whole, _number(row.psnr_raw, 2)]
+    return [row.name, *_numbers(row), *counts, *whole, number(row.psnr_raw, 2)]
 
 
 def _numbers(scores: Row | Scores) -> list[str]:
-    ssim, nmi, mse = (_number(x, 4) for x in (scores.ssim, scores.nmi, scores.mse))
-    return [ssim, _number(scores.psnr, 2), nmi, mse]
+    ssim, nmi, mse = (number(x, 4) for x in (scores.ssim, scores.nmi, scores.mse))
+    return [ssim, number(scores.psnr, 2), nmi, mse]
 
 
-def _number(value: float, digits: int) -> str:
+def number(value: float, digits: int) -> str:
+    """A cell of a table; - for NaN."""
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
