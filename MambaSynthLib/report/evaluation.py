@@ -20,6 +20,7 @@ from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.image.metrics import (
     Mask,
     Scores,
+    finite_or_none,
     foreground,
     psnr_raw,
     slice_scores,
@@ -65,7 +66,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Only JSON types; numbers without a finite value (PSNR of equal images) become None."""
-        finite: dict[str, Any] = _finite_or_none(asdict(self))
+        finite: dict[str, Any] = finite_or_none(asdict(self))
         return finite
 
     def to_table(self) -> str:
@@ -189,11 +190,3 @@ def markdown(table: list[list[str]]) -> list[str]:
         for cells in table
     )
     return [header, "|" + "|".join("-" * (w + 2) for w in widths) + "|", *rows]
-
-
-def _finite_or_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite_or_none(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite_or_none(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
