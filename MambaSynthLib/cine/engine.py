@@ -171,12 +171,9 @@ class CineEngine:
         """Whether the method moves tissue; one that paints frames has nothing to refine."""
         return getattr(self._network.config, "mode", "deformation") != "image"
 
-    def course(
-        self, options: CineOptions, motion: Motion, length_ms: float = USUAL_INTERVAL_MS,
-        start_ms: float = 0.0,
-    ) -> Course:  # fmt: skip
+    def course(self, options: CineOptions, motion: Motion) -> Course:
         """The course of time from ED to ES where nothing between is known."""
-        return self.timing(options, motion).course(length_ms, start_ms)
+        return self.timing(options, motion).course(USUAL_INTERVAL_MS)
 
     def timing(self, options: CineOptions, motion: Motion) -> Timing:
         """The chosen one; else the prior for refined motion, and the network's own for its own."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from MambaSynthLib.image.metrics import finite_or_none
+
 FRAME_COLUMNS = (
     "psnr", "ssim", "region_psnr", "region_ssim",
     "best_psnr", "best_ssim", "best_region_psnr", "best_region_ssim",
@@ -69,25 +71,16 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types; numbers that are not finite become None."""
-        means = {
-            method: {
-                column: _finite(self.mean(method, column))
-                for column in (*FRAME_COLUMNS, *MOTION_COLUMNS)
-            }
-            for method in self.methods
-        }
-        rows = [{key: _finite(value) for key, value in asdict(row).items()} for row in self.frames]
-        return {
-            "cine": self.cine, "keep": self.keep, "given": list(self.given),
-            "region_percent": self.region_percent, "noise_db": _finite(self.noise_db),
-            "warnings": list(self.notes), "means": means, "frames": rows,
-        }  # fmt: skip
+        columns = (*FRAME_COLUMNS, *MOTION_COLUMNS)
+        means = {m: {column: self.mean(m, column) for column in columns} for m in self.methods}
+        found: dict[str, Any] = finite_or_none({
+            "cine": self.cine, "keep": self.keep, "given": self.given,
+            "region_percent": self.region_percent, "noise_db": self.noise_db,
+            "warnings": self.notes, "means": means, "frames": list(map(asdict, self.frames)),
+        })  # fmt: skip
+        return found
 
 
 def mean_over(verdicts: Sequence[Verdict], method: str, column: str) -> float:
     """Each cine counts once."""
     return float(np.mean([verdict.mean(method, column) for verdict in verdicts]))
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -132,6 +132,15 @@ def psnr_raw(image: ArrayLike, reference: ArrayLike, mask: Mask) -> float:
     return math.nan if is_constant(r) else psnr(y, r, float(np.ptp(r)))
 
 
+def finite_or_none(value: Any) -> Any:
+    """Scores for JSON, which has no number for infinity and NaN: dicts and lists go through."""
+    if isinstance(value, dict):
+        return {key: finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def foreground(reference: ArrayLike) -> Mask:
     """(I,J,K) where there is anatomy, by one of two rules.
 

@@ -131,12 +131,6 @@ class Preparation:
         placed = np.where(self._empty(chosen), np.float32(EMPTY), placed)
         self.reorientation.view(array)[chosen] = scaling.undo(placed)
 
-    def restore(self, stack: Floats, scaling: Scaling, name: str = "synthetic") -> Volume:
-        """(N,H,W) from the network -> a volume on the source's grid; see ``write``."""
-        array = self.blank(scaling)
-        self.write(array, np.arange(self.count), stack, scaling)
-        return self.volume.with_array(array, name)
-
     def _empty(self, chosen: Indices) -> NDArray[np.bool_]:
         """(n,rows,columns) background of the chosen slices, before resampling."""
         return self.reorientation.view(self.empty)[chosen]

@@ -17,7 +17,7 @@ import gzip
 import json
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -89,32 +89,26 @@ def _belongs_to_another(sidecar: Path, path: Path) -> bool:
 
 def _nrrd(source: BinaryIO, target: BinaryIO, marks: Marks, name: str) -> None:
     """The key/values go to the end of the header, which an empty line ends."""
-    own = TAG_PREFIX.encode()
-    for line in _lines(source):
-        if line.strip() == b"":
-            break
-        if not line.startswith(own):
-            target.write(line)
+    _copy_header(source, target, lambda line: not line.strip())
     target.write("\n".join([*tag_lines(marks.tags), "", ""]).encode("ascii"))
     shutil.copyfileobj(source, target)
 
 
 def _metaimage(source: BinaryIO, target: BinaryIO, marks: Marks, name: str) -> None:
     """The key/values go before the last line of the header, which says where the data are."""
-    own = TAG_PREFIX.encode()
-    for line in _lines(source):
-        if line.startswith(b"ElementDataFile"):
-            target.write("".join(f"{k} = {v}\n" for k, v in marks.tags.items()).encode("ascii"))
-            target.write(line)
-            break
-        if not line.startswith(own):
-            target.write(line)
+    if last := _copy_header(source, target, lambda line: line.startswith(b"ElementDataFile")):
+        target.write("".join(f"{k} = {v}\n" for k, v in marks.tags.items()).encode("ascii") + last)
     shutil.copyfileobj(source, target)
 
 
-def _lines(source: BinaryIO) -> Iterator[bytes]:
-    while line := source.readline(LONGEST_LINE):
-        yield line
+def _copy_header(source: BinaryIO, target: BinaryIO, ends: Callable[[bytes], bool]) -> bytes:
+    """All lines but former marks of ours, up to the one that ends the header; that one is returned,
+    and nothing where the file ends before it.
+    """
+    while (line := source.readline(LONGEST_LINE)) and not ends(line):
+        if not line.startswith(TAG_PREFIX.encode()):
+            target.write(line)
+    return line
 
 
 # -------------------------------------------------------------------------------------- NIfTI
@@ -124,11 +118,11 @@ def _nifti(source: BinaryIO, target: BinaryIO, marks: Marks, name: str) -> None:
     """The extension goes right behind the header, so the image begins later."""
     block, order = nifti.header_block(source, name)
     old = nifti.voxel_offset(block, order, name) - len(block)
-    extensions = source.read(old)
+    extensions = nifti.extensions(source.read(old), order)
     text = json.dumps(marks.record).encode("ascii")
     size = -(-(8 + len(text)) // 16) * 16  # a multiple of 16, which the standard asks for
     own = struct.pack(order + "ii", size, nifti.COMMENT) + text.ljust(size - 8, b"\0")
-    others = b"".join(_foreign(extensions, order))
+    others = b"".join(one for _, one in extensions if not _is_ours(one))
     header = bytearray(block)
     kind, place = nifti.OFFSETS[len(block)]
     struct.pack_into(order + kind, header, place, len(block) + 4 + len(own) + len(others))
@@ -139,17 +133,9 @@ def _nifti(source: BinaryIO, target: BinaryIO, marks: Marks, name: str) -> None:
     shutil.copyfileobj(source, target)
 
 
-def _foreign(extensions: bytes, order: str) -> Iterator[bytes]:
-    """The extensions between header and image that are no record of a synthesis."""
-    place = 4 if extensions[:1] == b"\1" else len(extensions)
-    while place + 8 <= len(extensions):
-        size = struct.unpack_from(order + "i", extensions, place)[0]
-        if size < 8:
-            return  # damaged; what follows cannot be found
-        one = extensions[place : place + size]
-        if parsed(one[8:].rstrip(b"\0")).get("Synthetic") is not True:
-            yield one
-        place += size
+def _is_ours(extension: bytes) -> bool:
+    """Whether it is the record of a synthesis."""
+    return parsed(extension[8:].rstrip(b"\0")).get("Synthetic") is True
 
 
 def _compressed_nifti(source: BinaryIO, target: BinaryIO, marks: Marks, name: str) -> None:

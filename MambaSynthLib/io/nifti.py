@@ -53,7 +53,7 @@ def decode(file: BinaryIO, path: Path, asked: Asked, *, compressed: bool) -> Dec
     offset = voxel_offset(block, header.endianness, name)
     count = math.prod(shape) * dtype.itemsize
     check_room(offset + count, size_of(file), name, compressed=compressed)
-    extensions = read_exactly(stream, offset - start, name)
+    between = read_exactly(stream, offset - start, name)
     data, data_notes = read_image(stream, count, count // math.prod(shape[2:]), name)
     stored: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order="F")
     values, notes = _rescaled(stored, header)
@@ -61,7 +61,7 @@ def decode(file: BinaryIO, path: Path, asked: Asked, *, compressed: bool) -> Dec
     affine, geometry_notes = patient_affine(header, (i, j, k), asked.prefer, name)
     times = frame_times(header, shape[3]) if asked.frames else None
     all_notes = geometry_notes + notes + data_notes
-    said = _words(block, header.endianness, bytes(extensions))
+    said = _words(block, header.endianness, bytes(between))
     return Decoded(values, affine, "RAS", said, all_notes, times)
 
 
@@ -204,26 +204,26 @@ def words(file: BinaryIO, name: str, *, compressed: bool) -> Words:
     return _words(block, order, stream.read(min(length, MOST_EXTENSIONS)))
 
 
-def _words(block: bytes, order: str, extensions: bytes) -> Words:
+def _words(block: bytes, order: str, between: bytes) -> Words:
     """The texts of a header and of the bytes between it and the image."""
     found = {
         f"NIfTI {field}": block[place : place + length].rstrip(b"\0").decode("latin-1")
         for field, (place, length) in TEXTS[len(block)].items()
     }
-    for number, comment in enumerate(_comments(extensions, order), start=1):
-        found[f"NIfTI header extension {number}"] = comment
+    comments = [
+        one[8:].rstrip(b"\0") for code, one in extensions(between, order) if code == COMMENT
+    ]
+    for number, comment in enumerate(comments, start=1):
+        found[f"NIfTI header extension {number}"] = comment.decode("utf-8", "replace")
     return Words(found)
 
 
-def _comments(block: bytes, order: str) -> Iterator[str]:
-    """The comment extensions (code 6) in the bytes between the header and the image."""
-    if block[:1] != b"\1":
-        return
-    place = 4
-    while place + 8 <= len(block):
-        size, code = struct.unpack_from(order + "ii", block, place)
+def extensions(between: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    """Code and bytes, from its size on, of each extension between the header and the image."""
+    place = 4 if between[:1] == b"\1" else len(between)
+    while place + 8 <= len(between):
+        size, code = struct.unpack_from(order + "ii", between, place)
         if size < 8:
             return  # damaged; what follows cannot be found
-        if code == COMMENT:
-            yield block[place + 8 : place + size].rstrip(b"\0").decode("utf-8", "replace")
+        yield code, between[place : place + size]
         place += size

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.image.volume import Volume, spacing
 from MambaSynthLib.phantom.anatomy import Field, head_around
-from MambaSynthLib.phantom.random_field import smooth_field
+from MambaSynthLib.phantom.random_field import rician, smooth_field
 from MambaSynthLib.phantom.signal_equations import Protocol, mprage, spin_echo
 from MambaSynthLib.phantom.tissues import INDEX, TISSUES, mean_properties
 
@@ -49,7 +49,7 @@ def computed_head(
     for image in images.values():
         image *= 1000 / image[brain].mean()
     images["T1w"] *= np.exp(BIAS * smooth_field(gray.shape, voxel, 70, scanner))
-    images["T1w"] = _rician(images["T1w"], 1000 * NOISE, scanner)
+    images["T1w"] = rician(images["T1w"], 1000 * NOISE, scanner)
     return {c: Volume(image, affine, name=f"computed {c}") for c, image in images.items()}
 
 
@@ -64,10 +64,3 @@ def _signal(protocol: Protocol, fractions: dict[str, Field], content: Field) -> 
         signal = protocol.signal(t1 * uneven, t2 * uneven, np.full_like(uneven, density))
         image[there] += fraction[there] * signal
     return image
-
-
-def _rician(signal: Field, sigma: float, rng: np.random.Generator) -> Field:
-    real = signal + np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
-    imaginary = np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
-    noisy: Field = np.hypot(real, imaginary)
-    return noisy

@@ -1,4 +1,4 @@
-"""Smooth random fields: what bias, texture and elastic deformation are made of."""
+"""Smooth random fields: what bias, texture and elastic deformation are made of; and noise."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def smooth_field(
     variance = np.prod([np.mean(np.sum(basis**2, axis=1)) for basis in bases])
     field /= np.float32(np.sqrt(variance))
     return field
+
+
+def rician(
+    signal: NDArray[np.float32], sigma: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """|S + n1 + i n2| with n ~ N(0, sigma): noise of a magnitude image (Gudbjartsson 1995)."""
+    real = signal + np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
+    imaginary = np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
+    noisy: NDArray[np.float32] = np.hypot(real, imaginary)
+    return noisy
 
 
 def _spline_basis(n: int, step: float) -> NDArray[np.float32]:

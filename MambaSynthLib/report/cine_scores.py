@@ -12,7 +12,7 @@ from pathlib import Path
 from MambaSynthLib.cine.verdict import FrameRow, Verdict, mean_over
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.atomic import Outputs, write_json, write_whole
-from MambaSynthLib.report.evaluation import markdown
+from MambaSynthLib.report.evaluation import markdown, number
 
 CSV, JSON = "scores.csv", "scores.json"
 COLUMNS = {  # of a verdict -> heading, digits
@@ -65,7 +65,7 @@ def side_by_side(verdicts: Sequence[Verdict]) -> list[str]:
     header = ["cine", "given", "noise dB", "method", *(COLUMNS[c][0] for c in SIDE_BY_SIDE)]
     body = [
         [_stem(verdict.cine), _kept(verdict), f"{verdict.noise_db:.1f}", method,
-         *(_text(verdict.mean(method, c), COLUMNS[c][1]) for c in SIDE_BY_SIDE)]
+         *(number(verdict.mean(method, c), COLUMNS[c][1]) for c in SIDE_BY_SIDE)]
         for verdict in verdicts
         for method in verdict.methods
     ]  # fmt: skip
@@ -86,14 +86,10 @@ def _rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
     shown = {column: found for column, found in values.items() if not all(map(math.isnan, found))}
     header = ["method", *(COLUMNS[column][0] for column in shown)]
     body = [
-        [method, *(_text(found[n], COLUMNS[column][1]) for column, found in shown.items())]
+        [method, *(number(found[n], COLUMNS[column][1]) for column, found in shown.items())]
         for n, method in enumerate(methods)
     ]
     return [header, *body]
-
-
-def _text(value: float, digits: int) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def check_scores_folder(folder: Path, overwrite: bool) -> None:

@@ -20,6 +20,7 @@ from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.image.metrics import (
     Mask,
     Scores,
+    finite_or_none,
     foreground,
     psnr_raw,
     slice_scores,
@@ -65,7 +66,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Only JSON types; numbers without a finite value (PSNR of equal images) become None."""
-        finite: dict[str, Any] = _finite_or_none(asdict(self))
+        finite: dict[str, Any] = finite_or_none(asdict(self))
         return finite
 
     def to_table(self) -> str:
@@ -168,15 +169,16 @@ TABLE_HEADER = [
 def _cells(row: Row) -> list[str]:
     counts = [str(n) for n in (row.n_slices, row.n_skipped, row.n_outside)]
     whole = ["-"] * 4 if row.volume is None else _numbers(row.volume)
-    return [row.name, *_numbers(row), *counts, *whole, _number(row.psnr_raw, 2)]
+    return [row.name, *_numbers(row), *counts, *whole, number(row.psnr_raw, 2)]
 
 
 def _numbers(scores: Row | Scores) -> list[str]:
-    ssim, nmi, mse = (_number(x, 4) for x in (scores.ssim, scores.nmi, scores.mse))
-    return [ssim, _number(scores.psnr, 2), nmi, mse]
+    ssim, nmi, mse = (number(x, 4) for x in (scores.ssim, scores.nmi, scores.mse))
+    return [ssim, number(scores.psnr, 2), nmi, mse]
 
 
-def _number(value: float, digits: int) -> str:
+def number(value: float, digits: int) -> str:
+    """A cell of a table; - for NaN."""
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
@@ -188,11 +190,3 @@ def markdown(table: list[list[str]]) -> list[str]:
         for cells in table
     )
     return [header, "|" + "|".join("-" * (w + 2) for w in widths) + "|", *rows]
-
-
-def _finite_or_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite_or_none(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite_or_none(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -70,7 +70,7 @@ class Shifting:
         field = np.zeros((3, *ed.shape), np.float32)
         field[1] = self.voxels * fraction
         places = field + np.stack(np.meshgrid(*map(np.arange, ed.shape), indexing="ij"))
-        return Frame(map_coordinates(ed, places, order=1, mode="nearest"), field, -field)
+        return Frame(map_coordinates(ed, places, order=1, mode="nearest"), field)
 
 
 class Painting:
@@ -84,4 +84,4 @@ class Painting:
 
     def frame(self, motion: tuple[np.ndarray, np.ndarray], fraction: float) -> Frame:
         ed, es = motion
-        return Frame((1 - fraction) * ed + fraction * es, None, None)
+        return Frame((1 - fraction) * ed + fraction * es, None)

@@ -12,6 +12,7 @@ from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import sha256_of
 from MambaSynthLib.methods import METHODS
+from Testing.restoring import restored
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_samples_are_averaged_and_their_spread_is_their_deviation(engine, head):
             )[0, 0, 0]
     synthesis = engine.synthesize({"T1w": head}, samples=3, seed=9, steps=2)
     target = Scaling.of_range(0, 1000)
-    mean = preparation.restore(draws.mean(axis=0), target).array
+    mean = restored(preparation, draws.mean(axis=0), target).array
     np.testing.assert_allclose(synthesis.volumes["T2w"].array, mean, atol=0.01)
     spread = np.where(head.array > 0, 500 * restored_stack(preparation, draws.std(axis=0)), 0)
     np.testing.assert_allclose(synthesis.spreads["T2w"].array, spread, atol=0.01)

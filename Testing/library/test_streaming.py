@@ -11,6 +11,7 @@ from MambaSynthLib.engine import Engine
 from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
+from Testing.restoring import restored
 
 INTENSITY = IntensitySpec("percentile", 99.5, (0.0, 1000.0))
 
@@ -30,7 +31,7 @@ def test_slices_written_in_any_order_make_the_volume_that_is_restored_at_once(pr
     array = preparation.blank(scaling)
     for chosen in np.array_split(np.arange(preparation.count)[::-1], 3):
         preparation.write(array, chosen, stack[chosen], scaling)
-    assert np.array_equal(array, preparation.restore(stack, scaling).array)
+    assert np.array_equal(array, restored(preparation, stack, scaling).array)
 
 
 def test_slices_that_were_not_written_hold_the_background(preparation):

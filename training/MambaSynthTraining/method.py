@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from MambaSynthTraining.cine.rivals.frame_model import FrameModel
     from MambaSynthTraining.data.beats import BeatBatch
     from MambaSynthTraining.data.slices import SliceBatch
-    from MambaSynthTraining.recipe import Recipe, Stage
+    from MambaSynthTraining.recipe import Optimization, Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,12 @@ class CineMethod(TrainingMethod, Protocol):
     """Learns the frames between end-diastole and end-systole."""
 
     kind: ClassVar[str] = "cine"
+    optimization: Optimization
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """One Adam a network, of the network's name."""
+        adam = self.optimization.adam
+        return {name: adam(name, each.parameters()) for name, each in self.networks.items()}
 
     def iteration(self, batch: BeatBatch, generator: Generator) -> Iterator[Phase]: ...
 

@@ -55,8 +55,8 @@ class TorchNetwork:
         depth, height, width = motion.ed.shape[2:]
         with self._guard((depth, 1, height, width)):
             found = self._network.frame(motion, gamma)
-            inverse = self._network.inverse(motion, gamma)
-            return Frame(_array(found.image)[0], _or_none(found.field), _or_none(inverse))
+            field = None if found.field is None else _array(found.field)
+            return Frame(_array(found.image)[0], field)
 
     def _tensor(self, image: Array) -> Tensor:
         return torch.from_numpy(np.array(image, np.float32)).to(self._device)[None, None]
@@ -66,7 +66,3 @@ def _array(x: Tensor) -> Array:
     """The first sample, on the CPU."""
     array: Array = x[0].float().cpu().numpy()
     return array
-
-
-def _or_none(x: Tensor | None) -> Array | None:
-    return None if x is None else _array(x)

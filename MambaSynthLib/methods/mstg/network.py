@@ -158,13 +158,6 @@ class MSTG(nn.Module):
         field = self._reached(self._part(motion.es, code, motion.back, share))
         return warp(motion.es, field, self._padding)
 
-    def inverse(self, motion: Motion, gamma: Tensor) -> Tensor | None:
-        """(B,3,D,H,W) how ED looks into the frame at gamma (B,); None without velocities."""
-        if not self.config.velocity:
-            return None
-        part = self._part(motion.ed, motion.code, motion.there, self._course(gamma))
-        return self._reached(-part)
-
     def _course(self, gamma: Tensor) -> Tensor:
         return self.curve(gamma) if self.config.time_warp else gamma
 

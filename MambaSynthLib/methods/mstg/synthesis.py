@@ -7,7 +7,6 @@ NumPy only; the network (``inference.py``) computes on whatever device it likes.
 | ``ed, es``  | (D,H,W)   | images at end-diastole and end-systole in [0,1], D = slice axis |
 | ``image``   | (D,H,W)   | a frame in [0,1]                                               |
 | ``field``   | (3,D,H,W) | where each voxel of the frame lies in ED: offset in voxels      |
-| ``inverse`` | (3,D,H,W) | where each voxel of ED lies in the frame                        |
 """
 
 from __future__ import annotations
@@ -27,20 +26,18 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame. The fields are None where the method has none."""
+    """One frame. The field is None where the method has none."""
 
     image: Array
     field: Array | None
-    inverse: Array | None
 
 
 @dataclass(frozen=True)
 class Frames:
-    """All frames: images (F,D,H,W), fields and inverses (F,3,D,H,W) or None."""
+    """All frames: images (F,D,H,W), fields (F,3,D,H,W) or None."""
 
     images: Array
     fields: Array | None
-    inverses: Array | None
 
 
 class Network(Protocol):
@@ -63,11 +60,8 @@ def synthesize(network: Network, ed: Array, es: Array, fractions: Sequence[float
     RequestError: no fraction, one outside [0,1], or two different or unsuitable arrays.
     """
     frames = list(iterate_frames(network, ed, es, fractions))
-    return Frames(
-        np.stack([frame.image for frame in frames]),
-        _stacked([frame.field for frame in frames]),
-        _stacked([frame.inverse for frame in frames]),
-    )
+    fields = [frame.field for frame in frames if frame.field is not None]
+    return Frames(np.stack([frame.image for frame in frames]), np.stack(fields) if fields else None)
 
 
 def iterate_frames(
@@ -78,8 +72,7 @@ def iterate_frames(
     exact = network.config.exact_ends
     if exact and np.array_equal(ed, es):  # nothing moves, and the fields would say so
         still = np.zeros((3, *ed.shape), np.float32)
-        invertible = still if network.config.velocity else None
-        yield from (Frame(ed.copy(), still, invertible) for _ in fractions)
+        yield from (Frame(ed.copy(), still) for _ in fractions)
         return
     margins = [(0, -n % network.config.size_multiple) for n in ed.shape]
     motion = network.motion(*(np.pad(image, margins, mode="edge") for image in (ed, es)))
@@ -89,7 +82,7 @@ def iterate_frames(
         image = acquired.get(float(fraction))
         if image is None:
             image = np.clip(frame.image, 0, 1)
-        yield Frame(image.copy(), frame.field, frame.inverse)
+        yield Frame(image.copy(), frame.field)
 
 
 def _check(ed: Array, es: Array, fractions: Sequence[float]) -> None:
@@ -105,13 +98,5 @@ def _check(ed: Array, es: Array, fractions: Sequence[float]) -> None:
 
 def _cropped(frame: Frame, shape: tuple[int, ...]) -> Frame:
     inside = tuple(slice(n) for n in shape)
-    return Frame(
-        frame.image[inside],
-        None if frame.field is None else frame.field[:, *inside],
-        None if frame.inverse is None else frame.inverse[:, *inside],
-    )
-
-
-def _stacked(arrays: list[Array | None]) -> Array | None:
-    present = [array for array in arrays if array is not None]
-    return np.stack(present) if present else None
+    field = None if frame.field is None else frame.field[:, *inside]
+    return Frame(frame.image[inside], field)

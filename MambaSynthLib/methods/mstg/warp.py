@@ -1,4 +1,4 @@
-"""Deformation of volumes: warp, compose, integrate, invert, Jacobian determinant.
+"""Deformation of volumes: warp, compose, integrate, Jacobian determinant.
 
 A field (B,3,D,H,W) holds, for each voxel of the new image, where in the old one to look: an offset
 in voxels, in the order D, H, W (a pull field). ``warp(image, field)[x] = image[x + field(x)]``.
@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SQUARINGS = 6  # 2^6 small steps
-INVERSE_ITERATIONS = 30
 
 
 def warp(image: Tensor, field: Tensor, padding: str = "zeros", mode: str = "bilinear") -> Tensor:
@@ -56,17 +55,6 @@ def exponential(velocity: Tensor, squarings: int = SQUARINGS) -> Tensor:
     for _ in range(squarings):
         field = compose(field, field)
     return field
-
-
-def inverse(field: Tensor, iterations: int = INVERSE_ITERATIONS) -> Tensor:
-    """The field that undoes ``field``, by the fixed point g = -field(x + g) (Chen et al. 2008).
-
-    It converges where the displacement changes by less than a voxel per voxel.
-    """
-    undo = -field
-    for _ in range(iterations):
-        undo = -warp(field, undo, padding="border")
-    return undo
 
 
 def jacobian_determinant(field: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from MambaSynthLib.model.package import write_package
 from MambaSynthLib.model.registry import find_model, user_models
 from Testing.analytic_heads import analytic_head
 from Testing.model_packages import COMMON, CONTRAST, random_package
+from Testing.restoring import restored
 
 CARD = COMMON | {
     "id": "toy",
@@ -86,7 +87,7 @@ def test_the_engine_uses_all_sources_and_gives_all_targets(package, heads):
     answers = engine._network(preparation.sources(np.arange(preparation.count)))
     scaling = Scaling.of_range(*card.intensity.target_range)
     for n, target in enumerate(card.target_contrasts):
-        expected = preparation.restore(answers[:, n], scaling).array
+        expected = restored(preparation, answers[:, n], scaling).array
         np.testing.assert_allclose(made.volumes[target].array, expected, atol=1e-3)
     other = {"T1w": volumes["T1w"], "PDw": volumes["T1w"]}
     assert not np.array_equal(

@@ -38,6 +38,7 @@ from MambaSynthTraining.engine.state import State
 from MambaSynthTraining.export import draft
 from MambaSynthTraining.recipe_file import recipe_of
 from MambaSynthTraining.runs import open_run
+from Testing.restoring import restored
 
 # ---- where runs are
 
@@ -333,7 +334,7 @@ def test_what_the_engine_makes_is_what_the_trained_network_makes_of_a_run(place,
         images = Neighbors(1, len(stack)).images(stack, torch.from_numpy(np.stack(noise)))
         expected = network(images)[:, 1].numpy()
     scaling = Scaling.of_range(0, 1000)
-    np.testing.assert_allclose(made.array, preparation.restore(expected, scaling).array, atol=5)
+    np.testing.assert_allclose(made.array, restored(preparation, expected, scaling).array, atol=5)
 
 
 def test_a_run_with_neighbors_is_scored_and_exported_as_any_other(place, tmp_path):

@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from MambaSynthLib.errors import FileError
@@ -42,9 +42,8 @@ def read_list(path: Path) -> list[HeadPair]:
 
     Raises FileError: it cannot be read, lacks a column, or a share is no positive number.
     """
-    wanted = [field.name for field in fields(HeadPair)]
     example = "training/recipes/heads/open-heads.tsv"
-    rows = read_lines(path, wanted, of="heads", one="pair", example=example)
+    rows = read_lines(path, HeadPair, of="heads", one="pair", example=example)
     return [_pair(path, row) for row in rows]
 
 

@@ -40,7 +40,6 @@ class Slices:
     stop) of the grid's planes that get an image.
     """
 
-    kind: str
     centers_mm: Array
     planes_mm: Array
     pace: Array
@@ -84,7 +83,7 @@ def draw_slices(
     if kind == VOLUME:
         centers = np.asarray(np.arange(first, stop) * step, dtype=np.float64)
         ones = np.ones(len(centers))
-        return Slices(kind, centers, centers[:, None], ones, ones, ones, (first, stop))
+        return Slices(centers, centers[:, None], ones, ones, ones, (first, stop))
     centers = np.asarray(
         low + np.arange(offset * gap / 2, max(high - low, gap / 2) + 1e-6, gap), dtype=np.float64
     )
@@ -100,7 +99,7 @@ def draw_slices(
     planes = np.clip(centers[:, None] + within, low, high)
     pace, strength, gain = (_around_one(spread, len(centers), rng)
                             for spread in (PACE, STRENGTH, GAIN))  # fmt: skip
-    return Slices(kind, centers, planes, pace, strength, gain, filled)
+    return Slices(centers, planes, pace, strength, gain, filled)
 
 
 def _around_one(spread: float, count: int, rng: np.random.Generator) -> Array:

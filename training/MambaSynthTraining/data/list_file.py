@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from MambaSynthLib.errors import FileError
 
 
 def read_lines(
-    path: Path, columns: Sequence[str], *, of: str, one: str, example: str
+    path: Path, kind: type[Any], *, of: str, one: str, example: str
 ) -> list[dict[str, str]]:
-    """The lines of a list, column -> text. ``of`` what it lists, ``one`` of them, and an
-    ``example`` to compare with are for the sentence.
+    """The lines of a list, column -> text; the columns are the fields of ``kind``. ``of`` what it
+    lists, ``one`` of them, and an ``example`` to compare with are for the sentence.
 
     Raises FileError: it cannot be read, is empty, or lacks a column.
     """
+    columns = [field.name for field in fields(kind)]
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             lines = list(csv.DictReader(stream, delimiter="\t"))
@@ -41,6 +43,19 @@ class Shown(Protocol):
     def part(self) -> str: ...
     @property
     def anatomy(self) -> str: ...
+
+
+Line = TypeVar("Line", bound=Shown)
+
+
+def read_volumes(
+    path: Path, kind: type[Line], parts: Sequence[str], anatomies: Sequence[str], example: str
+) -> list[Line]:
+    """The lines of a list of volumes. Raises FileError as ``read_lines`` and ``check_parts``."""
+    lines = read_lines(path, kind, of="volumes", one="volume", example=example)
+    rows = [kind(**line) for line in lines]
+    check_parts(path, rows, parts, anatomies)
+    return rows
 
 
 def check_parts(

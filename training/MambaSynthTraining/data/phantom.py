@@ -31,7 +31,7 @@ from scipy import ndimage
 from MambaSynthLib.errors import RequestError, VolumeError
 from MambaSynthLib.image.volume import Volume, spacing
 from MambaSynthLib.io.files import read_volume
-from MambaSynthLib.phantom.random_field import smooth_field
+from MambaSynthLib.phantom.random_field import rician, smooth_field
 from MambaSynthLib.phantom.signal_equations import CONTRASTS, Protocol, draw_protocol
 from MambaSynthLib.phantom.tissues import (
     BRAIN_LABELS,
@@ -184,16 +184,7 @@ def _scan(
     signal *= 1000 / signal[brain].mean()
     log_bias = config.bias * rng.uniform(0.2, 1) * smooth_field(brain.shape, voxel, 70, rng)
     signal *= np.exp(log_bias)
-    return _rician(signal, 1000 * config.noise * rng.uniform(0.2, 1), rng)
-
-
-def _rician(
-    signal: NDArray[np.float32], sigma: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """|S + n1 + i n2| with n ~ N(0, sigma): noise of a magnitude image (Gudbjartsson 1995)."""
-    real = signal + np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
-    imaginary = np.float32(sigma) * rng.standard_normal(signal.shape, dtype=np.float32)
-    return np.hypot(real, imaginary)
+    return rician(signal, 1000 * config.noise * rng.uniform(0.2, 1), rng)
 
 
 def read_label_map(path: str | Path) -> tuple[Labels, NDArray[np.float64]]:

@@ -19,7 +19,6 @@ from MambaSynthLib.errors import VolumeError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthTraining.data.orientation import from_image, to_image
 
-TRANSFORMS = ("rigid", "affine")
 BINS = 50
 SAMPLES = 30_000  # voxels that the metric looks at
 LEVELS_MM = (4.0, 2.0, 1.0)  # voxel size, coarse to fine
@@ -135,11 +134,7 @@ def _optimize(images: Pair, start: Any) -> Any:
 def _as_affine(rigid: Any) -> Any:
     import SimpleITK as sitk
 
-    affine = sitk.AffineTransform(3)
-    affine.SetCenter(rigid.GetCenter())
-    affine.SetMatrix(rigid.GetMatrix())
-    affine.SetTranslation(rigid.GetTranslation())
-    return affine
+    return sitk.AffineTransform(rigid.GetMatrix(), rigid.GetTranslation(), rigid.GetCenter())
 
 
 def _coarse(image: Any, mm: float) -> Any:
@@ -192,7 +187,4 @@ def _as_matrix(transform: Any) -> NDArray[np.float64]:
 def _as_transform(matrix: NDArray[np.float64]) -> Any:
     import SimpleITK as sitk
 
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
-    transform.SetTranslation(matrix[:3, 3].tolist())
-    return transform
+    return sitk.AffineTransform(matrix[:3, :3].ravel().tolist(), matrix[:3, 3].tolist())

@@ -39,19 +39,18 @@ class Result:
 
     def of_subjects(self, measure: str) -> dict[str, float]:
         """Subject -> mean over its seeds; subjects without that measure are absent."""
-        found: dict[str, list[float]] = {}
-        for row in self.rows:
-            if row.get(measure) is not None:
-                found.setdefault(row["subject"], []).append(row[measure])
-        return {subject: float(np.mean(values)) for subject, values in found.items()}
+        return self._means_by("subject", measure)
 
     def of_seeds(self, measure: str) -> dict[Any, float]:
         """Seed -> mean over the subjects."""
+        return self._means_by("seed", measure)
+
+    def _means_by(self, column: str, measure: str) -> dict[Any, float]:
         found: dict[Any, list[float]] = {}
         for row in self.rows:
             if row.get(measure) is not None:
-                found.setdefault(row["seed"], []).append(row[measure])
-        return {seed: float(np.mean(values)) for seed, values in found.items()}
+                found.setdefault(row[column], []).append(row[measure])
+        return {key: float(np.mean(values)) for key, values in found.items()}
 
     def examples(self) -> dict[str, Any]:
         """Name -> (3,H,W) source, synthetic, acquired."""

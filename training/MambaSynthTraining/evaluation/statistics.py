@@ -5,7 +5,6 @@ Slices of one person are alike, so counting them as independent makes any differ
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +15,6 @@ NO_TEST = "no test possible"
 class Test:
     """A two-sided paired t-test; ``p`` is None where none is possible, and ``reason`` says why."""
 
-    n: int
-    difference: float  # mean of first minus second
     p: float | None
     reason: str = ""
 
@@ -28,14 +25,12 @@ def paired_t_test(first: Mapping[str, float], second: Mapping[str, float]) -> Te
 
     shared = [key for key in first if key in second]
     a, b = ([values[key] for key in shared] for values in (first, second))
-    n = len(shared)
-    difference = sum(x - y for x, y in zip(a, b, strict=True)) / n if n else math.nan
-    if n < 2:
-        return Test(n, difference, None, f"{NO_TEST}: n = {n}")
+    if len(shared) < 2:
+        return Test(None, f"{NO_TEST}: n = {len(shared)}")
     differences = [x - y for x, y in zip(a, b, strict=True)]
     if max(differences) - min(differences) <= 1e-12 * max(map(abs, differences), default=0):
-        return Test(n, difference, None, f"{NO_TEST}: all differences are equal")
-    return Test(n, difference, float(ttest_rel(a, b).pvalue))
+        return Test(None, f"{NO_TEST}: all differences are equal")
+    return Test(float(ttest_rel(a, b).pvalue))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.cine_files import read_cine
 from MambaSynthLib.io.files import read_volume
 from MambaSynthTraining.data.heart_stacks import read_stacks
-from MambaSynthTraining.data.list_file import check_parts, read_lines
+from MambaSynthTraining.data.list_file import check_parts, read_volumes
 
 PARTS = ("train", "choose", "score")
 ANATOMIES = ("head", "brain", "heart", "other", "labels")
@@ -52,12 +52,8 @@ def read_list(path: Path) -> list[Row]:
     Raises FileError: it cannot be read, a column or value is not as above, or a person is in two
     parts.
     """
-    names = [field.name for field in fields(Row)]
     example = "training/recipes/gate/open-volumes.tsv"
-    lines = read_lines(path, names, of="volumes", one="volume", example=example)
-    rows = [Row(**line) for line in lines]
-    check_parts(path, rows, PARTS, ANATOMIES)
-    return rows
+    return read_volumes(path, Row, PARTS, ANATOMIES, example)
 
 
 def read_lists(paths: Sequence[Path]) -> list[list[Row]]:

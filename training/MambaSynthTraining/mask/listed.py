@@ -17,11 +17,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from MambaSynthLib.errors import FileError
-from MambaSynthTraining.data.list_file import check_parts, read_lines
+from MambaSynthTraining.data.list_file import read_volumes
 
 PARTS = ("train", "score")
 ANATOMIES = ("head", "brain", "labels")
@@ -55,12 +55,9 @@ def read_list(path: Path) -> list[Row]:
     Raises FileError: it cannot be read, a column or value is not as above, a person is in two
     parts, or a mask is that of no line.
     """
-    names = [field.name for field in fields(Row)]
     example = "training/recipes/masks/open-volumes.tsv"
-    lines = read_lines(path, names, of="volumes", one="volume", example=example)
-    rows = [Row(**line) for line in lines]
+    rows = read_volumes(path, Row, PARTS, ANATOMIES, example)
     owners = {row.id for row in rows if row.mask and not row.mask.startswith(OF)}
-    check_parts(path, rows, PARTS, ANATOMIES)
     for row in rows:
         if row.anatomy == "head" and row.owner not in owners:
             raise FileError(

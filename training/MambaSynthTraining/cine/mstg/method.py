@@ -13,7 +13,6 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from MambaSynthLib.methods.mstg.config import MSTGConfig
 from MambaSynthLib.methods.mstg.network import MSTG, Motion
@@ -48,10 +47,6 @@ class MSTGTraining(CineMethod):
         refuse_entries(options=recipe.options)
         network = MSTG(settings(MSTGConfig, recipe.network, "network"))
         return cls(network, settings(Weights, recipe.weights, "weights"), recipe.optimization)
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        parameters = list(self.networks.parameters())
-        return {self.exported: self.optimization.adam(self.exported, parameters)}
 
     def frame_model(self, device: torch.device | str) -> FrameModel:
         return LibraryFrames(self.network, device)

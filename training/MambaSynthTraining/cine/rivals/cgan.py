@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from monai.losses import PatchAdversarialLoss
 from monai.networks.nets import PatchDiscriminator, UNet
 from torch import Generator, Tensor, nn
-from torch.optim import Optimizer
 
 from MambaSynthLib.model.settings import refuse_entries, settings
 from MambaSynthTraining.cine.rivals.conditions import conditions
@@ -56,12 +55,6 @@ class CGANTraining(CineMethod):
     def build(cls, recipe: Recipe) -> Self:
         refuse_entries(weights=recipe.weights, options=recipe.options)
         return cls(settings(Sizes, recipe.network, "network").width, recipe.optimization)
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return {
-            name: self.optimization.adam(name, network.parameters())
-            for name, network in self.networks.items()
-        }
 
     def iteration(self, batch: BeatBatch, generator: Generator) -> Iterator[Phase]:
         given = conditions(batch.ed, batch.es, batch.gamma)

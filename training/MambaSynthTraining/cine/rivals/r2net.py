@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
-from torch.optim import Optimizer
 
 from MambaSynthLib.methods.mstg.warp import jacobian_determinant, warp
 from MambaSynthLib.model.settings import refuse_entries
@@ -91,9 +90,6 @@ class R2NetTraining(CineMethod):
     def build(cls, recipe: Recipe) -> Self:
         refuse_entries(network=recipe.network, weights=recipe.weights, options=recipe.options)
         return cls(recipe.optimization)
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return {self.exported: self.optimization.adam(self.exported, self.networks.parameters())}
 
     def iteration(self, batch: BeatBatch, generator: Generator) -> Iterator[Phase]:
         field = self.networks[self.exported](batch.ed, batch.es)[-1]

@@ -26,7 +26,6 @@ from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from monai.networks.nets import VoxelMorphUNet
 from torch import Generator, Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -34,6 +33,7 @@ from MambaSynthLib.methods.mstg.warp import warp
 from MambaSynthLib.model.settings import refuse_entries, settings
 from MambaSynthTraining.cine.mstg.losses import frame_loss, ncc_loss, smooth_loss
 from MambaSynthTraining.cine.rivals.frame_model import FrameModel, TorchFrames
+from MambaSynthTraining.cine.rivals.voxelmorph import field_network
 from MambaSynthTraining.data.beats import BeatBatch
 from MambaSynthTraining.method import CineMethod, Phase
 from MambaSynthTraining.recipe import Optimization, Recipe
@@ -113,16 +113,7 @@ class UVINet(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fields = VoxelMorphUNet(
-            spatial_dims=3,
-            in_channels=2,
-            unet_out_channels=32,
-            channels=(16, 32, 32, 32, 32, 32),
-            final_conv_channels=(16, 16),
-        )
-        last = [m for m in self.fields.modules() if isinstance(m, nn.Conv3d)][-1]
-        nn.init.normal_(last.weight, 0, 1e-5)  # begin without motion
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.fields = field_network()
         self.refine = Refinement(width)
 
     def pair(self, first: Tensor, last: Tensor) -> Pair:

@@ -12,7 +12,6 @@ from typing import Self
 import torch
 from monai.networks.nets import VoxelMorphUNet
 from torch import Generator, Tensor, nn
-from torch.optim import Optimizer
 
 from MambaSynthLib.methods.mstg.warp import exponential, warp
 from MambaSynthLib.model.settings import refuse_entries
@@ -26,32 +25,34 @@ SQUARINGS = 7
 LAMBDA_SMOOTH = 1.0  # beside the NCC's 1: the published 3-D setting
 
 
+def field_network() -> VoxelMorphUNet:
+    """Two images (B,2,D,H,W) -> a field (B,3,D,H,W) in voxels. Sizes are multiples of 16."""
+    network = VoxelMorphUNet(
+        spatial_dims=3,
+        in_channels=2,
+        unet_out_channels=32,
+        channels=(16, 32, 32, 32, 32, 32),
+        final_conv_channels=(16, 16),
+    )
+    last = [m for m in network.modules() if isinstance(m, nn.Conv3d)][-1]
+    nn.init.normal_(last.weight, 0, 1e-5)  # begin without motion, as published
+    nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+    return network
+
+
 class VoxelMorphTraining(CineMethod):
     """ED to ES: NCC and the smoothness of v."""
 
     exported = "voxelmorph"
 
     def __init__(self, optimization: Optimization) -> None:
-        network = VoxelMorphUNet(
-            spatial_dims=3,
-            in_channels=2,
-            unet_out_channels=32,
-            channels=(16, 32, 32, 32, 32, 32),
-            final_conv_channels=(16, 16),
-        )
-        last = [m for m in network.modules() if isinstance(m, nn.Conv3d)][-1]
-        nn.init.normal_(last.weight, 0, 1e-5)  # begin without motion, as published
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-        self.networks = nn.ModuleDict({self.exported: network})
+        self.networks = nn.ModuleDict({self.exported: field_network()})
         self.optimization = optimization
 
     @classmethod
     def build(cls, recipe: Recipe) -> Self:
         refuse_entries(network=recipe.network, weights=recipe.weights, options=recipe.options)
         return cls(recipe.optimization)
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        return {self.exported: self.optimization.adam(self.exported, self.networks.parameters())}
 
     def iteration(self, batch: BeatBatch, generator: Generator) -> Iterator[Phase]:
         velocity = self._velocity(batch.ed, batch.es)

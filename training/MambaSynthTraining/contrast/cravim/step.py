@@ -53,10 +53,6 @@ class Networks:
     of_a: nn.Module
     of_b: nn.Module
 
-    def to(self, device: torch.device | str) -> Networks:
-        """All four on ``device``."""
-        return Networks(**{name: network.to(device) for name, network in vars(self).items()})
-
     def generator_parameters(self) -> Iterable[nn.Parameter]:
         return [*self.a_to_b.parameters(), *self.b_to_a.parameters()]
 
@@ -144,9 +140,6 @@ class Terms:
             + weights.lambda_paired * (self.paired_ab + self.paired_ba)
             + weights.lambda_edge * (self.edge_ab + self.edge_ba)
         )
-
-    def values(self) -> dict[str, float]:
-        return {name: float(value) for name, value in self.detached().items()}
 
     def detached(self) -> dict[str, Tensor]:
         return {field.name: getattr(self, field.name).detach() for field in fields(self)}

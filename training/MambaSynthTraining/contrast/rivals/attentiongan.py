@@ -10,38 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from MambaSynthLib.model.settings import settings
+from torch import nn
+
+from MambaSynthTraining.contrast.rivals import cyclegan
 from MambaSynthTraining.contrast.rivals.cyclegan import PUBLISHED_ADAM, CycleGAN, Options, Weights
 from MambaSynthTraining.contrast.rivals.generators import AttentionGenerator
-from MambaSynthTraining.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(cyclegan.Sizes):
     """Of one generator (11,760,211 parameters) and one discriminator (2,762,689)."""
 
-    width: int = 64
-    blocks: int = 9
     n_attentions: int = 10
-    discriminator_width: int = 64
+
+    def new_generator(self) -> nn.Module:
+        return AttentionGenerator(1, self.width, self.blocks, self.n_attentions)
 
 
 class AttentionGAN(CycleGAN):
     """Phases: generators, discriminators."""
 
+    parts = Sizes, Weights, Options
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"epochs": True, "optimization": {**PUBLISHED_ADAM, "decay": "constant"}}
     }
-
-    @classmethod
-    def build(cls, recipe: Recipe) -> Self:
-        sizes = settings(Sizes, recipe.network, "network")
-        return cls(
-            lambda: AttentionGenerator(1, sizes.width, sizes.blocks, sizes.n_attentions),
-            sizes.discriminator_width,
-            settings(Weights, recipe.weights, "weights"),
-            settings(Options, recipe.options, "options"),
-            recipe.optimization,
-        )

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 
+from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.method import ContrastMethod, Phase
-from MambaSynthTraining.recipe import Optimization
+from MambaSynthTraining.recipe import Optimization, Recipe
 
 
 class Baseline(ContrastMethod):
     """A method whose ``networks`` fall into ``groups``, one Adam each."""
 
     groups: Mapping[str, tuple[str, ...]]  # optimizer -> keys of its networks
+    parts: ClassVar[tuple[type, type, type]]  # dataclasses: a recipe's network, weights, options
     exported: str = "source_to_target"
     optimization: Optimization
+
+    def __init__(self, sizes: Any, weights: Any, options: Any, optimization: Optimization) -> None:
+        """Of ``parts`` as the recipe fills them in."""
+
+    @classmethod
+    def build(cls, recipe: Recipe) -> Self:
+        sizes, weights, options = cls.parts
+        return cls(
+            settings(sizes, recipe.network, "network"),
+            settings(weights, recipe.weights, "weights"),
+            settings(options, recipe.options, "options"),
+            recipe.optimization,
+        )
 
     def optimizers(self) -> dict[str, Optimizer]:
         return {

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from MambaSynthTraining.contrast.rivals.diffusion_steps import each
 
 Values = NDArray[np.float64]
 
@@ -66,25 +67,19 @@ class Bridge:
 
     def noised(self, target: Tensor, source: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """x_t of q(x_t | x_0, y)."""
-        kept = _each(self.of_target, t, target)
-        return kept * target + (1 - kept) * source + _each(self.std, t, target) * eps
+        kept = each(self.of_target, t, target)
+        return kept * target + (1 - kept) * source + each(self.std, t, target) * eps
 
     def previous(
         self, noisy: Tensor, estimate: Tensor, source: Tensor, t: Tensor, eps: Tensor
     ) -> Tensor:
         """x_{t-1} of q(x_{t-1} | x_t, x_0 = estimate, y), 1 <= t <= T; at t = 1 the estimate."""
-        kept, std = _each(self.of_target, t, noisy), _each(self.std, t, noisy)
+        kept, std = each(self.of_target, t, noisy), each(self.std, t, noisy)
         kept_before, std_before = (
-            _each(values, t - 1, noisy) for values in (self.of_target, self.std)
+            each(values, t - 1, noisy) for values in (self.of_target, self.std)
         )
         step = std**2 - (std_before * kept / kept_before) ** 2  # variance of x_t given x_{t-1}
         variance = step * (std_before / std) ** 2
         away = (noisy - kept * estimate - (1 - kept) * source) / std
         mean = kept_before * estimate + (1 - kept_before) * source
         return mean + (std_before**2 - variance).clamp(min=0).sqrt() * away + variance.sqrt() * eps
-
-
-def _each(table: Values, index: Tensor, like: Tensor) -> Tensor:
-    """The table's value for every sample, (B,) -> (B,1,1,1)."""
-    values = torch.as_tensor(table, dtype=like.dtype, device=like.device)
-    return values[index].view(-1, 1, 1, 1)

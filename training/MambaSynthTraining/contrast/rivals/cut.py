@@ -21,13 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.rivals.adversarial import (
     least_squares_discriminator,
     least_squares_generator,
@@ -38,7 +37,7 @@ from MambaSynthTraining.contrast.rivals.discriminators import PatchGAN
 from MambaSynthTraining.contrast.rivals.generators import ResNetGenerator
 from MambaSynthTraining.data.slices import SliceBatch
 from MambaSynthTraining.method import Phase
-from MambaSynthTraining.recipe import Optimization, Recipe
+from MambaSynthTraining.recipe import Optimization
 
 BEFORE_BLOCKS = 7  # layers of the trunk: padding, and three convolutions with their norms
 Features = list[Tensor]
@@ -100,6 +99,7 @@ def patch_loss(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
 class CUT(Baseline):
     """Phases: discriminators, generators, in the published order."""
 
+    parts = Sizes, Weights, Options
     groups = {"generators": ("source_to_target", "heads"), "discriminators": ("of_target",)}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"epochs": True, "optimization": PUBLISHED_ADAM},
@@ -123,15 +123,6 @@ class CUT(Baseline):
                 "heads": PatchHeads([1, 2 * w, 4 * w, 4 * w, 4 * w], options.features),
                 "of_target": PatchGAN(1, sizes.discriminator_width),
             }
-        )
-
-    @classmethod
-    def build(cls, recipe: Recipe) -> Self:
-        return cls(
-            settings(Sizes, recipe.network, "network"),
-            settings(Weights, recipe.weights, "weights"),
-            settings(Options, recipe.options, "options"),
-            recipe.optimization,
         )
 
     def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:

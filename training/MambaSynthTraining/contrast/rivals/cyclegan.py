@@ -13,14 +13,13 @@ and lie in the checkpoint. Row "cycle" of CRAViM's Table 2 is this method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from torch import Generator, Tensor, nn
 from torch.nn.functional import l1_loss
 
-from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.rivals.adversarial import (
     least_squares_discriminator,
     least_squares_generator,
@@ -35,7 +34,7 @@ from MambaSynthTraining.contrast.rivals.generators import ResNetGenerator
 from MambaSynthTraining.contrast.rivals.image_pool import ImagePool
 from MambaSynthTraining.data.slices import SliceBatch
 from MambaSynthTraining.method import Phase
-from MambaSynthTraining.recipe import Optimization, Recipe
+from MambaSynthTraining.recipe import Optimization
 
 PUBLISHED_ADAM = {
     "learning_rates": {"generators": 2e-4, "discriminators": 2e-4},
@@ -51,6 +50,9 @@ class Sizes:
     width: int = 64
     blocks: int = 9
     discriminator_width: int = 64
+
+    def new_generator(self) -> nn.Module:
+        return ResNetGenerator(width=self.width, blocks=self.blocks)
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def identity_loss(synthetic: Tensor, acquired: Tensor) -> Tensor:
 class CycleGAN(Baseline):
     """Phases: generators, discriminators."""
 
+    parts = Sizes, Weights, Options
     exported_back = "target_to_source"
     groups = GENERATORS_AND_DISCRIMINATORS
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -89,35 +92,19 @@ class CycleGAN(Baseline):
     }
 
     def __init__(
-        self,
-        new_generator: Callable[[], nn.Module],
-        discriminator_width: int,
-        weights: Weights,
-        options: Options,
-        optimization: Optimization,
+        self, sizes: Sizes, weights: Weights, options: Options, optimization: Optimization
     ) -> None:
         self.weights, self.optimization = weights, optimization
         self.pool_of_source, self.pool_of_target = ImagePool(options.pool), ImagePool(options.pool)
         self.networks = nn.ModuleDict(
             {
-                "source_to_target": new_generator(),
-                "target_to_source": new_generator(),
-                "of_source": PatchGAN(1, discriminator_width),
-                "of_target": PatchGAN(1, discriminator_width),
+                "source_to_target": sizes.new_generator(),
+                "target_to_source": sizes.new_generator(),
+                "of_source": PatchGAN(1, sizes.discriminator_width),
+                "of_target": PatchGAN(1, sizes.discriminator_width),
                 "pool_of_source": self.pool_of_source,  # so that a checkpoint holds it
                 "pool_of_target": self.pool_of_target,
             }
-        )
-
-    @classmethod
-    def build(cls, recipe: Recipe) -> Self:
-        sizes = settings(Sizes, recipe.network, "network")
-        return cls(
-            lambda: ResNetGenerator(width=sizes.width, blocks=sizes.blocks),
-            sizes.discriminator_width,
-            settings(Weights, recipe.weights, "weights"),
-            settings(Options, recipe.options, "options"),
-            recipe.optimization,
         )
 
     def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:

@@ -30,8 +30,8 @@ def noised_pair(
 
     Xiao et al., ICLR 2022, Eq. 1.
     """
-    at_t = _each(schedule.signal, t, clean) * clean + _each(schedule.noise, t, clean) * eps
-    next_a, next_sigma = _each(schedule.a, t + 1, clean), _each(schedule.sigma, t + 1, clean)
+    at_t = each(schedule.signal, t, clean) * clean + each(schedule.noise, t, clean) * eps
+    next_a, next_sigma = each(schedule.a, t + 1, clean), each(schedule.sigma, t + 1, clean)
     return at_t, next_a * at_t + next_sigma * eps_next
 
 
@@ -41,13 +41,13 @@ def denoised(estimate: Tensor, noisy: Tensor, t: Tensor, eps: Tensor, schedule: 
     Xiao et al., ICLR 2022, Eq. 4.
     """
     steps = [posterior(schedule, level + 1, level) for level in range(schedule.steps)]
-    of_estimate = _each([q.of_estimate for q in steps], t, estimate)
-    of_current = _each([q.of_current for q in steps], t, estimate)
-    std = _each([q.std for q in steps], t, estimate)
+    of_estimate = each([q.of_estimate for q in steps], t, estimate)
+    of_current = each([q.of_current for q in steps], t, estimate)
+    std = each([q.std for q in steps], t, estimate)
     return of_estimate * estimate + of_current * noisy + std * eps
 
 
-def _each(table: Sequence[float] | NDArray[np.float64], index: Tensor, like: Tensor) -> Tensor:
+def each(table: Sequence[float] | NDArray[np.float64], index: Tensor, like: Tensor) -> Tensor:
     """The table's value for every sample, (B,) -> (B,1,1,1)."""
     values = torch.as_tensor(table, dtype=like.dtype, device=like.device)
     return values[index].view(-1, 1, 1, 1)

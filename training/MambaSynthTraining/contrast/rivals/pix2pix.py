@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import l1_loss
 
-from MambaSynthLib.model.settings import settings
+from MambaSynthLib.model.settings import NoOptions
 from MambaSynthTraining.contrast.rivals.adversarial import (
     non_saturating_discriminator,
     non_saturating_generator,
@@ -32,7 +32,7 @@ from MambaSynthTraining.contrast.rivals.discriminators import PatchGAN
 from MambaSynthTraining.contrast.rivals.generators import ResNetGenerator, UNetGenerator
 from MambaSynthTraining.data.slices import SliceBatch
 from MambaSynthTraining.method import Phase
-from MambaSynthTraining.recipe import Optimization, Recipe
+from MambaSynthTraining.recipe import Optimization
 
 GENERATORS = ("unet", "resnet")
 
@@ -65,11 +65,6 @@ class Weights:
     lambda_l1: float = 100.0
 
 
-@dataclass(frozen=True)
-class Options:
-    """There are none: any entry is refused."""
-
-
 def reconstruction_loss(synthetic: Tensor, acquired_target: Tensor) -> Tensor:
     """Eq. 3: L1 of G(x) to y."""
     return l1_loss(synthetic, acquired_target)
@@ -78,28 +73,22 @@ def reconstruction_loss(synthetic: Tensor, acquired_target: Tensor) -> Tensor:
 class Pix2Pix(Baseline):
     """Phases: discriminators, generators, in the published order."""
 
+    parts = Sizes, Weights, NoOptions
     groups = {"generators": ("source_to_target",), "discriminators": ("of_pairs",)}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {"epochs": True, "optimization": PUBLISHED_ADAM}
     }
     needs_pairs = True
 
-    def __init__(self, sizes: Sizes, weights: Weights, optimization: Optimization) -> None:
+    def __init__(
+        self, sizes: Sizes, weights: Weights, options: NoOptions, optimization: Optimization
+    ) -> None:
         self.weights, self.optimization = weights, optimization
         self.networks = nn.ModuleDict(
             {
                 "source_to_target": sizes.new_generator(),
                 "of_pairs": PatchGAN(2, sizes.discriminator_width),
             }
-        )
-
-    @classmethod
-    def build(cls, recipe: Recipe) -> Self:
-        settings(Options, recipe.options, "options")
-        return cls(
-            settings(Sizes, recipe.network, "network"),
-            settings(Weights, recipe.weights, "weights"),
-            recipe.optimization,
         )
 
     def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:

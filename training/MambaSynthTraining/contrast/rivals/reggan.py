@@ -20,12 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from torch import Generator, Tensor, nn
 from torch.nn.functional import l1_loss
 
-from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.rivals.adversarial import (
     least_squares_discriminator,
     least_squares_generator,
@@ -43,7 +42,7 @@ from MambaSynthTraining.contrast.rivals.reggan_registration import (
 )
 from MambaSynthTraining.data.slices import SliceBatch
 from MambaSynthTraining.method import Phase
-from MambaSynthTraining.recipe import Optimization, Recipe
+from MambaSynthTraining.recipe import Optimization
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,8 @@ def correction_loss(registered: Tensor, acquired_target: Tensor) -> Tensor:
 class RegGAN(Baseline):
     """Phases: generators (with the registration), discriminators."""
 
+    parts = Sizes, Weights, Options
     needs_pairs = True
-
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
             "epochs": True,
@@ -119,15 +118,6 @@ class RegGAN(Baseline):
         discriminators = [key for key in self.networks if key.startswith("of_")]
         others = [key for key in self.networks if key not in discriminators]
         self.groups = {"generators": tuple(others), "discriminators": tuple(discriminators)}
-
-    @classmethod
-    def build(cls, recipe: Recipe) -> Self:
-        return cls(
-            settings(Sizes, recipe.network, "network"),
-            settings(Weights, recipe.weights, "weights"),
-            settings(Options, recipe.options, "options"),
-            recipe.optimization,
-        )
 
     def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:
         n, level = self.networks, self.options.misalignment

@@ -18,13 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import l1_loss
 
-from MambaSynthLib.model.settings import settings
 from MambaSynthTraining.contrast.rivals.adversarial import (
     non_saturating_discriminator,
     non_saturating_generator,
@@ -37,7 +36,7 @@ from MambaSynthTraining.contrast.rivals.ncsnpp import NCSNpp, NCSNppConfig
 from MambaSynthTraining.contrast.rivals.syndiff import normal
 from MambaSynthTraining.data.slices import SliceBatch
 from MambaSynthTraining.method import Phase
-from MambaSynthTraining.recipe import Optimization, Recipe
+from MambaSynthTraining.recipe import Optimization
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,7 @@ def reconstruction_loss(estimate: Tensor, target: Tensor) -> Tensor:
 class SelfRDB(Baseline):
     """Phases: discriminators, generators, each on draws of its own."""
 
+    parts = Sizes, Weights, Options
     exported = "to_target"
     groups = {"generators": ("to_target",), "discriminators": ("of_step",)}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -109,15 +109,6 @@ class SelfRDB(Baseline):
                 "to_target": NCSNpp(sizes.diffusive, images=3),
                 "of_step": TimeDiscriminator(sizes.discriminator_width, sizes.halvings),
             }
-        )
-
-    @classmethod
-    def build(cls, recipe: Recipe) -> Self:
-        return cls(
-            settings(Sizes, recipe.network, "network"),
-            settings(Weights, recipe.weights, "weights"),
-            settings(Options, recipe.options, "options"),
-            recipe.optimization,
         )
 
     def iteration(self, batch: SliceBatch, generator: Generator) -> Iterator[Phase]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from MambaSynthLib.report.evaluation import markdown
+from MambaSynthLib.report.evaluation import markdown, number
 from MambaSynthTraining.evaluation.cine.comparison import (
     FRAME_COLUMNS,
     SUBJECT_COLUMNS,
@@ -43,7 +43,7 @@ def to_markdown(rows: Sequence[RowScores], seeds: int, n_frames: float, data: st
     lines = [[*HEADER, *(["paper: NMSE / PSNR dB / SSIM"] if shown else [])]]
     for one in rows:
         cells = [one.title, *(_cell(one, column) for column in (*FRAME_COLUMNS, "dice", "folding"))]
-        cells += [_number(one.mean("passes"), 0), _number(one.cpu_minutes, 1)]
+        cells += [number(one.mean("passes"), 0), number(one.cpu_minutes, 1)]
         cells += [p_text(p[c][one.name]) if one.name in p[c] else "-" for c in TESTED]
         cells += [cell(paper[one.name], PRINTED)] if shown else []
         lines.append(cells)
@@ -77,10 +77,6 @@ def _cell(one: RowScores, column: str) -> str:
     if not math.isnan(one.over_seeds(column)):
         cell += f" ({one.over_seeds(column):.{digits}f})"
     return cell
-
-
-def _number(value: float, digits: int) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def csv_rows(rows: Sequence[RowScores]) -> tuple[list[str], list[dict[str, Any]]]:
