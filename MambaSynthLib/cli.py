@@ -54,11 +54,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
         if unknown:
-            known = [
-                name for parser in self.all_parsers() for name in parser._option_string_actions
-            ]
-            near = get_close_matches(unknown[1], known, n=1)
-            message += f" (did you mean {near[0]}?)" if near else ""
+            message += self._hint(unknown[1])
         message = printable(message)[:MOST_SHOWN]
         if "argument COMMAND: invalid choice" in message:
             for plug_in, reason in self.without.items():
@@ -66,6 +62,17 @@ class Parser(argparse.ArgumentParser):
                 why = sentence(reason) if expected else f"{type(reason).__name__}: {reason}"
                 message += printable(f"; the commands of {plug_in} did not load: {why.rstrip('.')}")
         self.exit(EXIT_USER, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def _hint(self, option: str) -> str:
+        """Whose option an unknown one is, or which one it is like."""
+        parsers = {
+            parser.prog.partition(" ")[2]: parser._option_string_actions
+            for parser in self.all_parsers()
+        }
+        if owners := [command for command, known in parsers.items() if option in known]:
+            return f" (an option of {', '.join(owners[:3])})"
+        near = get_close_matches(option, [name for known in parsers.values() for name in known], 1)
+        return f" (did you mean {near[0]}?)" if near else ""
 
     def all_parsers(self) -> list[argparse.ArgumentParser]:
         parsers: list[argparse.ArgumentParser] = [self]

@@ -126,6 +126,7 @@ def test_cuda_is_refused_where_there_is_none(run, folder, monkeypatch):
         (["verify", "missing.nii"], "missing.nii: does not exist"),
         (["evaluate", "a.nii", "b.nii"], "a.nii: does not exist"),
         (["info", "--jsn"], "did you mean --json?"),
+        (["info", "--slices", "4:9"], "--slices 4:9 (an option of synthesize)"),
     ],
 )
 def test_a_wrong_command_is_refused_in_one_line(arguments, said, capsys, tmp_path, monkeypatch):
