@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.atomic import telling
 from MambaSynthTraining.data.batches import TrainingData, shard_count
+from MambaSynthTraining.data.dataset_files import DATASET
 from MambaSynthTraining.engine.bookkeeping import Bookkeeping
 from MambaSynthTraining.engine.checkpoint import latest_checkpoint
 from MambaSynthTraining.engine.distributed import is_first_process, launcher_size, plugins, strategy
@@ -59,8 +60,8 @@ def fit(
 
     Raises
     ------
-    FileError: the folder holds a run of another recipe or another start, damaged checkpoints, or
-        cannot be written.
+    FileError: the folder holds a run of another recipe, other data or another start, damaged
+        checkpoints, or cannot be written.
     RequestError: another process trains there; a loss is not finite; the memory is not enough.
     """
     local, nodes = launcher_size()
@@ -103,7 +104,8 @@ def _finished(recipe: Recipe, content: dict[str, Any], run: Path) -> State:
 def continue_record(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The record of a run that goes on: what it has spent is kept, and why it is in float32.
 
-    Raises FileError when the folder's run has another recipe; the sentence names what differs.
+    Raises FileError when the folder's run has another recipe or learned from other subjects; the
+    sentence names what differs.
     """
     former = read_record(run)
     recipes = former["recipe"], record["recipe"]
@@ -113,6 +115,14 @@ def continue_record(run: Path, record: dict[str, Any]) -> dict[str, Any]:
         raise FileError(
             f"{run / RUN}: the run in this folder has another {' and '.join(different)}; choose "
             "another folder for this recipe."
+        )
+    begun, now = (each.get("sha256", {}) for each in (former, record))
+    subjects = (begun.keys() & now.keys()) - {DATASET}  # who is learned from, not how it was made
+    changed = sorted(name for name in subjects if begun[name] != now[name])
+    if changed:
+        raise FileError(
+            f"{run / RUN}: the run in this folder learned from other data (their {changed[0]} was "
+            "another one); choose another folder for these."
         )
     kept = [name for name in (*SPENT, REASON, "start") if name in former]
     return {**record, **{name: former[name] for name in kept}}
