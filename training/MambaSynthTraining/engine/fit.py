@@ -11,9 +11,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from MambaSynthLib.errors import FileError
+from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.io.atomic import telling
 from MambaSynthTraining.data.batches import TrainingData, shard_count
 from MambaSynthTraining.data.dataset_files import DATASET
@@ -62,7 +62,8 @@ def fit(
     ------
     FileError: the folder holds a run of another recipe, other data or another start, damaged
         checkpoints, or cannot be written.
-    RequestError: another process trains there; a loss is not finite; the memory is not enough.
+    RequestError: another process trains there; a loss is not finite; the memory is not enough, or
+        the accelerator is not here.
     """
     local, nodes = launcher_size()
     devices, nodes = hardware.devices or local, hardware.nodes or nodes
@@ -129,23 +130,31 @@ def continue_record(run: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trainer(recipe: Recipe, run: Path, hardware: Hardware, devices: int, nodes: int) -> pl.Trainer:
+    """Raises RequestError: this computer has no such accelerator, or not so many."""
     _quiet()
-    return pl.Trainer(
-        accelerator=hardware.accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy=strategy(devices * nodes),
-        plugins=plugins(),
-        max_epochs=1,  # an epoch is the whole run; an iteration says which slices it needs
-        deterministic=None if hardware.accelerator == "cpu" else "warn",
-        callbacks=[RichProgressBar()] if hardware.progress else [],
-        enable_progress_bar=hardware.progress,
-        enable_checkpointing=False,  # Bookkeeping writes ours, atomically
-        enable_model_summary=False,
-        logger=False,
-        use_distributed_sampler=False,
-        default_root_dir=run,
-    )
+    try:
+        return pl.Trainer(
+            accelerator=hardware.accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            strategy=strategy(devices * nodes),
+            plugins=plugins(),
+            max_epochs=1,  # an epoch is the whole run; an iteration says which slices it needs
+            deterministic=None if hardware.accelerator == "cpu" else "warn",
+            callbacks=[RichProgressBar()] if hardware.progress else [],
+            enable_progress_bar=hardware.progress,
+            enable_checkpointing=False,  # Bookkeeping writes ours, atomically
+            enable_model_summary=False,
+            logger=False,
+            use_distributed_sampler=False,
+            default_root_dir=run,
+        )
+    except MisconfigurationException as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise RequestError(
+            f"the accelerator {hardware.accelerator} cannot be had here with {devices} device(s) "
+            f"({reason}); name another, such as cpu, or fewer."
+        ) from error
 
 
 def _fit(trainer: pl.Trainer, module: Training) -> None:
