@@ -43,6 +43,13 @@ COMMANDS = (
 )
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 MOST_SHOWN = 400  # characters of a complaint that may quote an argument of any length
+READING = (  # an option of some commands, what readers say of it, and what the others say instead
+    ("allow_synthetic_input", ", or allow it with --allow-synthetic-input", ""),
+    ("nan_as_zero", ", or read them as zero with --nan-as-zero", ""),
+    ("prefer", ", or read it with --prefer sform where it has an sform", ""),
+    ("prefer", "find out which one is right and read it with --prefer sform or --prefer qform",
+     "correct its header"),
+)  # fmt: skip
 EXPECTED = (MambaSynthError, ModuleNotFoundError, MemoryError, OSError)
 
 
@@ -132,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             raise
-        _say(f"mambasynth: {printable(sentence(error))}")
+        _say(f"mambasynth: {printable(_for_command(sentence(error), options))}")
         return EXIT_USER if isinstance(error, EXPECTED) else EXIT_BUG
     finally:
         drop_unprinted()
@@ -150,6 +157,14 @@ def program() -> NoReturn:
                 child.terminate()
         os._exit(code)
     sys.exit(code)
+
+
+def _for_command(text: str, options: argparse.Namespace) -> str:
+    """Without options that are not this command's."""
+    for name, remedy, instead in READING:
+        if not hasattr(options, name):
+            text = text.replace(remedy, instead)
+    return text
 
 
 def sentence(error: Exception) -> str:
