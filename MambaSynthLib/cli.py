@@ -43,6 +43,13 @@ COMMANDS = (
 )
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 MOST_SHOWN = 400  # characters of a complaint that may quote an argument of any length
+READING = (  # an option of some commands, what readers say of it, and what the others say instead
+    ("allow_synthetic_input", ", or allow it with --allow-synthetic-input", ""),
+    ("nan_as_zero", ", or read them as zero with --nan-as-zero", ""),
+    ("prefer", ", or read it with --prefer sform where it has an sform", ""),
+    ("prefer", "find out which one is right and read it with --prefer sform or --prefer qform",
+     "correct its header"),
+)  # fmt: skip
 EXPECTED = (MambaSynthError, ModuleNotFoundError, MemoryError, OSError)
 
 
@@ -54,11 +61,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
         if unknown:
-            known = [
-                name for parser in self.all_parsers() for name in parser._option_string_actions
-            ]
-            near = get_close_matches(unknown[1], known, n=1)
-            message += f" (did you mean {near[0]}?)" if near else ""
+            message += self._hint(unknown[1])
         message = printable(message)[:MOST_SHOWN]
         if "argument COMMAND: invalid choice" in message:
             for plug_in, reason in self.without.items():
@@ -66,6 +69,17 @@ class Parser(argparse.ArgumentParser):
                 why = sentence(reason) if expected else f"{type(reason).__name__}: {reason}"
                 message += printable(f"; the commands of {plug_in} did not load: {why.rstrip('.')}")
         self.exit(EXIT_USER, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def _hint(self, option: str) -> str:
+        """Whose option an unknown one is, or which one it is like."""
+        parsers = {
+            parser.prog.partition(" ")[2]: parser._option_string_actions
+            for parser in self.all_parsers()
+        }
+        if owners := [command for command, known in parsers.items() if option in known]:
+            return f" (an option of {', '.join(owners[:3])})"
+        near = get_close_matches(option, [name for known in parsers.values() for name in known], 1)
+        return f" (did you mean {near[0]}?)" if near else ""
 
     def all_parsers(self) -> list[argparse.ArgumentParser]:
         parsers: list[argparse.ArgumentParser] = [self]
@@ -125,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             raise
-        _say(f"mambasynth: {printable(sentence(error))}")
+        _say(f"mambasynth: {printable(_for_command(sentence(error), options))}")
         return EXIT_USER if isinstance(error, EXPECTED) else EXIT_BUG
     finally:
         drop_unprinted()
@@ -143,6 +157,14 @@ def program() -> NoReturn:
                 child.terminate()
         os._exit(code)
     sys.exit(code)
+
+
+def _for_command(text: str, options: argparse.Namespace) -> str:
+    """Without options that are not this command's."""
+    for name, remedy, instead in READING:
+        if not hasattr(options, name):
+            text = text.replace(remedy, instead)
+    return text
 
 
 def sentence(error: Exception) -> str:

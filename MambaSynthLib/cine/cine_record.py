@@ -46,8 +46,15 @@ def provenance_of(solved: Solved, *, seed: int = 0) -> Provenance:
 
 
 def _told(solved: Solved) -> list[str]:
-    """Warnings about the motion of each interval, and about a jump at the end."""
+    """Warnings about a course of time that is not used, the motion of each interval, and a jump at
+    the end.
+    """
     told = []
+    if solved.options.timing and not solved.single:
+        told.append(
+            f"the course {solved.options.timing.name} is one from ED to ES and not used: the "
+            "acquired frames between tell how far the heart has come"
+        )
     for interval, motion in zip(solved.timeline.intervals, solved.motions, strict=True):
         if isinstance(motion, PairMotion) and interval.fractions and not solved.single:
             names = f"frames {interval.first + 1} and {interval.last + 1}"

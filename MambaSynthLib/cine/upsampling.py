@@ -67,9 +67,9 @@ class Solved:
     def timing(self) -> Timing:
         """The course of time of all intervals."""
         known = next((motion for motion in self.motions if motion), None)
-        if known is None or self.options.timing or self.single:
-            return self.engine.timing(self.options, known) if known else Timing(LINEAR)
-        return Timing(LINEAR)
+        if known is None or not self.single:  # the chosen one is from ED to ES
+            return Timing(LINEAR)
+        return self.engine.timing(self.options, known)
 
     def course(self, number: int) -> Course:
         """Time between the two frames of an interval -> share of the motion between them."""
@@ -77,8 +77,8 @@ class Solved:
         times = self.cine.times_ms
         length = times[interval.last] - times[interval.first]
         length = length if length > 0 else length + self.cine.period_ms
-        if not self.single:  # the chosen course is one from ED to ES; frames between fix it
-            return Timing(LINEAR).course(length)
+        if not self.single:
+            return timing.course(length)
         course = timing.course(length, times[interval.first])
         return mirrored(course) if interval.backwards else course
 

@@ -40,6 +40,9 @@ def run(options: argparse.Namespace) -> int:
         return listen(options)
     from MambaSynthLib.server.serve import serve
 
+    if not options.engine and (options.token or options.certificate or options.key):
+        raise RequestError("--token, --certificate and --key belong to --listen, or to --engine; "
+                           "name one of them, too.")  # fmt: skip
     serve(options.folder, in_memory=options.in_memory, remote=remote_engine(options))
     return 0
 

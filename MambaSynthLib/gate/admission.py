@@ -40,7 +40,7 @@ def admit(
     """
     mark = find_mark(volume)
     if mark is not None:
-        said = f"is synthetic already ({mark.sentence()})"
+        said = f"is synthetic already ({mark.sentence_without_model()})"
         if not (synthetic or forced):
             raise RefusedInput(f"{volume.name}: {said}; {ACQUIRED}{_or(insist)}.")
         volume = _with_note(volume, f"synthetic source: {said}")
@@ -75,7 +75,7 @@ def admit_cine(cine: Cine, *, synthetic: bool = False, insist: str = "") -> Cine
     mark = find_mark_of_frames(cine.frames)
     if mark is None:
         return cine
-    said = f"holds synthetic frames already ({mark.sentence()})"
+    said = f"holds synthetic frames already ({mark.sentence_without_model()})"
     if not synthetic:
         raise RequestError(f"{cine.name}: {said}; use an acquired cine{_or(insist)}.")
     return replace(cine, notes=(*cine.notes, f"synthetic source: {said}"))

@@ -80,7 +80,13 @@ class PixelMark:
 
     def sentence(self) -> str:
         """What it says, without a full stop."""
-        by = self.model or f"a model that is not known here (code {self.code:06x})"
+        return self._said(self.model or f"a model that is not known here (code {self.code:06x})")
+
+    def sentence_without_model(self) -> str:
+        """The same where nobody asked which model it spells."""
+        return self._said(f"model code {self.code:06x}")
+
+    def _said(self, by: str) -> str:
         return f"SYNTHETIC by MambaSynth, {by}: a mark in the voxels (score {self.score:.1f})"
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 from engine_runs import TINY, rows, some_data, some_slices
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from tiny_cines import TINY as CINE
 from tiny_cines import tiny_cines, tiny_recipe, write_cines
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import RequestError
+from MambaSynthTraining.engine import fit
 from MambaSynthTraining.recipe_changes import with_changes
 from MambaSynthTraining.recipe_file import read_recipe, recipe_of
 from MambaSynthTraining.record import read_record
@@ -121,9 +123,30 @@ def test_a_shorter_run_is_made_logged_in_lines_and_goes_on_as_itself_only(tmp_pa
     assert "another optimization and stages; choose another folder" in capsys.readouterr().err
 
 
-def test_a_number_of_iterations_below_one_is_refused(tmp_path, capsys):
-    assert train_cine(tmp_path, "--iterations", "-1") == 2
-    assert "--iterations is -1; give at least 1" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("option", "value", "least"),
+    [("iterations", -1, 1), ("iterations", 0, 1), ("devices", -1, 1), ("nodes", 0, 1),
+     ("threads", -2, 1), ("seed", -3, 0)],
+)  # fmt: skip
+def test_a_number_below_its_least_is_refused(option, value, least, tmp_path, capsys):
+    assert train_cine(tmp_path, f"--{option}", str(value)) == 2
+    assert f"train: --{option} is {value}; give at least {least}" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_seed_beyond_the_largest_is_refused(tmp_path, capsys):
+    assert train_cine(tmp_path, "--seed", str(2**63)) == 2
+    assert "give another --seed" in capsys.readouterr().err
+
+
+def test_an_accelerator_that_is_not_here_is_refused_in_one_sentence(tmp_path, capsys, monkeypatch):
+    def none_here(**_):
+        raise MisconfigurationException("No supported gpu backend found!\n Sorry.")
+
+    monkeypatch.setattr(fit.pl, "Trainer", none_here)
+    assert train_cine(tmp_path, "--accelerator", "gpu") == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "accelerator gpu cannot be had here" in told and "such as cpu" in told
 
 
 def test_parts_of_a_recipe_that_a_run_does_not_use_are_named_with_the_reason():

@@ -119,6 +119,21 @@ def test_the_user_can_name_the_phases_and_leave_out_the_rest(run, folder):
     assert np.array_equal(read_cine(folder / "out.nii.gz").frames[0].array, beat()[3].array)
 
 
+@pytest.mark.parametrize("refined", [[], ["--no-refine"]])
+def test_a_course_from_ed_to_es_is_not_said_to_be_used_where_frames_lie_between(
+    run, folder, refined
+):
+    (folder / "curve.csv").write_text("0,0\n50,0.9\n100,1\n")
+    timing = ["--timing", folder / "curve.csv", *refined, "--refine-steps", "10"]
+    code, _, err = run("coarse", *timing, frames=6)
+    record = json.loads((folder / "out.json").read_text())
+    assert code == 0 and record["Timing"] != "curve.csv"
+    assert "the course curve.csv is one from ED to ES and not used" in err
+    code, _, err = run("coarse", *timing, "--only-ed-es", out="two.nii.gz")
+    record = json.loads((folder / "two.json").read_text())
+    assert code == 0 and record["Timing"] == "curve.csv" and "not used" not in err
+
+
 def test_equal_and_swapped_phases_work_with_a_warning(run, folder):
     code, _, err = run("ed.nii.gz", "ed.nii.gz")
     assert code == 0 and "identical" in err

@@ -126,6 +126,7 @@ def test_cuda_is_refused_where_there_is_none(run, folder, monkeypatch):
         (["verify", "missing.nii"], "missing.nii: does not exist"),
         (["evaluate", "a.nii", "b.nii"], "a.nii: does not exist"),
         (["info", "--jsn"], "did you mean --json?"),
+        (["info", "--slices", "4:9"], "--slices 4:9 (an option of synthesize)"),
     ],
 )
 def test_a_wrong_command_is_refused_in_one_line(arguments, said, capsys, tmp_path, monkeypatch):
@@ -160,3 +161,20 @@ def test_an_unknown_model_is_refused(model, run, folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     with unchanged(folder):
         refused(run(model=model), "model")
+
+
+@pytest.mark.parametrize("wrong", ["not finite", "two places"])
+def test_a_remedy_that_is_an_option_of_other_commands_is_not_offered(wrong, run, folder, capsys):
+    image = nibabel.load(folder / "head.nii.gz")
+    values = np.asarray(image.dataobj, np.float32)
+    if wrong == "not finite":
+        values[0, 0, 0] = np.nan
+    image = nibabel.Nifti1Image(values, image.affine)
+    if wrong == "two places":
+        image.set_qform(np.diag([1.0, 1, 1, 1]), 1)
+    nibabel.save(image, folder / "wrong.nii.gz")
+    option = "--nan-as-zero" if wrong == "not finite" else "--prefer sform"
+    refused(run(source="wrong.nii.gz"), option)
+    result = called(capsys, "evaluate", folder / "wrong.nii.gz", folder / "head.nii.gz")
+    refused(result, "correct it." if wrong == "not finite" else "correct its header.")
+    assert "--" not in result[2]

@@ -136,7 +136,7 @@ def test_synthetic_frames_are_no_reference(run, tmp_path):
     frames = (heart(5 - number / 4) for number in range(4))
     write_cine(frames, tmp_path / "made.nii.gz", record)
     code, _, err = run(tmp_path / "made.nii.gz")
-    assert code == 2 and "synthetic" in err
+    assert code == 2 and "synthetic" in err and "use an acquired cine." in err
 
 
 def test_scores_are_not_overwritten_unasked(run, place, tmp_path):

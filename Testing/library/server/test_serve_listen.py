@@ -202,6 +202,11 @@ def test_what_the_engine_chooses_cannot_be_asked_for(option, doe, tiny_package, 
 # ------------------------------------------------------------------------------------ the token
 
 
+@pytest.mark.parametrize("option", ["--token", "--certificate", "--key"])
+def test_who_forgets_listen_is_told_that_it_or_an_engine_is_missing(option, tmp_path, capsys):
+    refused(called(capsys, "serve", option, tmp_path / "x"), "belong to --listen, or to --engine")
+
+
 def test_a_new_token_is_long_and_never_the_same_and_replaces_none(tmp_path):
     for name in ("a", "b"):
         write_new_token(tmp_path / name)

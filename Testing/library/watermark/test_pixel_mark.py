@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from MambaSynthLib.errors import RefusedInput
+from MambaSynthLib.gate.admission import admit
 from MambaSynthLib.image.metrics import volume_scores
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.watermark.detection import TURNS, Projection, _sides, find_mark
@@ -90,6 +92,12 @@ def test_an_unknown_model_is_told_by_its_number(marked):
     assert found.model is None and found.code == code_of(MODEL)
     assert f"not known here (code {code_of(MODEL):06x})" in found.sentence()
     assert MODEL in find_mark(marked, KNOWN).sentence()
+
+
+def test_a_model_that_nobody_asked_for_is_not_called_unknown(marked):
+    with pytest.raises(RefusedInput, match=f"model code {code_of(MODEL):06x}") as refusal:
+        admit(marked, "T1w")
+    assert "not known" not in str(refusal.value)
 
 
 def test_a_mark_of_another_key_is_not_seen(marked):

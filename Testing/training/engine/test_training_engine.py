@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,18 @@ def test_a_run_of_another_recipe_is_refused_and_the_difference_named(finished):
     with pytest.raises(FileError, match="run.json: the run in this folder has another seed;"):
         train(tiny_recipe(seed=12), finished)
     assert weights_hash(finished) == before
+
+
+@pytest.mark.parametrize("name", ["splits.json", "heads.json"])
+def test_a_run_goes_on_with_the_subjects_that_it_began_with(tmp_path, name):
+    """Else the record would say that who was learned from was left out."""
+    data = replace(some_data(), sha256={name: "a", "dataset.json": "made so"})
+    train(tiny_recipe(), tmp_path, data=data)
+    other = replace(data, sha256={name: "b", "dataset.json": "made so"})
+    with pytest.raises(FileError, match=rf"run.json: .* learned from other data \(their {name}"):
+        train(tiny_recipe(), tmp_path, data=other)
+    made_again = replace(data, sha256={name: "a", "dataset.json": "made by a later version"})
+    assert train(tiny_recipe(), tmp_path, data=made_again).iteration == 8
 
 
 def test_a_second_training_in_one_folder_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,34 @@ def test_scores_of_another_checkpoint_are_made_again(place):
     assert again["about"]["checkpoint_sha256"] == sha256
 
 
+def test_more_seeds_of_sampling_are_scored_where_a_method_draws_noise(place, tmp_path):
+    words = ["reproduce", str(place / "one"), "--small", "--data", str(place / "data"), "--out",
+             str(tmp_path), "--accelerator", "cpu", "--seeds"]  # fmt: skip
+    assert main([*words, "1"]) == 0
+    assert main([*words, "2"]) == 0
+    table = (tmp_path / "one/table.md").read_text(encoding="utf-8")
+    assert "sampling seeds 0 to 1" in table or "sampling seeds 0, 1" in table
+
+
+@pytest.mark.parametrize("option", ["seeds", "trainings", "iterations", "jobs", "threads"])
+def test_a_number_below_one_is_refused(place, option, capsys):
+    assert reproduce(place, f"--{option}", "0") == 2
+    assert f"reproduce: --{option} is 0; give at least 1" in capsys.readouterr().err
+
+
+def test_two_data_sets_or_tables_of_one_name_are_refused(place, tmp_path, capsys, monkeypatch):
+    """Else they would have one folder, and the second the runs of the first."""
+    monkeypatch.setattr(reproduction, "train", lambda *_: pytest.fail("it ran"))
+    other = [str(tmp_path / name) for name in ("data", "one")]
+    shutil.copytree(place / "data", other[0])
+    shutil.copytree(place / "one", other[1])
+    assert reproduce(place, "--data", str(place / "data"), other[0]) == 2
+    assert "two data sets are called data" in capsys.readouterr().err
+    words = ["reproduce", str(place / "one"), other[1], "--small", "--data", other[0]]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    assert "two tables are called one" in capsys.readouterr().err
+
+
 def test_a_readme_without_marks_is_refused_before_anything_runs(place, tmp_path, monkeypatch):
     monkeypatch.setattr(reproduction, "train", lambda *_: pytest.fail("it ran"))
     (tmp_path / "plain.md").write_text("no marks")
@@ -211,7 +240,6 @@ def test_each_data_set_accelerator_and_precision_has_a_folder_of_its_own():
     [
         (["--both-directions"], "make tables-cine", "cines have one direction"),
         (["--trainings", "2"], "make tables-cine", "cines have one direction"),
-        (["--trainings", "0"], "make tables", "--trainings is 0"),
         (["--accelerator", "cpu", "gpu", "--readme", "r"], "make tables", "of one data set"),
     ],
 )

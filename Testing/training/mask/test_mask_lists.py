@@ -51,6 +51,8 @@ def test_the_open_list_learns_from_free_data_only_and_scores_other_people():
         (COLUMNS + LINE.replace("head", "knee"), "the anatomy 'knee'"),
         (COLUMNS + LINE.replace("teacher", "of b"), "a is a head with the mask 'of b'; give"),
         (COLUMNS + LINE + LINE.replace("train", "score"), "one is in two parts"),
+        (COLUMNS + LINE + LINE.replace("a.nii", "b.nii"), "the id 'a' is that of two lines"),
+        (COLUMNS + LINE.replace("a\tone", "../a\tone"), "the id '../a' is .* can name no file"),
     ],
 )
 def test_a_list_that_is_none_is_refused(tmp_path, text, said):

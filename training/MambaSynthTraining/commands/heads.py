@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from MambaSynthTraining.data.heads_list import HeadPair
     from MambaSynthTraining.data.heads_set import BrainMask, Entry
+    from MambaSynthTraining.data.phantom_subjects import PhantomPlan
 
 
 SKULLS = 0.75  # share of the phantoms that keep theirs
@@ -41,13 +45,17 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     from MambaSynthTraining.data.brain_teacher import brain_masks
     from MambaSynthTraining.data.heads_list import read_list
-    from MambaSynthTraining.data.heads_set import write_list
+    from MambaSynthTraining.data.heads_set import check_left_out, write_list
 
     teacher = brain_masks(options.brain_teacher) if options.brain_teacher else None
     known = _known(options.out)
-    entries = [e for pair in read_list(options.list) for e in _pair(options, pair, teacher, known)]
-    if options.labels:
-        entries += _phantoms(options, known)
+    pairs = read_list(options.list)
+    plans = _plans(options) if options.labels else []
+    phantoms = [_person(plan) for plan in plans]
+    check_left_out(options.leave_out, [*(pair.person for pair in pairs), *phantoms])
+    _check_necks(options, pairs, known)
+    entries = [e for pair in pairs for e in _pair(options, pair, teacher, known)]
+    entries += [_phantom(options, plan, known) for plan in plans]
     write_list(options.out, entries, options.leave_out)
     left_out = ", ".join(options.leave_out) or "none"
     print(f"{options.out}: {len(entries)} heads, left out: {left_out}")
@@ -61,7 +69,22 @@ def _known(folder: Path) -> dict[str, Entry]:
 
     if not (folder / LIST).exists():
         return {}
-    return {entry.id: entry for entry in read_list_of(folder)[1]}
+    entries = read_list_of(folder)[1]
+    return {entry.id: entry for entry in entries if (folder / f"{entry.id}.npz").exists()}
+
+
+def _check_necks(
+    options: argparse.Namespace, pairs: Iterable[HeadPair], known: dict[str, Entry]
+) -> None:
+    """Raises RequestError: nothing says where the brain of a head without target is."""
+    from MambaSynthLib.errors import RequestError
+
+    for pair in pairs:
+        if not (pair.target or pair.id in known or options.brain_teacher):
+            raise RequestError(
+                f"{options.list}: {pair.id} has no target, so that only what lies below its brain "
+                "is learned; give --brain-teacher own, or remove its line."
+            )
 
 
 def _pair(
@@ -74,11 +97,10 @@ def _pair(
 
     if not pair.target:
         return [_neck(options, pair, teacher, known)]
-    registered_by_text = bool(pair.source_to_common)
-    mask = teacher if registered_by_text else None
-    names = [pair.id, f"{pair.id}-brain"] if mask else [pair.id]
+    mask = teacher if pair.has_skull else None
+    names = [pair.id, pair.stripped_id] if mask else [pair.id]
     if all(name in known for name in names):
-        return [replace(known[name], share=pair.share, person=pair.person) for name in names]
+        return [replace(known[name], **pair.about) for name in names]
     note(f"{pair.id}: making")
     return make_pair(options.out, options.data, pair, mask)
 
@@ -86,48 +108,49 @@ def _pair(
 def _neck(
     options: argparse.Namespace, pair: HeadPair, teacher: BrainMask | None, known: dict[str, Entry]
 ) -> Entry:
-    """A head without target. Raises RequestError: nothing says where its brain is."""
+    """A head without target; ``_check_necks`` saw to it that there is a teacher where needed."""
     from dataclasses import replace
 
     from MambaSynthLib.commands.console import note
-    from MambaSynthLib.errors import RequestError
     from MambaSynthTraining.data.heads_set import make_neck
 
     if pair.id in known:
-        return replace(known[pair.id], share=pair.share, person=pair.person)
-    if teacher is None:
-        raise RequestError(
-            f"{options.list}: {pair.id} has no target, so that only what lies below its brain is "
-            "learned; give --brain-teacher own, or remove its line."
-        )
+        return replace(known[pair.id], **pair.about)
+    assert teacher is not None
     note(f"{pair.id}: making")
     return make_neck(options.out, options.data, pair, teacher)
 
 
-def _phantoms(options: argparse.Namespace, known: dict[str, Entry]) -> list[Entry]:
-    """Phantoms of the label maps in turn, three of four with their skull."""
+def _plans(options: argparse.Namespace) -> list[PhantomPlan]:
+    """Phantoms of the label maps in turn, three of four with their skull.
+
+    Raises RequestError as ``find``, and for a share that is no positive number.
+    """
+    from MambaSynthLib.errors import RequestError
+    from MambaSynthTraining.data.phantom_config import PhantomConfig
+    from MambaSynthTraining.data.phantom_subjects import PhantomPlan, find
+
+    if not (options.phantom_share > 0 and math.isfinite(options.phantom_share)):
+        raise RequestError(f"--phantom-share {options.phantom_share}: give a positive number.")
+    contrasts, count = ("T1w", "T2w"), options.phantoms
+    found = find(options.labels, count, options.seed, contrasts, PhantomConfig(), SKULLS)
+    return [plan for plan in found.subjects if isinstance(plan, PhantomPlan)]
+
+
+def _person(plan: PhantomPlan) -> str:
+    return f"phantom of {plan.patient}"
+
+
+def _phantom(options: argparse.Namespace, plan: PhantomPlan, known: dict[str, Entry]) -> Entry:
     from dataclasses import replace
 
     from MambaSynthLib.commands.console import note
     from MambaSynthTraining.data.found import Reading
     from MambaSynthTraining.data.heads_set import make_phantom
-    from MambaSynthTraining.data.phantom_config import PhantomConfig
-    from MambaSynthTraining.data.phantom_subjects import find
 
-    contrasts, count = ("T1w", "T2w"), options.phantoms
-    plans = find(options.labels, count, options.seed, contrasts, PhantomConfig(), SKULLS)
-    entries = []
-    for plan in plans.subjects:
-        if plan.id in known:
-            entries.append(replace(known[plan.id], share=options.phantom_share))
-            continue
-        note(f"{plan.id}: making")
-        volumes = plan.read(Reading())
-        whole = bool(plan.settings()["phantom"]["skull"])
-        entries.append(
-            make_phantom(
-                options.out, plan.id, f"phantom of {plan.patient}", options.phantom_share, volumes,
-                whole,
-            )
-        )  # fmt: skip
-    return entries
+    if plan.id in known:
+        return replace(known[plan.id], share=options.phantom_share)
+    note(f"{plan.id}: making")
+    volumes, whole = plan.read(Reading()), bool(plan.settings()["phantom"]["skull"])
+    share = options.phantom_share
+    return make_phantom(options.out, plan.id, _person(plan), share, volumes, whole)

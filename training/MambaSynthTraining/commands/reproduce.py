@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
     add("--rows", nargs="+", default=[], metavar="NAME", help="recipes without .yaml; default: all")
     add("--seeds", type=int, default=5, metavar="N",
         help="of sampling; of cines, trainings of each row (default: 5)")  # fmt: skip
-    add("--iterations", type=int, default=0, metavar="N",
+    add("--iterations", type=int, metavar="N",
         help="cut every stage to N iterations, to see whether all rows run")  # fmt: skip
     add("--trainings", type=int, default=1, metavar="N",
         help="of each row of contrasts, seeds following the recipe's (default: 1)")  # fmt: skip
@@ -61,11 +61,13 @@ def run(options: argparse.Namespace) -> int:
 
     from MambaSynthTraining.evaluation.marked_text import put_into_block
     from MambaSynthTraining.evaluation.reproduction import reproduce, tables_of
+    from MambaSynthTraining.least import check_least
 
+    check_least(options, seeds=1, trainings=1, iterations=1, jobs=1, threads=1)
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    tables = [(folder.name, _rows(folder, options)) for folder in options.tables]
+    tables = [(folder.resolve().name, _rows(folder, options)) for folder in options.tables]
     kind = tables_of([row for _, rows in tables for row in rows])
     _check(options, kind.MADE_BY)
     for settings in _variants(options):
@@ -81,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
 def _rows(folder: Path, options: argparse.Namespace) -> list[Row]:
     from MambaSynthTraining.evaluation.rows import find_rows, matched, shortened
 
-    rows = find_rows(folder, options.small, options.iterations, options.rows)
+    rows = find_rows(folder, options.small, options.iterations or 0, options.rows)
     rows = matched(rows) if options.budget == "matched" else rows
     return shortened(rows, options.share)
 
@@ -91,11 +93,13 @@ def _check(options: argparse.Namespace, made_by: str) -> None:
     from MambaSynthLib.errors import RequestError
     from MambaSynthTraining.evaluation.marked_text import check_block
 
-    if options.trainings < 1 or options.seeds < 1:
-        raise RequestError(
-            f"reproduce: --trainings is {options.trainings} and --seeds {options.seeds}; give at "
-            "least 1."
-        )
+    for what, folders in (("tables", options.tables), ("data sets", options.data)):
+        names = [folder.resolve().name for folder in folders]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise RequestError(
+                f"reproduce: two {what} are called {twice[0]}, and so would be what is made of "
+                "them; give one folder another name, or make a command of each with its own --out."
+            )
     cines = made_by == "make tables-cine"
     if cines and (options.both_directions or options.trainings > 1):
         raise RequestError(
@@ -121,7 +125,7 @@ def _variants(options: argparse.Namespace) -> Iterator[Settings]:
     if options.share < 1:
         remarks += (SHARED.format(100 * options.share),)
     for data, accelerator, precision in product(*asked):
-        named = zip((data.name, accelerator, precision), asked, strict=True)
+        named = zip((data.resolve().name, accelerator, precision), asked, strict=True)
         varying = [str(value) for value, values in named if len(values) > 1]
         out = options.out / "-".join(varying) if varying else options.out
         yield Settings(

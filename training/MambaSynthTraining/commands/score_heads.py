@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any
 from MambaSynthLib.errors import RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from MambaSynthLib.engine import Engine
+    from MambaSynthLib.image.volume import Volume
+    from MambaSynthTraining.data.heads_list import HeadPair
     from MambaSynthTraining.evaluation.heads import Given
+
+TAKEN = ("", ".", "..", "source", "acquired")  # no names of candidates
 
 
 def add_parser(commands: Any) -> None:
@@ -45,18 +54,24 @@ def run(options: argparse.Namespace) -> int:
     pairs = [pair for pair in listed if pair.person in options.persons]
     if missing := set(options.persons) - {pair.person for pair in pairs}:
         raise RequestError(f"{', '.join(sorted(missing))}: no pair of {options.list}; name others.")
+    masks = dict(_mask(text, pairs, options.brain_teacher) for text in options.lesions)
     teacher = brain_masks(options.brain_teacher) if options.brain_teacher else None
-    candidates = dict(_candidate(text, options.out) for text in options.candidate)
-    masks = dict(_mask(text, {pair.id for pair in pairs}) for text in options.lesions)
+    candidates: dict[str, Engine | Path] = {}
+    for text in options.candidate:
+        name, maker = _candidate(text, options.out)
+        if name in candidates:
+            raise RequestError(f"--candidate {text}: {name} is given twice; name one otherwise.")
+        candidates[name] = maker
     rows: list[dict[str, Any]] = []
     lesions: list[dict[str, Any]] = []
     for pair in pairs:
         for given in inputs_of(pair, options.data, options.source, teacher):
             rows += score(given, candidates, options.source, options.out / "volumes")
             write_rows(options.out / CSV, rows)
-            _picture(options.out, given, list(candidates))
+            made = _made(options.out, given, candidates)
+            _picture(options.out, given, made)
             if pair.id in masks and given.input == "stripped":
-                lesions += _lesions(options, given, masks[pair.id], list(candidates))
+                lesions += _lesions(options, given, masks[pair.id], made)
                 write_lesions(options.out, lesions)
     for row in [*rows, *lesions]:
         print("  ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
@@ -75,6 +90,9 @@ def _candidate(text: str, out: Path) -> tuple[str, Engine | Path]:
     folder = Path(place)
     if not place or not folder.is_dir():
         raise RequestError(f"--candidate {text}: give NAME=FOLDER with a folder that is there.")
+    if name in TAKEN or Path(name).name != name:
+        raise RequestError(f"--candidate {text}: {name!r} can name no folder of volumes here; "
+                           "give another name.")  # fmt: skip
     if (folder / CARD).exists():
         return name, Engine(read_package(folder))
     if (folder / RUN).exists():
@@ -85,32 +103,51 @@ def _candidate(text: str, out: Path) -> tuple[str, Engine | Path]:
     return name, folder
 
 
-def _mask(text: str, ids: set[str]) -> tuple[str, Path]:
-    """ID=FILE -> both. Raises RequestError for an id that is not scored."""
+def _mask(text: str, pairs: list[HeadPair], teacher: Path | None) -> tuple[str, Volume]:
+    """ID=FILE -> the id and its lesions. Raises RequestError, FileError for what is not scored."""
+    from MambaSynthLib.io.files import read_volume
+
     name, _, file = text.partition("=")
-    if not file or name not in ids:
-        raise RequestError(
-            f"--lesions {text}: give ID=FILE with an ID of {', '.join(sorted(ids))}."
-        )
-    return name, Path(file)
+    pair = next((pair for pair in pairs if pair.id == name), None)
+    if not file or pair is None:
+        ids = ", ".join(sorted(pair.id for pair in pairs))
+        raise RequestError(f"--lesions {text}: give ID=FILE with an ID of {ids}.")
+    if pair.has_skull and teacher is None:
+        raise RequestError(f"--lesions {text}: they are looked at in the brain; add "
+                           "--brain-teacher own.")  # fmt: skip
+    mask = read_volume(file)
+    if not (mask.array > 0).any():
+        raise RequestError(f"--lesions {text}: no voxel of it is above 0; leave it out.")
+    return name, mask
+
+
+def _made(
+    out: Path, given: Given, candidates: Mapping[str, Engine | Path]
+) -> dict[str, NDArray[np.float32]]:
+    """The volumes of the candidates, written here or made elsewhere."""
+    from MambaSynthLib.io.files import read_volume
+    from MambaSynthTraining.data.orientation import orient
+    from MambaSynthTraining.evaluation.heads import CODES
+
+    file = f"{given.id}-{given.input}.nii.gz"
+    places = {
+        name: maker if isinstance(maker, Path) else out / "volumes" / name
+        for name, maker in candidates.items()
+    }
+    return {name: orient(read_volume(place / file), CODES).array for name, place in places.items()}
 
 
 def _lesions(
-    options: argparse.Namespace, given: Given, file: Path, names: list[str]
-) -> list[dict[str, Any]]:
+    options: argparse.Namespace, given: Given, lesions: Volume,
+    made: Mapping[str, NDArray[np.float32]],
+) -> list[dict[str, Any]]:  # fmt: skip
     from MambaSynthLib.image.volume import check_same_grid
-    from MambaSynthLib.io.files import read_volume
     from MambaSynthTraining.data.orientation import orient
     from MambaSynthTraining.evaluation.heads import CODES
     from MambaSynthTraining.evaluation.lesions import lesion_rows
 
-    mask = orient(read_volume(file), CODES)
+    mask = orient(lesions, CODES)
     check_same_grid(mask, given.source)
-    made = {
-        n: read_volume(options.out / "volumes" / n / f"{given.id}-{given.input}.nii.gz",
-                       allow_synthetic=True).array
-        for n in names
-    }  # fmt: skip
     acquired, source = given.acquired.array, given.source.array
     t1 = source if options.source == "T1w" else acquired
     images = {"acquired": acquired, "source": source, **made}
@@ -119,15 +156,10 @@ def _lesions(
     return [about | row for row in lesion_rows(images, t1, brain, mask.array > 0)]
 
 
-def _picture(out: Path, given: Any, names: list[str]) -> None:
-    from MambaSynthLib.io.files import read_volume
+def _picture(out: Path, given: Given, made: Mapping[str, NDArray[np.float32]]) -> None:
     from MambaSynthTraining.evaluation.head_pictures import write_views
 
-    file = f"{given.id}-{given.input}.nii.gz"
-    made = {n: out / "volumes" / n / file for n in names}
-    images = {"source": given.source.array}
-    images |= {n: read_volume(path).array for n, path in made.items() if path.exists()}
-    images["acquired"] = given.acquired.array
+    images = {"source": given.source.array, **made, "acquired": given.acquired.array}
     region = next(iter(given.regions.values()))
-    title = f"{given.id}, {given.input}"
-    write_views(out / file.replace(".nii.gz", ".png"), title, images, given.source.spacing, region)
+    file, title = f"{given.id}-{given.input}.png", f"{given.id}, {given.input}"
+    write_views(out / file, title, images, given.source.spacing, region)

@@ -27,9 +27,9 @@ def add_parser(commands: Any) -> None:
     begin.add_argument("--init", metavar="PACKAGE", help="begin with the weights of a model, by "
         "its id or folder; its network must be the recipe's")  # fmt: skip
     add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
-    add("--devices", type=int, default=0, metavar="N", help="processes on each node")
-    add("--nodes", type=int, default=0, metavar="N")
-    add("--iterations", type=int, default=0, metavar="N", help="altogether, the stages of the "
+    add("--devices", type=int, metavar="N", help="processes on each node")
+    add("--nodes", type=int, metavar="N")
+    add("--iterations", type=int, metavar="N", help="altogether, the stages of the "
         "recipe in proportion (default: the recipe's)")  # fmt: skip
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
         help="change a value of the recipe, e.g. stages.0.batch=2 or optimization.ema=0.99; it is "
@@ -55,18 +55,21 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthTraining.data.kinds import open_data
     from MambaSynthTraining.engine.distributed import is_first_process
     from MambaSynthTraining.engine.fit import Hardware, fit
+    from MambaSynthTraining.least import check_least
     from MambaSynthTraining.recipe_file import read_recipe
     from MambaSynthTraining.start import remarks, start_of
     from MambaSynthTraining.unused import unused_parts
 
-    if options.iterations < 0:
-        raise RequestError(f"train: --iterations is {options.iterations}; give at least 1.")
+    check_least(options, iterations=1, devices=1, nodes=1, threads=1, seed=0)
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    recipe = read_recipe(options.recipe, options.changes, options.iterations, options.small)
+    recipe = read_recipe(options.recipe, options.changes, options.iterations or 0, options.small)
     if options.seed is not None:
-        recipe = replace(recipe, seed=options.seed)
+        try:
+            recipe = replace(recipe, seed=options.seed)
+        except ValueError as error:
+            raise RequestError(f"train: {error}; give another --seed.") from error
     data = open_data(recipe, options.data)
     unused = unused_parts(recipe, data)
     if unused and is_first_process():
@@ -75,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     for remark in remarks(start, data) if is_first_process() else ():
         note(remark)
     hardware = Hardware(
-        options.accelerator, options.devices, options.nodes, options.precision,
+        options.accelerator, options.devices or 0, options.nodes or 0, options.precision,
         options.gradient_checkpointing, sys.stderr.isatty(), options.line_every,
     )  # fmt: skip
     state = fit(recipe, options.recipe, data, options.out, hardware, start)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -78,8 +79,10 @@ class Head:
             with np.load(path, allow_pickle=False) as arrays:
                 source, target = (arrays[stored[c]] for c in contrasts)
                 weight, slice_mm = arrays["weight"], float(arrays["spacing"][0])
-        except (OSError, ValueError, KeyError) as error:
-            raise FileError(f"{path}: cannot be read; run 'mambasynth heads' again.") from error
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise FileError(
+                f"{path}: cannot be read; remove it and run 'mambasynth heads' again."
+            ) from error
         share = (source > EMPTY).mean(axis=(1, 2))
         return cls(entry, source, target, weight, slice_mm, np.flatnonzero(share > TISSUE))
 

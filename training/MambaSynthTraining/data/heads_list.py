@@ -14,8 +14,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from MambaSynthLib.errors import FileError
 from MambaSynthTraining.data.list_file import read_lines
@@ -36,15 +39,33 @@ class HeadPair:
     license: str
     citation: str
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the list says of a head that no voxel depends on."""
+        names = ("person", "share", "license", "citation")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def has_skull(self) -> bool:
+        """A pair with texts is one of whole heads, and may be written without skull, too."""
+        return bool(self.target and self.source_to_common)
+
+    @property
+    def stripped_id(self) -> str:
+        return f"{self.id}-brain"
+
 
 def read_list(path: Path) -> list[HeadPair]:
     """The pairs of a list.
 
-    Raises FileError: it cannot be read, lacks a column, or a share is no positive number.
+    Raises FileError: it cannot be read, lacks a column, a share is no positive number, an id no
+    name of a file or that of two heads, a source is missing, or one of two texts.
     """
     example = "training/recipes/heads/open-heads.tsv"
     rows = read_lines(path, HeadPair, of="heads", one="pair", example=example)
-    return [_pair(path, row) for row in rows]
+    pairs = [_pair(path, row) for row in rows]
+    _check_ids(path, pairs)
+    return pairs
 
 
 def _pair(path: Path, row: dict[str, str]) -> HeadPair:
@@ -52,6 +73,26 @@ def _pair(path: Path, row: dict[str, str]) -> HeadPair:
         share = float(row.pop("share"))
     except ValueError:
         share = 0.0
-    if not share > 0:
+    if not (share > 0 and math.isfinite(share)):
         raise FileError(f"{path}: the share of {row['id']} is no positive number; correct it.")
-    return HeadPair(share=share, **row)
+    pair = HeadPair(share=share, **row)
+    if not pair.source:
+        raise FileError(f"{path}: {pair.id} has no source; name its volume, or remove its line.")
+    if bool(pair.source_to_common) != bool(pair.target_to_common):
+        raise FileError(
+            f"{path}: {pair.id} has one of source_to_common and target_to_common; give both, or "
+            "none where its volumes lie on one grid."
+        )
+    return pair
+
+
+def _check_ids(path: Path, pairs: Iterable[HeadPair]) -> None:
+    """Files are named by them: two heads of one id would be one, whoever is left out."""
+    taken: set[str] = set()
+    for pair in pairs:
+        if pair.id in ("", ".", "..") or Path(pair.id).name != pair.id:
+            raise FileError(f"{path}: the id {pair.id!r} can name no file; give another one.")
+        names = {pair.id, pair.stripped_id} if pair.has_skull else {pair.id}
+        if twice := sorted(taken & names):
+            raise FileError(f"{path}: two heads would be {twice[0]}; give one another id.")
+        taken |= names

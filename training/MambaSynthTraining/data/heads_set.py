@@ -12,7 +12,7 @@ be given. A whole head of which a brain mask is found is written twice, with and
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from MambaSynthLib.commands.console import note
 from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.image.intensity import EMPTY
 from MambaSynthLib.image.preparation import Preparation, prepare
-from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.image.volume import Volume, check_same_grid
 from MambaSynthLib.io.atomic import telling, write_whole
 from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
@@ -66,7 +66,7 @@ def make_pair(
     """
     source = read_volume(data / pair.source)
     target = onto_source(source, read_volume(data / pair.target), data, pair)
-    lesions = read_volume(data / pair.lesions).array > 0 if pair.lesions else None
+    lesions = _lesions(source, data / pair.lesions) if pair.lesions else None
     preparation = prepare(source, GRID, INTENSITY)
     whole = brain_mask is not None
     entries = [_write(folder, pair, pair.id, preparation, target, lesions, whole)]
@@ -79,8 +79,15 @@ def make_pair(
         note(f"{pair.id}: outside the brain T2w is {told} medians where T1w is {head_necks.AT}")
         a, b = (v.with_array(np.where(mask, v.array, v.array.min())) for v in (source, target))
         stripped = prepare(a, GRID, INTENSITY)
-        entries.append(_write(folder, pair, f"{pair.id}-brain", stripped, b, lesions, False))
+        entries.append(_write(folder, pair, pair.stripped_id, stripped, b, lesions, False))
     return entries
+
+
+def _lesions(source: Volume, path: Path) -> NDArray[np.bool_]:
+    """Raises VolumeError: they lie on another grid."""
+    labels = read_volume(path)
+    check_same_grid(labels, source)
+    return labels.array > 0
 
 
 def make_neck(folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask) -> Entry:
@@ -113,17 +120,22 @@ def make_phantom(
     return _write(folder, pair, name, preparation, volumes["T2w"], None, whole)
 
 
+def check_left_out(left_out: Iterable[str], persons: Iterable[str]) -> None:
+    """Raises FileError for a person who is not there."""
+    there = set(persons)
+    if strangers := sorted(set(left_out) - there):
+        raise FileError(
+            f"{', '.join(strangers)}: is no person of these heads; leave out one of "
+            f"{', '.join(sorted(there))}."
+        )
+
+
 def write_list(folder: Path, entries: list[Entry], left_out: list[str]) -> None:
     """Write ``heads.json``: the persons ``left_out`` are looked at, and not learned from.
 
     Raises FileError for a person who is not there.
     """
-    persons = {entry.person for entry in entries}
-    if strangers := sorted(set(left_out) - persons):
-        raise FileError(
-            f"{', '.join(strangers)}: is no person of these heads; leave out one of "
-            f"{', '.join(sorted(persons))}."
-        )
+    check_left_out(left_out, [entry.person for entry in entries])
     record = {
         "format": FORMAT,
         "contrasts": ["T1w", "T2w"],

@@ -11,11 +11,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from MambaSynthLib.errors import FileError
+from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.io.atomic import telling
 from MambaSynthTraining.data.batches import TrainingData, shard_count
+from MambaSynthTraining.data.dataset_files import DATASET
 from MambaSynthTraining.engine.bookkeeping import Bookkeeping
 from MambaSynthTraining.engine.checkpoint import latest_checkpoint
 from MambaSynthTraining.engine.distributed import is_first_process, launcher_size, plugins, strategy
@@ -59,9 +60,10 @@ def fit(
 
     Raises
     ------
-    FileError: the folder holds a run of another recipe or another start, damaged checkpoints, or
-        cannot be written.
-    RequestError: another process trains there; a loss is not finite; the memory is not enough.
+    FileError: the folder holds a run of another recipe, other data or another start, damaged
+        checkpoints, or cannot be written.
+    RequestError: another process trains there; a loss is not finite; the memory is not enough, or
+        the accelerator is not here.
     """
     local, nodes = launcher_size()
     devices, nodes = hardware.devices or local, hardware.nodes or nodes
@@ -103,7 +105,8 @@ def _finished(recipe: Recipe, content: dict[str, Any], run: Path) -> State:
 def continue_record(run: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The record of a run that goes on: what it has spent is kept, and why it is in float32.
 
-    Raises FileError when the folder's run has another recipe; the sentence names what differs.
+    Raises FileError when the folder's run has another recipe or learned from other subjects; the
+    sentence names what differs.
     """
     former = read_record(run)
     recipes = former["recipe"], record["recipe"]
@@ -114,28 +117,44 @@ def continue_record(run: Path, record: dict[str, Any]) -> dict[str, Any]:
             f"{run / RUN}: the run in this folder has another {' and '.join(different)}; choose "
             "another folder for this recipe."
         )
+    begun, now = (each.get("sha256", {}) for each in (former, record))
+    subjects = (begun.keys() & now.keys()) - {DATASET}  # who is learned from, not how it was made
+    changed = sorted(name for name in subjects if begun[name] != now[name])
+    if changed:
+        raise FileError(
+            f"{run / RUN}: the run in this folder learned from other data (their {changed[0]} was "
+            "another one); choose another folder for these."
+        )
     kept = [name for name in (*SPENT, REASON, "start") if name in former]
     return {**record, **{name: former[name] for name in kept}}
 
 
 def _trainer(recipe: Recipe, run: Path, hardware: Hardware, devices: int, nodes: int) -> pl.Trainer:
+    """Raises RequestError: this computer has no such accelerator, or not so many."""
     _quiet()
-    return pl.Trainer(
-        accelerator=hardware.accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy=strategy(devices * nodes),
-        plugins=plugins(),
-        max_epochs=1,  # an epoch is the whole run; an iteration says which slices it needs
-        deterministic=None if hardware.accelerator == "cpu" else "warn",
-        callbacks=[RichProgressBar()] if hardware.progress else [],
-        enable_progress_bar=hardware.progress,
-        enable_checkpointing=False,  # Bookkeeping writes ours, atomically
-        enable_model_summary=False,
-        logger=False,
-        use_distributed_sampler=False,
-        default_root_dir=run,
-    )
+    try:
+        return pl.Trainer(
+            accelerator=hardware.accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            strategy=strategy(devices * nodes),
+            plugins=plugins(),
+            max_epochs=1,  # an epoch is the whole run; an iteration says which slices it needs
+            deterministic=None if hardware.accelerator == "cpu" else "warn",
+            callbacks=[RichProgressBar()] if hardware.progress else [],
+            enable_progress_bar=hardware.progress,
+            enable_checkpointing=False,  # Bookkeeping writes ours, atomically
+            enable_model_summary=False,
+            logger=False,
+            use_distributed_sampler=False,
+            default_root_dir=run,
+        )
+    except MisconfigurationException as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise RequestError(
+            f"the accelerator {hardware.accelerator} cannot be had here with {devices} device(s) "
+            f"({reason}); name another, such as cpu, or fewer."
+        ) from error
 
 
 def _fit(trainer: pl.Trainer, module: Training) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.head import air_around
-from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.image.volume import Volume, check_same_grid
 from MambaSynthLib.io.files import read_volume, write_volume
 from MambaSynthTraining.data.head_registration import onto_source
 from MambaSynthTraining.data.heads_list import HeadPair
@@ -95,6 +95,8 @@ def score(
 ) -> Iterator[dict[str, Any]]:
     """One row for each candidate and region. A candidate that is a folder holds volumes made
     elsewhere, named as those that this writes: ID-INPUT.nii.gz.
+
+    Raises FileError, VolumeError: one of those is missing, or lies on another grid.
     """
     name = f"{given.id}-{given.input}.nii.gz"
     for folder in ("source", "acquired", *candidates):
@@ -112,6 +114,7 @@ def score(
             write_volume(made, volumes / candidate / name, overwrite=True)
         else:
             made = orient(read_volume(maker / name), CODES)
+            check_same_grid(made, given.source)
         rows.append((candidate, made.array, half_width, time.monotonic() - started))
     tissues: dict[str, Mask] = {}
     if given.input == "stripped":

@@ -55,6 +55,7 @@ def write_scores(
         "format": FORMAT,
         "name": candidate.name,
         "about": candidate.about,
+        "random": candidate.random,  # else one seed tells all
         "data": {
             "name": data.name,
             "split": split,

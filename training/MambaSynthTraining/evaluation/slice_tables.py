@@ -119,7 +119,7 @@ def _is_scored(folder: Path, data: PreparedData, seeds: int, checkpoint: str | N
     return (
         record["about"].get("checkpoint_sha256") == checkpoint
         and record["data"]["subjects"] == scored_subjects(data, "test")
-        and len(record["seeds"]) in (1, seeds)  # one where there is no noise
+        and len(record["seeds"]) == (seeds if record.get("random", len(record["seeds"]) > 1) else 1)
         and not (record["lpips"].startswith(NOT_COMPUTED) and find_perception()[0])
     )
 

@@ -53,12 +53,18 @@ def read_list(path: Path) -> list[Row]:
     """The lines of a list.
 
     Raises FileError: it cannot be read, a column or value is not as above, a person is in two
-    parts, or a mask is that of no line.
+    parts, an id is that of two lines or can name no file, or a mask is that of no line.
     """
     example = "training/recipes/masks/open-volumes.tsv"
     rows = read_volumes(path, Row, PARTS, ANATOMIES, example)
     owners = {row.id for row in rows if row.mask and not row.mask.startswith(OF)}
+    ids = [row.id for row in rows]
     for row in rows:
+        if ids.count(row.id) > 1 or Path(row.id).name != row.id or not row.id:
+            raise FileError(
+                f"{path}: the id {row.id!r} is that of two lines or can name no file, and masks "
+                "are kept by it; give another one."
+            )
         if row.anatomy == "head" and row.owner not in owners:
             raise FileError(
                 f"{path}: {row.id} is a head with the mask {row.mask!r}; give '{TEACHER}', the "
