@@ -1,6 +1,6 @@
 """What the model card of a ``cravim-heads`` run says, besides what every card says.
 
-Its scores are of twins that were trained in the same way without the people they are scored on: a
+Its scores are of twins that were trained without the people they are scored on, as far as it says: a
 network that has seen everybody whose data there are can be scored on nobody.
 """
 
@@ -173,8 +173,8 @@ heads and brains |
 
 ## Measured on people who were left out
 
-What is called ours is a twin of this package, trained in the same way without the people of its
-table; these weights themselves have seen them.
+What is called ours is a twin of this package, trained without the people of its table as *Trained
+on* says; these weights themselves have seen them.
 
 {tables}
 
