@@ -43,7 +43,8 @@ def find_tasks(
         ``folder`` or holds it.
     """
     if not folder.is_dir():
-        raise FileError(f"{shown(folder)}: is no folder; name the folder that holds the volumes.")
+        raise FileError(f"{shown(folder)}: is no folder; name the folder that holds the "
+                        "volumes, and a pattern inside it by --glob.")  # fmt: skip
     if folder.resolve().is_relative_to(out.resolve()):
         what = "is" if folder.resolve() == out.resolve() else "holds"
         raise RequestError(

@@ -170,7 +170,7 @@ def import_checkpoint(
     weights = read_checkpoint(path)
     config = config_of_weights({name: array.shape for name, array in weights.items()})
     direction = f"{source_contrast}-{target_contrast}".lower()
-    model_id = model_id or _id_of(f"{path.stem}-{direction}")
+    model_id = model_id or id_of(f"{path.stem}-{direction}")
     title = title or f"CRAViM {source_contrast} -> {target_contrast}, imported from {path.name}"
     card = PUBLISHED | {
         "id": model_id,
@@ -200,7 +200,7 @@ def _own_place(model_id: str) -> Path:
     return own
 
 
-def _id_of(name: str) -> str:
+def id_of(name: str) -> str:
     """``name`` with only the characters that a model id may have."""
     return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).lstrip("._-")[-LONGEST_ID:].lstrip("._-")
 

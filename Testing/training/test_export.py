@@ -127,6 +127,14 @@ def test_weights_without_a_license_are_not_exported(place, tmp_path, capsys, wor
     assert message.count("\n") == 1 and not (tmp_path / "p").exists()
 
 
+def test_an_id_that_no_model_can_have_is_refused_with_one_that_it_can(place, tmp_path, capsys):
+    words = ["export", str(place / "run"), str(tmp_path / "package"), "--id", "My model",
+             "--title", "t", "--trained-on", "t", "--license", "MIT"]  # fmt: skip
+    assert main(words) == 2
+    assert "--id 'My model' is no model's id" in (told := capsys.readouterr().err)
+    assert "take my-model." in told and not (tmp_path / "package").exists()
+
+
 def test_an_existing_package_is_not_overwritten(place, tmp_path):
     assert export(place, tmp_path / "package", "run") == 0
     before = (tmp_path / "package/model.json").read_bytes()

@@ -12,6 +12,7 @@ from engine_runs import TINY, rows, some_data, some_slices
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from tiny_cines import TINY as CINE
 from tiny_cines import tiny_cines, tiny_recipe, write_cines
+from tiny_data import write_tiny_data
 
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import RequestError
@@ -137,6 +138,15 @@ def test_a_number_below_its_least_is_refused(option, value, least, tmp_path, cap
 def test_a_seed_beyond_the_largest_is_refused(tmp_path, capsys):
     assert train_cine(tmp_path, "--seed", str(2**63)) == 2
     assert "give another --seed" in capsys.readouterr().err
+
+
+def test_the_folder_of_the_data_is_no_folder_of_a_run(recipe, tmp_path, capsys):
+    folder = tmp_path / "data"
+    write_tiny_data(folder)
+    before = sorted(path.name for path in folder.iterdir())
+    assert main(["train", str(recipe), "--data", str(folder), "--out", str(folder)]) == 2
+    assert "data: holds the data; name another folder as --out." in capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_an_accelerator_that_is_not_here_is_refused_in_one_sentence(tmp_path, capsys, monkeypatch):

@@ -140,7 +140,7 @@ def test_nothing_found_is_told(tree, tmp_path, pattern):
 
 
 def test_a_missing_folder_and_an_absolute_pattern_are_refused(tree, tmp_path):
-    with pytest.raises(FileError, match="is no folder"):
+    with pytest.raises(FileError, match="is no folder; name the folder .* by --glob"):
         find_tasks(tmp_path / "nowhere", tmp_path / "out", CONTRASTS)
     with pytest.raises(RequestError, match="is no pattern inside"):
         find_tasks(tree, tmp_path / "out", CONTRASTS, "/etc/*")

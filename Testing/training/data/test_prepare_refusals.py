@@ -144,6 +144,7 @@ def test_large_background_is_cropped_with_a_note_about_nothing_but_it(study):
         (["--jobs", "0"], "give positive numbers"),
         (["--mask", "*.nii", "--register", "none"], "a mask fits one grid only"),
         (["--mask", "nowhere/*.nii"], "nowhere/*.nii: fits no file"),
+        (["--mask", __file__], "is one file, whose subject nothing names; put a * in"),
         (["--flair", "nowhere/*.nii"], "nowhere/*.nii: fits no file"),
     ],
 )

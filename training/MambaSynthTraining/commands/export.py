@@ -36,12 +36,18 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.errors import RequestError
+    from MambaSynthLib.install.importing import id_of
     from MambaSynthTraining.export import Description, export
 
     if not options.license.strip():
         raise RequestError(
             "export: --license is missing; name the license of the weights, e.g. --license "
             "Apache-2.0, after a look at what the training data ask for."
+        )
+    if options.id != id_of(options.id):
+        raise RequestError(
+            f"export: --id {options.id!r} is no model's id, of lower-case letters, digits, '.', "
+            f"'_' and '-'; take {id_of(options.id) or 'my-model'}."
         )
     description = Description(
         options.id,

@@ -70,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
             recipe = replace(recipe, seed=options.seed)
         except ValueError as error:
             raise RequestError(f"train: {error}; give another --seed.") from error
+    if options.out.resolve() == options.data.resolve():
+        raise RequestError(f"{options.out}: holds the data; name another folder as --out.")
     data = open_data(recipe, options.data)
     unused = unused_parts(recipe, data)
     if unused and is_first_process():

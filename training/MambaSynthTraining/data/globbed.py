@@ -46,6 +46,11 @@ class Glob:
                 raise RequestError(
                     f"{self.pattern}: fits more than {MOST_FILES} files; name a smaller folder."
                 )
+        if not found and not glob.has_magic(self.pattern) and Path(self.pattern).exists():
+            raise RequestError(
+                f"{self.pattern}: is one file, whose subject nothing names; put a * in the place "
+                "of the subject, such as 'study/*/T1.nii.gz'."
+            )
         if not found:
             raise RequestError(
                 f"{self.pattern}: fits no file; give a pattern in quotes whose * stands for the "

@@ -1,7 +1,7 @@
 """What the model card of a ``cravim-heads`` run says, besides what every card says.
 
-Its scores are of twins that were trained without the people they are scored on, as far as it says: a
-network that has seen everybody whose data there are can be scored on nobody.
+Its scores are of twins that were trained without the people they are scored on, as far as it says:
+a network that has seen everybody whose data there are can be scored on nobody.
 """
 
 from __future__ import annotations
