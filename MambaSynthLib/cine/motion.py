@@ -47,9 +47,7 @@ Mask = NDArray[np.bool_]
 
 WIDENED_MM = 6.0  # around the moving region, for the share explained
 NEARBY = 3.0  # pixels, standard deviation of the local mean
-MOST_LEFT = (
-    1 / 3
-)  # of the difference between ED and ES of a stack; more, and its motion is loosened
+MOST_LEFT = 1 / 3  # of the difference between ED and ES of a stack, before it is loosened
 DOUBT = 0.7  # the most that is faded where motion explains nothing
 
 Progress = Callable[[int, int], None]

@@ -176,9 +176,7 @@ def fit_velocity(
     finest = VELOCITY_MM if planar else VOLUME_VELOCITY_MM
     for number, stage in enumerate(stages):
         velocity = resized(velocity, grid_of(shape, lengths, max(stage.level_mm, finest)))
-        images = [shrunk(x, grid_of(shape, lengths, stage.level_mm)) for x in (a, b)]
-        voxel = [mm * n / g for mm, n, g in zip(lengths, shape, velocity.shape[2:], strict=True)]
-        level = _Level(images[0], images[1], voxel, float(spacing[0]), settings, stage)
+        level = _level(a, b, velocity, spacing, settings, stage)
         for after_step in level.descend(velocity, ends[number + 1] - ends[number]):
             velocity, taken = after_step, taken + 1
             progress(taken, settings.steps)
@@ -202,13 +200,9 @@ def loosen(
 
     The other arguments are those of ``fit_velocity``. Raises Cancelled between two steps.
     """
-    lengths, shape = tuple(float(mm) for mm in spacing[1:]), first.shape[1:]
-    a, b = (
-        shrunk(tensor_of(x, True), grid_of(shape, lengths, LOOSE.level_mm)) for x in (first, last)
-    )
+    a, b = (tensor_of(image, True) for image in (first, last))
     velocity, taken, most = fit.velocity, 0, settings.further_steps
-    voxel = [mm * n / g for mm, n, g in zip(lengths, shape, velocity.shape[2:], strict=True)]
-    level = _Level(a, b, voxel, float(spacing[0]), settings, LOOSE)
+    level = _level(a, b, velocity, spacing, settings, LOOSE)
     for after_step in level.descend(velocity, most):
         velocity, taken = after_step, taken + 1
         progress(taken, most)
@@ -216,6 +210,22 @@ def loosen(
             raise Cancelled
     velocity = velocity * window_of(velocity)
     return Fit(velocity, fit.size, fit.steps + taken, fit.planned + most)
+
+
+def _level(
+    first: Tensor,
+    last: Tensor,
+    velocity: Tensor,
+    spacing: Sequence[float],
+    settings: FitSettings,
+    stage: Stage,
+) -> _Level:
+    """Both images on the grid of a stage, and the size of the velocity's voxels."""
+    shape = tuple(first.shape[2:])
+    lengths = tuple(float(mm) for mm in spacing[3 - len(shape) :])
+    images = [shrunk(x, grid_of(shape, lengths, stage.level_mm)) for x in (first, last)]
+    voxel = [mm * n / g for mm, n, g in zip(lengths, shape, velocity.shape[2:], strict=True)]
+    return _Level(images[0], images[1], voxel, float(spacing[0]), settings, stage)
 
 
 class _Level:
