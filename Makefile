@@ -94,7 +94,8 @@ CINE ?= $(if $(filter cpu,$(DEVICE)),--small --jobs 2 --readme training/MambaSyn
 OUT ?= out/tables-cine
 
 tables-cine: $(VENV)/test.done
-	[ -e $(OUT)/data/dataset.json ] || $(IN_VENV) mambasynth beating-heart $(STACKS) -o $(OUT)/data
+	$(IN_VENV) { [ -e $(OUT)/data/dataset.json ] || \
+	  mambasynth beating-heart $(STACKS) -o $(OUT)/data; }
 	$(IN_VENV) mambasynth reproduce training/recipes/cine --data $(OUT)/data --out $(OUT) \
 	  --accelerator $(if $(filter cpu,$(DEVICE)),cpu,gpu) $(CINE)
 
