@@ -179,6 +179,15 @@ def check_same_grid(
         raise VolumeError(f"{who} and {other} lie up to {apart:.4g} mm apart; {remedy}")
 
 
+def same_grid(volume: Volume, reference: Volume) -> bool:
+    """Whether ``check_same_grid`` has nothing to say."""
+    try:
+        check_same_grid(volume, reference)
+    except VolumeError:
+        return False
+    return True
+
+
 def check_finite(volume: Volume) -> None:
     """Raise VolumeError where a voxel is NaN or infinite."""
     bad = int(np.count_nonzero(~np.isfinite(volume.array)))

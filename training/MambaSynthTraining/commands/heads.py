@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from MambaSynthLib.image.volume import Volume
     from MambaSynthTraining.data.heads_list import HeadPair
     from MambaSynthTraining.data.heads_set import BrainMask, Entry
     from MambaSynthTraining.data.phantom_subjects import PhantomPlan
@@ -34,6 +35,15 @@ def add_parser(commands: Any) -> None:
     add("--leave-out", nargs="*", default=[], metavar="PERSON", help="not to be trained on")
     add("--brain-teacher", type=Path, metavar="ONNX|own", help="brainchop's mindgrab.onnx, or the "
         "mask model, to add each whole head of the list without its skull, too")  # fmt: skip
+    add(
+        "--lesions",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="MASK",
+        help="lesions of other "
+        "people: brains on the grid of the masks are added thrice more with some of them",
+    )
     add("--labels", type=Path, metavar="FOLDER", help="label maps of the phantoms")
     add("--phantoms", type=int, default=10, metavar="N")
     add("--phantom-share", type=float, default=0.25, metavar="SHARE",
@@ -43,6 +53,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from MambaSynthLib.io.files import read_volume
     from MambaSynthTraining.data.brain_teacher import brain_masks
     from MambaSynthTraining.data.heads_list import read_list
     from MambaSynthTraining.data.heads_set import check_left_out, write_list
@@ -50,11 +61,13 @@ def run(options: argparse.Namespace) -> int:
     teacher = brain_masks(options.brain_teacher) if options.brain_teacher else None
     known = _known(options.out)
     pairs = read_list(options.list)
+    shapes = [read_volume(path) for path in options.lesions]
     plans = _plans(options) if options.labels else []
     phantoms = [_person(plan) for plan in plans]
     check_left_out(options.leave_out, [*(pair.person for pair in pairs), *phantoms])
     _check_necks(options, pairs, known)
     entries = [e for pair in pairs for e in _pair(options, pair, teacher, known)]
+    entries += [e for pair in pairs if shapes for e in _lesioned(options, pair, shapes, known)]
     entries += [_phantom(options, plan, known) for plan in plans]
     write_list(options.out, entries, options.leave_out)
     left_out = ", ".join(options.leave_out) or "none"
@@ -103,6 +116,24 @@ def _pair(
         return [replace(known[name], **pair.about) for name in names]
     note(f"{pair.id}: making")
     return make_pair(options.out, options.data, pair, mask)
+
+
+def _lesioned(
+    options: argparse.Namespace, pair: HeadPair, shapes: list[Volume], known: dict[str, Entry]
+) -> list[Entry]:
+    """A brain once more, with lesions of other people."""
+    from dataclasses import replace
+
+    from MambaSynthLib.commands.console import note
+    from MambaSynthTraining.data.heads_set import LESION_SHARE, make_lesioned
+
+    if not pair.target or pair.has_skull:
+        return []
+    if all(name in known for name in pair.lesioned_ids):
+        made = [known[name] for name in pair.lesioned_ids]
+    elif made := make_lesioned(options.out, options.data, pair, shapes):
+        note(f"{pair.id}: made {len(made)} times with other people's lesions")
+    return [replace(e, **pair.about | {"share": LESION_SHARE * pair.share}) for e in made]
 
 
 def _neck(

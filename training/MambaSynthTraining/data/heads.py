@@ -4,7 +4,7 @@
 |--------|-----------|--------------|-------------------------------------------------------------|
 | x_0    | ``source``| (B,1+2r,h,w) | source slice, then the r before and the r after it          |
 | y_0    | ``target``| (B,1+2o,h,w) | target slice of the same place, then o before and o after   |
-| w      | ``weight``| (B,1+2o,h,w) | how much a pixel counts, 0 to 1                             |
+| w      | ``weight``| (B,1+2o,h,w) | how much a pixel counts, 0 to 5                             |
 
 Of volumes with thin slices, k of them are averaged to one thicker slice, whose neighbors are k
 away, so that a network meets slices of 1 to 5 mm whatever its data are.
@@ -66,7 +66,7 @@ class Head:
     entry: Entry
     source: Half
     target: Half
-    weight: NDArray[np.uint8]
+    weight: NDArray[np.uint16]
     slice_mm: float
     drawn: NDArray[np.intp]  # slices that show something
 

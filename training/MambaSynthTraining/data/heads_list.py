@@ -23,6 +23,8 @@ from typing import Any
 from MambaSynthLib.errors import FileError
 from MambaSynthTraining.data.list_file import read_lines
 
+LESIONED = 3  # times that a brain is written with further lesions
+
 
 @dataclass(frozen=True)
 class HeadPair:
@@ -53,6 +55,11 @@ class HeadPair:
     @property
     def stripped_id(self) -> str:
         return f"{self.id}-brain"
+
+    @property
+    def lesioned_ids(self) -> list[str]:
+        """Of a stripped pair with the lesions of other people."""
+        return [f"{self.id}-lesions-{k}" for k in range(LESIONED)]
 
 
 def read_list(path: Path) -> list[HeadPair]:
@@ -92,7 +99,7 @@ def _check_ids(path: Path, pairs: Iterable[HeadPair]) -> None:
     for pair in pairs:
         if pair.id in ("", ".", "..") or Path(pair.id).name != pair.id:
             raise FileError(f"{path}: the id {pair.id!r} can name no file; give another one.")
-        names = {pair.id, pair.stripped_id} if pair.has_skull else {pair.id}
+        names = {pair.id, *([pair.stripped_id] if pair.has_skull else pair.lesioned_ids)}
         if twice := sorted(taken & names):
             raise FileError(f"{path}: two heads would be {twice[0]}; give one another id.")
         taken |= names

@@ -1,7 +1,7 @@
 """Registered pairs of heads and phantoms become the data set that ``cravim-heads`` learns from.
 
     heads.json       the pairs: id, person, share, where the slices lie, license and citation
-    ID.npz           source, target (N,H,W) float16 in [-1,1]; weight (N,H,W) uint8 in percent;
+    ID.npz           source, target (N,H,W) float16 in [-1,1]; weight (N,H,W) in percent;
                      spacing (3,) of slices, rows, columns in mm
     ID.png           what a person looks at: axial, coronal, sagittal, both contrasts
 
@@ -24,11 +24,11 @@ from MambaSynthLib.commands.console import note
 from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.image.intensity import EMPTY
 from MambaSynthLib.image.preparation import Preparation, prepare
-from MambaSynthLib.image.volume import Volume, check_same_grid
+from MambaSynthLib.image.volume import Volume, check_same_grid, same_grid
 from MambaSynthLib.io.atomic import telling, write_whole
 from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
-from MambaSynthTraining.data import head_necks
+from MambaSynthTraining.data import head_lesions, head_necks
 from MambaSynthTraining.data.dataset_files import read_json
 from MambaSynthTraining.data.head_cord import follow
 from MambaSynthTraining.data.head_registration import onto_source
@@ -39,9 +39,11 @@ LIST = "heads.json"
 FORMAT = 1
 GRID = GridSpec("LPS", 1.0, (192, 160), 8, in_plane_tolerance=0.15)
 INTENSITY = IntensitySpec("median", 99.5, (0.0, 1000.0))
-LESION_WEIGHT = 25  # percent: what T1w does not show cannot be learned from it
+HIDDEN, SHOWN = 25, 500  # percent, of lesions: what T1w does not show cannot be learned from it
+LESION_SHARE = 0.2  # how often a brain with pasted lesions is drawn, of the share of its own
 Floats = NDArray[np.float32]
 BrainMask = Callable[[Volume], NDArray[np.bool_]]
+Counted = tuple[NDArray[np.bool_], int]  # voxels, and what they weigh in percent
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def make_pair(
     """
     source = read_volume(data / pair.source)
     target = onto_source(source, read_volume(data / pair.target), data, pair)
-    lesions = _lesions(source, data / pair.lesions) if pair.lesions else None
+    lesions = (_lesions(source, data / pair.lesions), HIDDEN) if pair.lesions else None
     preparation = prepare(source, GRID, INTENSITY)
     whole = brain_mask is not None
     entries = [_write(folder, pair, pair.id, preparation, target, lesions, whole)]
@@ -88,6 +90,26 @@ def _lesions(source: Volume, path: Path) -> NDArray[np.bool_]:
     labels = read_volume(path)
     check_same_grid(labels, source)
     return labels.array > 0
+
+
+def make_lesioned(folder: Path, data: Path, pair: HeadPair, shapes: list[Volume]) -> list[Entry]:
+    """Write a brain again, each time with other lesions; none where ``shapes`` lie on another grid.
+
+    Raises FileError, VolumeError: a volume cannot be used.
+    """
+    source = read_volume(data / pair.source)
+    shapes = [shape for shape in shapes if same_grid(shape, source)]
+    if not shapes:
+        return []
+    target = onto_source(source, read_volume(data / pair.target), data, pair)
+    entries = []
+    for name in pair.lesioned_ids:
+        a, b, there = head_lesions.pasted(
+            source, target, shapes, np.random.default_rng(list(name.encode()))
+        )
+        preparation = prepare(a, GRID, INTENSITY)
+        entries.append(_write(folder, pair, name, preparation, b, (there, SHOWN), whole=False))
+    return entries
 
 
 def make_neck(folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask) -> Entry:
@@ -161,14 +183,14 @@ def _write(
     name: str,
     preparation: Preparation,
     target: Volume,
-    lesions: NDArray[np.bool_] | None,
+    lesions: Counted | None,
     whole: bool,
 ) -> Entry:
     a, b = preparation.stack(), preparation.stack_of(target)
-    weight = np.full(a.shape, 100, dtype=np.uint8)
+    weight = np.full(a.shape, 100, dtype=np.uint16)
     if lesions is not None:
-        shown = target.with_array(lesions.astype(np.float32), "lesions")
-        weight[_marked(preparation, shown)] = LESION_WEIGHT
+        there = target.with_array(lesions[0].astype(np.float32), "lesions")
+        weight[_marked(preparation, there)] = lesions[1]
     _save(folder, name, a, b, weight, _slice_mm(preparation))
     return Entry(name, pair.person, pair.share, whole, pair.license, pair.citation)
 
@@ -185,7 +207,7 @@ def _marked(preparation: Preparation, mask: Volume) -> NDArray[np.bool_]:
 
 
 def _save(
-    folder: Path, name: str, a: Floats, b: Floats, weight: NDArray[np.uint8], slice_mm: float
+    folder: Path, name: str, a: Floats, b: Floats, weight: NDArray[Any], slice_mm: float
 ) -> None:
     """The slices that show something, and their picture."""
     used = np.flatnonzero((a > EMPTY).any(axis=(1, 2)))

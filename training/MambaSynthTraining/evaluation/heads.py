@@ -25,6 +25,7 @@ from MambaSynthLib.image.head import air_around
 from MambaSynthLib.image.volume import Volume, check_same_grid
 from MambaSynthLib.io.files import read_volume, write_volume
 from MambaSynthTraining.data.head_registration import onto_source
+from MambaSynthTraining.data.head_tissues import tissues_of
 from MambaSynthTraining.data.heads_list import HeadPair
 from MambaSynthTraining.data.orientation import orient
 from MambaSynthTraining.evaluation.head_measures import (
@@ -33,7 +34,6 @@ from MambaSynthTraining.evaluation.head_measures import (
     interval_factors,
     share_in_air,
 )
-from MambaSynthTraining.evaluation.lesions import tissues_of
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float32]

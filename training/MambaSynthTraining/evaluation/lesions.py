@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
+from MambaSynthTraining.data.head_tissues import tissues_of
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 LESIONS = "lesions.csv"
-TISSUES = ("fluid", "gray", "white")
 MEASURES = ("over white", "over gray", "auc")
 
 
@@ -43,15 +43,6 @@ def lesion_rows(
             "over gray": float(lesion.mean() / gray.mean()),
             "auc": _auc(lesion, white),
         }
-
-
-def tissues_of(t1: Floats, brain: Mask) -> dict[str, Mask]:
-    """Fluid, gray and white: three classes of the T1w image in the brain (Otsu's thresholds)."""
-    from skimage.filters import threshold_multiotsu
-
-    low, high = threshold_multiotsu(t1[brain], classes=3)
-    classes = (t1 <= low, (t1 > low) & (t1 <= high), t1 > high)
-    return {name: brain & of_class for name, of_class in zip(TISSUES, classes, strict=True)}
 
 
 def _auc(lesion: Floats, white: Floats) -> float:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from MambaSynthLib.errors import RequestError
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthTraining.contrast.cravim.card import INTENDED_USE, network_of
+from MambaSynthTraining.data.head_tissues import TISSUES
 from MambaSynthTraining.evaluation.heads import TRIVIAL, read_rows
 from MambaSynthTraining.evaluation.interval import coverage, interval_of_scores
 from MambaSynthTraining.evaluation.lesions import MEASURES as OF_LESIONS
-from MambaSynthTraining.evaluation.lesions import TISSUES, read_lesions
+from MambaSynthTraining.evaluation.lesions import read_lesions
 from MambaSynthTraining.model_readme import start_words
 from MambaSynthTraining.runs import TrainedRun
 

@@ -4,7 +4,7 @@
 |--------|---------------|-----------|-------------------------------------------------------------|
 | y      | ``synthetic`` | (B,1,h,w) | what the network made, in [-1,1]                            |
 | y_0    | ``acquired``  | (B,1,h,w) | the acquired target                                         |
-| w      | ``weight``    | (B,1,h,w) | how much a pixel counts, 0 to 1                             |
+| w      | ``weight``    | (B,1,h,w) | how much a pixel counts, 0 to 5                             |
 """
 
 from __future__ import annotations
