@@ -29,14 +29,14 @@ def add_parser(commands: Any) -> None:
     verify.set_defaults(run=run_verify)
 
     importing = actions.add_parser(
-        "import", help="install a package, or make one from CRAViM's published checkpoint"
+        "import", help="install a package, or make one from a checkpoint of CRAViM or DDM"
     )
     add = importing.add_argument
     add("path", metavar="FOLDER|ZIP|CHECKPOINT|HTTPS-ADDRESS",
         help="for example netG_A2B_100.pth")  # fmt: skip
     add("--sha256", metavar="HEX", help="that the publisher states of a file at an address")
     add("--replace", action="store_true", help="also another version that is installed")
-    add("--to", metavar="CONTRAST", help="target contrast of a checkpoint, for example T2w")
+    add("--to", metavar="CONTRAST", help="target contrast of a CRAViM checkpoint, such as T2w")
     add("--from", dest="source", default="T1w", metavar="CONTRAST", help="default: T1w")
     add("--id", metavar="NAME", help="default: made from the file name")
     add("--title", help="what people read")
@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
     add("--trained-on", default="not stated by whoever imported it", help="the training data")
     add("--spacing", type=float, metavar="MM", help="pixel size of the training slices "
         "(default: each volume's own)")  # fmt: skip
-    add("--size", type=int, nargs=2, default=(256, 256), metavar=("ROWS", "COLUMNS"))
+    add("--size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="default: 256 256")
     add("-o", "--output", type=Path, metavar="FOLDER", help="default: the user's model folder")
     importing.set_defaults(run=run_import)
 
@@ -165,7 +165,7 @@ def run_import(options: argparse.Namespace) -> int:
             license=options.license,
             trained_on=options.trained_on,
             in_plane_spacing_mm=options.spacing,
-            size=tuple(options.size),
+            size=tuple(options.size) if options.size else None,
         )
     with console.after_writing():
         console.say(f"installed {package.card.id} ({package.card.direction}) in {package.folder}")

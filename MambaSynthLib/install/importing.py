@@ -1,4 +1,4 @@
-"""Making a model package from what others trained: CRAViM's published checkpoints, or a folder."""
+"""Making a model package from what others trained: a published checkpoint, or a folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from MambaSynthLib.errors import ModelError, RequestError, WouldReplace
 from MambaSynthLib.install.unpacking import unpacked
 from MambaSynthLib.io.atomic import telling
 from MambaSynthLib.methods.diffusion import Schedule
+from MambaSynthLib.methods.mstg.ddm_names import config_of_ddm, from_ddm, is_ddm
+from MambaSynthLib.methods.mstg.schedule import LinearSchedule
 from MambaSynthLib.model.package import (
     ModelPackage,
     card_json,
@@ -27,17 +30,28 @@ from MambaSynthLib.model.registry import check_id, list_models, user_models
 LONGEST_ID = 64  # characters, as in the schema
 INTENDED_USE = "Research only. Not for diagnosis."
 IMPORT_STEPS = 3  # read, check, write
-PUBLISHED: dict[str, Any] = {  # what the card says of every network of the published training
-    "format": 1,
-    "version": "1.0.0",
+IMPORTED: dict[str, Any] = {
+    "format": 1, "version": "1.0.0", "intended_use": INTENDED_USE, "scores": [],
+}  # fmt: skip
+CRAVIM: dict[str, Any] = IMPORTED | {  # what the card says of every network of its training
     "method": "cravim",
     "intensity": {"rule": "percentile", "upper_percentile": 99.5, "target_range": [0.0, 1000.0]},
     "sampling": {
         "timesteps": Schedule.steps, "beta_min": Schedule.beta_min, "beta_max": Schedule.beta_max,
         "default_steps": Schedule.steps, "default_samples": 1,
     },
-    "intended_use": INTENDED_USE,
-    "scores": [],
+}  # fmt: skip
+CRAVIM_SIZE = (256, 256)
+DDM: dict[str, Any] = IMPORTED | {  # as published: ED and ES of ACDC
+    "method": "mstg",
+    "source_contrasts": ["ED", "ES"],
+    "target_contrasts": ["cine"],
+    "grid": {"axis_codes": "LPS", "spacing_mm": [1.5, 1.5, 3.15], "size": [32, 128, 128]},
+    "intensity": {"rule": "minmax"},
+    "sampling": {
+        "timesteps": LinearSchedule.steps, "beta_min": LinearSchedule.beta_min,
+        "beta_max": LinearSchedule.beta_max,
+    },
 }  # fmt: skip
 
 Progress = Callable[[int, int], None]
@@ -147,45 +161,57 @@ def import_checkpoint(
     license: str = "NOASSERTION",
     trained_on: str = "not stated by whoever imported it",
     in_plane_spacing_mm: float | None = None,
-    size: tuple[int, int] = (256, 256),
+    size: tuple[int, int] | None = None,
 ) -> ModelPackage:
-    """A package from a generator that CRAViM's published training saved (``netG_*.pth``).
+    """A package from what CRAViM's (``netG_*.pth``) or DDM's training (``*_gen_G.pth``) saved.
 
-    The sizes of the network are read off the weights, which must match it key by key. The
-    published code trains on 256x256 axial slices in [-1,1] with four steps.
+    The sizes of the network are read off the weights, which must match it key by key. CRAViM's code
+    trains on 256x256 axial slices in [-1,1] with four steps, DDM's on ED and ES of 32x128x128
+    voxels of 3.15x1.5x1.5 mm; contrasts, spacing and size are those of a CRAViM network alone.
 
     Raises
     ------
-    RequestError: no target contrast is given.
+    RequestError: no target contrast of a CRAViM network is given, or one of a DDM network.
     ModelError: the file is no such checkpoint, or the package cannot be written.
     """
     from MambaSynthLib.backends.torch_backend import read_checkpoint
     from MambaSynthLib.methods.cravim.network import config_of_weights
 
-    if not target_contrast:
+    weights = read_checkpoint(path)
+    if is_ddm(weights):
+        if target_contrast or size or in_plane_spacing_mm:
+            raise RequestError(
+                f"{path.name}: is a DDM network, which makes cines of a fixed grid; leave --to, "
+                "--spacing and --size out."
+            )
+        weights = from_ddm(weights)
+        card = DDM | {"network": asdict(config_of_ddm(_shapes(weights)))}
+    else:
+        contrasts = _contrasts(path, source_contrast, target_contrast)
+        spacing, pixels = in_plane_spacing_mm, list(size or CRAVIM_SIZE)
+        grid = {"axis_codes": "LPS", "in_plane_spacing_mm": spacing, "size": pixels}
+        network = config_of_weights(_shapes(weights)).as_card()
+        card = CRAVIM | contrasts | {"network": network, "grid": grid}
+    sources, (target,) = card["source_contrasts"], card["target_contrasts"]
+    name = "DDM" if card["method"] == "mstg" else "CRAViM"
+    model_id = model_id or id_of("-".join([path.stem, *sources, target]))
+    title = title or f"{name} {' and '.join(sources)} -> {target}, imported from {path.name}"
+    card |= {"id": model_id, "title": title, "license": license, "trained_on": trained_on}
+    readme = f"# {title}\n\nTrained on: {trained_on}. License: {license}. {INTENDED_USE}\n"
+    return _loadable(write_package(folder or _own_place(model_id), card, weights, readme))
+
+
+def _contrasts(path: Path, source: str, target: str | None) -> dict[str, list[str]]:
+    if not target:
         raise RequestError(
             f"{path.name}: a checkpoint does not say what it synthesizes; add --to T2w, for "
             "example."
         )
-    weights = read_checkpoint(path)
-    config = config_of_weights({name: array.shape for name, array in weights.items()})
-    direction = f"{source_contrast}-{target_contrast}".lower()
-    model_id = model_id or id_of(f"{path.stem}-{direction}")
-    title = title or f"CRAViM {source_contrast} -> {target_contrast}, imported from {path.name}"
-    card = PUBLISHED | {
-        "id": model_id,
-        "title": title,
-        "source_contrasts": [source_contrast],
-        "target_contrasts": [target_contrast],
-        "network": config.as_card(),
-        "grid": {
-            "axis_codes": "LPS", "in_plane_spacing_mm": in_plane_spacing_mm, "size": list(size)
-        },
-        "license": license,
-        "trained_on": trained_on,
-    }  # fmt: skip
-    readme = f"# {title}\n\nTrained on: {trained_on}. License: {license}. {INTENDED_USE}\n"
-    return _loadable(write_package(folder or _own_place(model_id), card, weights, readme))
+    return {"source_contrasts": [source], "target_contrasts": [target]}
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in weights.items()}
 
 
 def _own_place(model_id: str) -> Path:

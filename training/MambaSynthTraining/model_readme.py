@@ -78,6 +78,11 @@ def start_words(training: dict[str, Any]) -> str:
             f"({start['license']}; sha256 {start['weights_sha256'][:12]}): "
             f"{start['trained_on']}"
         )
+    if "checkpoint" in start:
+        return (
+            f" They began with those of the checkpoint `{start['checkpoint']}` (sha256 "
+            f"{start['weights_sha256'][:12]}), which says neither its license nor its data."
+        )
     return (
         f" They began with those of a run of {start['iterations']} iterations "
         f"({start['minutes']:.0f} minutes, `{start['recipe']}`).{start_words(start)}"

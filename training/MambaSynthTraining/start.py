@@ -1,7 +1,8 @@
-"""What a new training begins with: the averaged weights of another run, or those of a package."""
+"""What a new training begins with: the weights of another run, of a package or of a checkpoint."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any, Protocol
 
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.methods.mstg.ddm_names import from_ddm, is_ddm
 from MambaSynthLib.model.card import ContrastCard
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthLib.model.registry import find_model
+from MambaSynthTraining.contrast.rivals.ncsnpp import NCSNpp
+from MambaSynthTraining.contrast.rivals.published import from_cyclegan, from_syndiff
 from MambaSynthTraining.data.batches import TrainingData
 from MambaSynthTraining.methods import method_class
 from MambaSynthTraining.recipe import Recipe
@@ -55,26 +59,57 @@ class PackageStart:
         }
 
 
-def start_of(run: Path | None, package: str | None, recipe: Recipe) -> Start | None:
+@dataclass(frozen=True)
+class CheckpointStart:
+    """What another program's training saved of the generator that the recipe exports.
+
+    CRAViM's names are ours; those of CycleGAN, SynDiff and DDM are translated.
+    """
+
+    path: Path
+    method: str
+    network: nn.Module
+
+    def weights(self) -> dict[str, Tensor]:
+        from MambaSynthLib.backends.torch_backend import read_checkpoint
+
+        weights = {name: torch.from_numpy(a) for name, a in read_checkpoint(self.path).items()}
+        if self.method == "cyclegan":
+            return from_cyclegan(weights)
+        if isinstance(self.network, NCSNpp):
+            return from_syndiff(weights, self.network.config)
+        return from_ddm(weights) if is_ddm(weights) else weights
+
+    def about(self) -> dict[str, Any]:
+        with open(self.path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"checkpoint": self.path.name, "weights_sha256": digest}
+
+
+def start_of(run: Path | None, init: str | None, recipe: Recipe) -> Start | None:
     """The start that a command names: a run, however far it has come, a model by its id or folder,
-    or none.
+    the file of a checkpoint, or none.
 
     Raises
     ------
-    FileError: the folder holds no run. ModelError: there is no such package, or it is damaged.
+    FileError: the folder holds no run. ModelError: there is no such package, or it is damaged, or
+        the file is no checkpoint.
     RequestError: its layers are not those of the recipe's network.
     """
     start: Start
     if run is not None:
         start, name = open_run(run, unfinished=True), str(run)
         remedy = "give the recipe of that run"
-    elif package is not None:
-        start, name = PackageStart(find_model(package)), package
+    elif init is not None and Path(init).is_file():
+        start, name = CheckpointStart(Path(init), recipe.method, _exported(recipe)), init
+        remedy = "give its sizes by --set network.<size>=<number>"
+    elif init is not None:
+        start, name = PackageStart(find_model(init)), init
         sizes = yaml.safe_dump(start.package.card.network, default_flow_style=True, width=1000)
         remedy = f"give the sizes of its card, --set 'network={sizes.strip()}',"
     else:
         return None
-    different = _first_difference(_exported_layers(recipe), start.weights())
+    different = _first_difference(_exported(recipe).state_dict(), start.weights())
     if different:
         raise RequestError(
             f"{name}: its layers are not those of this recipe's network ({different}); {remedy} "
@@ -84,7 +119,9 @@ def start_of(run: Path | None, package: str | None, recipe: Recipe) -> Start | N
 
 
 def remarks(start: Start | None, data: TrainingData) -> list[str]:
-    """What a package was trained for and these data are not."""
+    """What a package was trained for and these data are not, and what a checkpoint lacks."""
+    if isinstance(start, CheckpointStart):
+        return [f"{start.path.name}: has one generator; what else the method trains begins anew"]
     if not isinstance(start, PackageStart) or not isinstance(start.package.card, ContrastCard):
         return []
     card, about, found = start.package.card, data.about(), []
@@ -97,10 +134,11 @@ def remarks(start: Start | None, data: TrainingData) -> list[str]:
     return found
 
 
-def _exported_layers(recipe: Recipe) -> Mapping[str, Tensor]:
+def _exported(recipe: Recipe) -> nn.Module:
     with torch.device("meta"):  # names and shapes alone; nothing is allocated
         method = method_class(recipe.method).build(recipe)
-    return method.networks[method.exported].state_dict()
+    network: nn.Module = method.networks[method.exported]
+    return network
 
 
 def _first_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
@@ -127,7 +165,8 @@ def check_same_start(run: Path, former: Mapping[str, Any], start: Start | None) 
         return
     begun, wanted = former.get("start", {}), start.about()
     if not begun or begun.get("weights_sha256") != wanted.get("weights_sha256"):
-        with_what = begun.get("package") or ("another run" if begun else "weights of its own")
+        own = "another run" if begun else "weights of its own"
+        with_what = begun.get("package") or begun.get("checkpoint") or own
         raise FileError(
             f"{run / RUN}: the run in this folder began with {with_what}; choose another folder "
             "for this start."

@@ -24,8 +24,9 @@ def add_parser(commands: Any) -> None:
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--start", type=Path, metavar="RUN", help="begin with the averaged weights "
         "of another run of the same network, as far as it has come")  # fmt: skip
-    begin.add_argument("--init", metavar="PACKAGE", help="begin with the weights of a model, by "
-        "its id or folder; its network must be the recipe's")  # fmt: skip
+    begin.add_argument("--init", metavar="PACKAGE|CHECKPOINT", help="begin with the weights of a "
+        "model, by its id or folder, or of a generator that CRAViM's, CycleGAN's, SynDiff's or "
+        "DDM's own training saved; its network must be the recipe's")  # fmt: skip
     add("--accelerator", choices=("auto", "cpu", "gpu", "mps"), default="auto")
     add("--devices", type=int, metavar="N", help="processes on each node")
     add("--nodes", type=int, metavar="N")
