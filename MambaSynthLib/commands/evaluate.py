@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.report.evaluation import evaluate
 
     synthetic = read_volume(options.synthetic)
+    _check_image(options.synthetic)
     source = read_volume(options.source) if options.source else _find_source(options)
     reference = read_volume(options.reference)
     mask = read_volume(options.mask) if options.mask else None
@@ -46,6 +47,19 @@ def run(options: argparse.Namespace) -> int:
         lines.append("The trivial baselines need the source: name it with --source FILE.")
     console.result(evaluation.to_dict(), lines, options.json)
     return 0
+
+
+def _check_image(path: Path) -> None:
+    """Raises RequestError for an uncertainty map."""
+    from MambaSynthLib.errors import RequestError
+    from MambaSynthLib.io.files import read_marks
+    from MambaSynthLib.provenance import UNCERTAINTY
+
+    mark = read_marks(path)
+    if mark and mark.provenance and mark.provenance.quantity:
+        raise RequestError(
+            f"{path}: is an {UNCERTAINTY}, no image; name the volume that it was made with."
+        )
 
 
 def _brain_of(reference: Volume) -> Volume:

@@ -62,6 +62,13 @@ def test_evaluate_in_a_file_and_in_the_brain_is_one_too_many(folder, capsys):
     refused(called(capsys, *words), "not allowed with argument")
 
 
+def test_evaluate_takes_no_uncertainty_map_for_an_image(run, folder, head, capsys):
+    write_volume(acquired_t2(head), folder / "t2.nii")
+    assert run("--samples", 2, "--uncertainty", folder / "spread.nii.gz")[0] == 0
+    answer = called(capsys, "evaluate", folder / "spread.nii.gz", folder / "t2.nii")
+    refused(answer, "spread.nii.gz: is an uncertainty map, no image")
+
+
 def test_evaluate_refuses_another_grid(run, folder, head, capsys):
     write_volume(Volume(head.array[1:], head.affine), folder / "t2.nii")
     assert run()[0] == 0

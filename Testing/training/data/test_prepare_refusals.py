@@ -300,3 +300,11 @@ def test_a_split_file_may_name_sessions_and_splits_people(tmp_path):
     rule.write_text('{"train": ["a_1"], "validation": [], "test": ["a_2"]}')
     with pytest.raises(RequestError, match="a: is in the splits train and test"):
         from_file(rule, patient_of)
+
+
+def test_a_data_set_of_nobody_leaves_no_folder(study, capsys):
+    for subject in "abc":
+        break_headers(study / subject / "T1w.nii.gz")
+    assert run(study, "--split", "train") == 2
+    assert "can be used" in complaint(capsys)
+    assert not (study.parent / "out").exists()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,7 +82,12 @@ def make_set(
         progress(len(outcomes), len(tasks))
     skipped += [(o.subject, o.problem) for o in outcomes.values() if o.problem]
     prepared = Layout([task[0] for task in tasks], skipped, layout.groups)
-    return _finish(folder, request, prepared, split_of, outcomes)
+    try:
+        return _finish(folder, request, prepared, split_of, outcomes)
+    except RequestError:
+        with suppress(OSError):  # what was made is kept, an empty folder is not
+            folder.rmdir()
+        raise
 
 
 def check_folder(folder: Path, request: SetOptions) -> None:
