@@ -263,6 +263,11 @@ def test_from_data_to_table_in_one_command(data, recipes, tmp_path, capsys, monk
     (other / "tiny.yaml").write_text(changed)
     assert reproduce(other, data, out, "--seeds", "2") == 2
     assert "another optimization; choose another folder" in capsys.readouterr().err
+    others = shutil.copytree(data, tmp_path / "others")
+    names = json.loads((data / "splits.json").read_text())["test"]
+    write_json(others / "splits.json", {"train": names[1:], "validation": [], "test": names})
+    assert reproduce(recipes, others, out, "--seeds", "2") == 2
+    assert "learned from other data" in capsys.readouterr().err
 
 
 def test_a_share_shortens_every_row_alike_and_the_table_says_so(recipes, data, tmp_path, capsys):

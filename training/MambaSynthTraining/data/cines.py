@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from MambaSynthLib.errors import FileError
+from MambaSynthLib.io.atomic import telling
 from MambaSynthLib.methods.mstg.config import SIZE_MULTIPLE
 from MambaSynthTraining.data.batches import NO_VALIDATION, Shard, Validation
 from MambaSynthTraining.data.beats import Beats
@@ -102,6 +103,11 @@ def prepared_data(folder: Path, recipe: Recipe) -> CineData:
         for split in ("train", "validation")
     )
     beats = Beats(train, recipe.cine.targets if recipe.cine else "ends")
-    digest = hashlib.sha256((folder / SPLITS_FILE).read_bytes()).hexdigest()
     size, spacing_mm = train[0].frames.shape[1:], train[0].spacing_mm
-    return CineData(beats, size, spacing_mm, validation, {SPLITS_FILE: digest})
+    return CineData(beats, size, spacing_mm, validation, hash_of(folder))
+
+
+def hash_of(folder: Path) -> dict[str, str]:
+    """Who is learned from, as a run's record keeps it: file -> sha256. Raises FileError."""
+    with telling(folder):
+        return {SPLITS_FILE: hashlib.sha256((folder / SPLITS_FILE).read_bytes()).hexdigest()}

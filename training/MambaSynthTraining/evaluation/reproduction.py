@@ -82,7 +82,7 @@ class Tables(Protocol):
         """What the rows need; those of equal rows may be one."""
         ...
 
-    def is_trained(self, job: Job) -> bool:
+    def is_trained(self, job: Job, settings: Settings) -> bool:
         """Whether nothing is left to train. Raises FileError: its folder has another recipe's."""
         ...
 
@@ -118,7 +118,7 @@ def reproduce(tables: Sequence[tuple[str, list[Row]]], settings: Settings, say: 
     rows = [row for _, found in tables for row in found]
     kind = tables_of(rows)
     trainings = list({one.run: one for one in kind.trainings(rows, settings)}.values())
-    todo = [one for one in trainings if not kind.is_trained(one)]
+    todo = [one for one in trainings if not kind.is_trained(one, settings)]
     kind.score_trivial(settings)
     for job in trainings:
         if job not in todo:

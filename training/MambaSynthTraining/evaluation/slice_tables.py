@@ -67,7 +67,7 @@ def other_direction(data: Path) -> tuple[str, str]:
     return target, source
 
 
-def is_trained(job: Job) -> bool:
+def is_trained(job: Job, settings: Settings) -> bool:
     return False  # the engine looks itself, at the data too
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from MambaSynthLib.io.atomic import write_json, write_whole
 from MambaSynthTraining.cine.rivals.trivial import TRIVIAL
+from MambaSynthTraining.data.cines import hash_of
 from MambaSynthTraining.data.dataset_files import DATASET, read_json
 from MambaSynthTraining.data.heart_cine import read_split, read_subject
 from MambaSynthTraining.engine.fit import continue_record
@@ -45,12 +46,12 @@ def _training(row: Row, seed: int, settings: Settings) -> Job:
     return Job(seeded, settings.runs / row.name / f"seed-{seed}")
 
 
-def is_trained(job: Job) -> bool:
-    """Raises FileError: the folder holds a run of another recipe."""
+def is_trained(job: Job, settings: Settings) -> bool:
+    """Raises FileError: the folder holds a run of another recipe, or of other people."""
     if not (job.run / RUN).exists():
         return False
     recipe = json.loads(json.dumps(resolve(job.row.recipe)))
-    continue_record(job.run, {"recipe": recipe})
+    continue_record(job.run, {"recipe": recipe, "sha256": hash_of(settings.data)})
     return bool(read_record(job.run).get("finished"))
 
 
