@@ -147,7 +147,8 @@ def _check_package(package: ModelPackage) -> int:
 
 def run_import(options: argparse.Namespace) -> int:
     from MambaSynthLib.commands import console
-    from MambaSynthLib.install.importing import import_checkpoint, import_package
+    from MambaSynthLib.install.checkpoints import import_checkpoint
+    from MambaSynthLib.install.importing import import_package
 
     path = Path(options.path)
     if "://" in options.path:

@@ -22,7 +22,7 @@ import torch
 
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.install.importing import import_checkpoint
+from MambaSynthLib.install.checkpoints import import_checkpoint
 from MambaSynthLib.methods.cravim.network import CRAViM, CRAViMConfig
 from MambaSynthLib.model.registry import find_model
 from Testing.benchmarks.race import arguments, report

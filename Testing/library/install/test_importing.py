@@ -13,8 +13,9 @@ from hostile import Bomb
 from MambaSynthLib.backends import torch_backend
 from MambaSynthLib.engine import Engine, Request, slice_noise
 from MambaSynthLib.errors import FileError, ModelError, RequestError, WouldReplace
-from MambaSynthLib.install import importing
-from MambaSynthLib.install.importing import import_checkpoint, import_folder
+from MambaSynthLib.install import checkpoints
+from MambaSynthLib.install.checkpoints import import_checkpoint
+from MambaSynthLib.install.importing import import_folder
 from MambaSynthLib.methods.cravim.network import build
 from MambaSynthLib.model.package import CARD
 from MambaSynthLib.model.registry import find_model, user_models
@@ -309,4 +310,4 @@ def test_an_interrupt_while_loading_takes_the_new_package_back(checkpoint, monke
     monkeypatch.setattr(torch_backend, "load_network", interrupt)
     with pytest.raises(KeyboardInterrupt):
         installed(checkpoint)
-    assert list(Path(user_models()).iterdir()) == [] and importing.INTENDED_USE
+    assert list(Path(user_models()).iterdir()) == [] and checkpoints.INTENDED_USE

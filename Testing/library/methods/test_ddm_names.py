@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from MambaSynthLib.cli import main
 from MambaSynthLib.errors import ModelError, RequestError
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.install.importing import import_checkpoint
+from MambaSynthLib.install.checkpoints import import_checkpoint
 from MambaSynthLib.io.files import write_volume
 from MambaSynthLib.methods.mstg.ddm_names import config_of_ddm, from_ddm, is_ddm
 from MambaSynthLib.methods.mstg.network import MSTG

@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.errors import RequestError
-    from MambaSynthLib.install.importing import id_of
+    from MambaSynthLib.install.checkpoints import id_of
     from MambaSynthTraining.export import Description, export
 
     if not options.license.strip():
