@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from MambaSynthTraining.data.augmentation import Augmentation, augment
+from MambaSynthTraining.data.head_augmentation import augment as of_heads
 
 
 def head(count=6, size=(64, 48)):
@@ -46,6 +47,19 @@ def test_gamma_bends_the_source_alone_and_keeps_black_white_and_order():
         assert source.min() == -1 and source.max() == 1
         assert torch.all(torch.diff(source.flatten()) >= 0)
         assert (source - ramp[0, 0]).abs().max() > 1e-3
+
+
+def test_a_black_level_darkens_the_dark_in_half_of_the_sources_and_keeps_the_outline():
+    ramp = torch.linspace(-1, 1, 64 * 64).view(1, 1, 64, 64).expand(40, 1, 64, 64)
+    a, b = augment(ramp, ramp, Augmentation(dark=0.4), torch.Generator().manual_seed(0))
+    assert torch.equal(b, ramp)
+    moved = [source for source in a[:, 0] if not torch.allclose(source, ramp[0, 0])]
+    assert 12 < len(moved) < 28
+    for source in moved:
+        assert source.flatten()[0] == -1 and source.max() == pytest.approx(1)  # black and white
+        assert (source.flatten()[1:] > -1).all()  # what was not black is not
+        assert (torch.diff(source.flatten()) >= 0).all()
+        assert (source <= ramp[0, 0] + 0.02).all() and source.flatten()[800] < ramp.flatten()[800]
 
 
 def test_rounding_errors_of_resampling_below_black_do_not_become_nan():
@@ -93,3 +107,16 @@ def test_groups_of_slices_that_keep_their_shape_are_as_many_as_asked():
     a, _, new_a, _ = changed(Augmentation(shape=0.5, rotation=10, scale=0.1), count=200)
     moved = (new_a - a).abs().amax(dim=(1, 2, 3)) > 0.3
     assert 70 < int(moved.sum()) < 130
+
+
+def test_the_neighbors_of_a_head_have_one_black_level_and_nothing_else_changes():
+    slices = torch.rand((12, 5, 32, 32), generator=torch.Generator().manual_seed(1)) - 0.9
+    slices[:, :, :4] = -1
+    target, weight = torch.zeros(12, 3, 32, 32), torch.ones(12, 3, 32, 32)
+    draw = torch.Generator().manual_seed(2)
+    source, new_target, new_weight = of_heads(slices, target, weight, Augmentation(dark=0.4), draw)
+    assert torch.equal(new_target, target) and torch.equal(new_weight, weight)
+    assert (source[:, :, :4] == -1).all() and (source[:, :, 4:] > -1).all()
+    draw = torch.Generator().manual_seed(2)
+    plain = of_heads(slices, target, weight, Augmentation(), draw)[0]
+    assert not torch.equal(plain, source)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FAINTEST = 0.01  # brightness of what has become black
 BIAS_CELLS = 4  # a shading is a random field on a grid of so many cells, interpolated
 BACKGROUND = 0.02  # of the brightness range, below which noise is not added
 
@@ -28,8 +29,9 @@ class Augmentation:
 
     flip: share of the slices that are mirrored left to right, when they are drawn. shape: share of
     the slices that are rotated, scaled and sheared; rotation in degrees and scale in parts are
-    standard deviations. gamma, bias and noise belong to the source only: ln gamma, ln of the
-    shading, and noise in parts of the brightness range.
+    standard deviations. gamma, dark, bias and noise belong to the source only: ln gamma, the most
+    that the black level of half of the slices rises, ln of the shading, and noise; dark and noise
+    in parts of the brightness range, of heads in medians.
     """
 
     shape: float = 0.0
@@ -39,6 +41,7 @@ class Augmentation:
     bias: float = 0.0
     noise: float = 0.0
     flip: float = 0.0
+    dark: float = 0.0
 
 
 def augment(
@@ -86,6 +89,8 @@ def _rescanned(a: Tensor, spread: Augmentation, generator: torch.Generator, run:
 
     bright = ((a + 1) / 2).clamp(min=0)  # resampling leaves -1 by a rounding error
     bright = bright ** torch.exp(spread.gamma * per_run(1, 1, 1))
+    if spread.dark:
+        bright = darkened(bright, black_levels(spread, len(a), generator, run).to(a.device))
     if spread.bias:
         coarse = spread.bias * per_run(1, BIAS_CELLS, BIAS_CELLS)
         field = F.interpolate(coarse, a.shape[2:], mode="bicubic", align_corners=True)
@@ -95,3 +100,21 @@ def _rescanned(a: Tensor, spread: Augmentation, generator: torch.Generator, run:
         noisy = (bright + strength * normal(*a.shape)).abs()
         bright = torch.where(bright > BACKGROUND, noisy, bright)
     return 2 * bright - 1
+
+
+def black_levels(
+    spread: Augmentation, count: int, generator: torch.Generator, run: int = 1
+) -> Tensor:
+    """(B,1,1,1): what is black from now on, 0 for half of the slices."""
+    share, changed = torch.rand(2, count // run, generator=generator)
+    levels = spread.dark * share * (changed < 0.5)
+    return levels.repeat_interleave(run).view(-1, 1, 1, 1)
+
+
+def darkened(bright: Tensor, black: Tensor) -> Tensor:
+    """Brightness (B,C,h,w) less a black level, 1 where it was 1: fluid of some scanners' T1w is as
+    dark as air. What was not black stays a little brighter than that, so that the head keeps its
+    outline.
+    """
+    dark = ((bright - black) / (1 - black)).clamp(min=FAINTEST)
+    return torch.where((bright > 0) & (black > 0), dark, bright)

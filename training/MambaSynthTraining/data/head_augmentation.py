@@ -17,7 +17,13 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from MambaSynthLib.image.intensity import EMPTY, MEDIANS
-from MambaSynthTraining.data.augmentation import BIAS_CELLS, Augmentation, _sampling_grid
+from MambaSynthTraining.data.augmentation import (
+    BIAS_CELLS,
+    Augmentation,
+    _sampling_grid,
+    black_levels,
+    darkened,
+)
 
 GAIN = 0.1  # of the median, which is not found exactly: standard deviation of its logarithm
 BLURRED = 0.25  # share of the sources that are seen less sharply
@@ -38,7 +44,7 @@ def augment(
 
 
 def _rescanned(source: Tensor, spread: Augmentation, generator: Generator) -> Tensor:
-    """The source with another gain, gamma, shading, sharpness and noise."""
+    """The source with another gain, gamma, black level, shading, sharpness and noise."""
 
     def normal(*shape: int) -> Tensor:
         return torch.randn((len(source), *shape), generator=generator).to(source.device)
@@ -46,6 +52,8 @@ def _rescanned(source: Tensor, spread: Augmentation, generator: Generator) -> Te
     bright = (source - EMPTY).clamp(min=0) * (MEDIANS / 2)
     head = bright > 0
     bright = bright ** torch.exp(spread.gamma * normal(1, 1, 1)) * torch.exp(GAIN * normal(1, 1, 1))
+    if spread.dark:
+        bright = darkened(bright, black_levels(spread, len(source), generator).to(bright.device))
     if spread.bias:
         coarse = spread.bias * normal(1, BIAS_CELLS, BIAS_CELLS)
         field = F.interpolate(coarse, source.shape[2:], mode="bicubic", align_corners=True)
