@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,11 +26,14 @@ def test_every_benchmark_finds_what_it_imports(name):
 def test_a_small_race_of_the_network_prints_its_table_and_writes_it(tmp_path):
     command = [sys.executable, "-m", "Testing.benchmarks.network", "--rounds", "1", "--ngf", "4"]
     command += ["--size", "32", "32", "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parents[1])
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", cwd=FOLDER.parents[1],
+        env={**os.environ, "PYTHONUTF8": "1"},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "scans of ours" in done.stdout
     (table,) = tmp_path.glob("*.csv")
-    assert "scans of ours" in table.read_text()
+    assert "scans of ours" in table.read_text(encoding="utf-8")
     assert table.with_suffix(".png").stat().st_size > 0
 
 
