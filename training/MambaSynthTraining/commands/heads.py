@@ -45,8 +45,8 @@ def add_parser(commands: Any) -> None:
         "people: brains on the grid of the masks are added thrice more with some of them",
     )
     add("--labels", type=Path, metavar="FOLDER", help="label maps of the phantoms")
-    add("--phantoms", type=int, default=10, metavar="N")
-    add("--phantom-share", type=float, default=0.25, metavar="SHARE",
+    add("--phantoms", type=int, default=20, metavar="N")
+    add("--phantom-share", type=float, default=0.125, metavar="SHARE",
         help="how often each is drawn, in the unit of the list's shares")  # fmt: skip
     add("--seed", type=int, default=0)
     parser.set_defaults(run=run)
