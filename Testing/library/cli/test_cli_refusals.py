@@ -121,7 +121,7 @@ def test_cuda_is_refused_where_there_is_none(run, folder, monkeypatch):
         (["synthesize", "x.nii", "-o", "y.nii"], "--to"),
         (["models"], "ACTION"),
         (["models", "import", "missing.pth", "--to", "T2w"], "missing.pth"),
-        (["models", "import", "missing.pth"], "add --to T2w"),
+        (["models", "import", "missing.pth"], "missing.pth: cannot be read"),
         (["models", "show", "nothing-like-it"], "nothing-like-it: is no known model"),
         (["verify", "missing.nii"], "missing.nii: does not exist"),
         (["evaluate", "a.nii", "b.nii"], "a.nii: does not exist"),
