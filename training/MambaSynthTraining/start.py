@@ -76,7 +76,7 @@ class CheckpointStart:
         weights = {name: torch.from_numpy(a) for name, a in read_checkpoint(self.path).items()}
         if self.method == "cyclegan":
             return from_cyclegan(weights)
-        if isinstance(self.network, NCSNpp):
+        if self.method == "syndiff" and isinstance(self.network, NCSNpp):
             return from_syndiff(weights, self.network.config)
         return from_ddm(weights) if is_ddm(weights) else weights
 

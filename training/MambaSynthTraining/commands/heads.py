@@ -35,15 +35,9 @@ def add_parser(commands: Any) -> None:
     add("--leave-out", nargs="*", default=[], metavar="PERSON", help="not to be trained on")
     add("--brain-teacher", type=Path, metavar="ONNX|own", help="brainchop's mindgrab.onnx, or the "
         "mask model, to add each whole head of the list without its skull, too")  # fmt: skip
-    add(
-        "--lesions",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="MASK",
-        help="lesions of other "
-        "people: brains on the grid of the masks are added thrice more with some of them",
-    )
+    add("--lesions", type=Path, nargs="+", default=[], metavar="MASK", help="lesions of other "
+        "people: brains on the grid of the masks are added thrice more with some of "
+        "them")  # fmt: skip
     add("--labels", type=Path, metavar="FOLDER", help="label maps of the phantoms")
     add("--phantoms", type=int, default=20, metavar="N")
     add("--phantom-share", type=float, default=0.125, metavar="SHARE",
