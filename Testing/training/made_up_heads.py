@@ -8,6 +8,10 @@ from scipy import ndimage
 
 from MambaSynthLib.image.volume import Volume
 
+COLUMNS = [  # of a list of heads
+    "id", "person", "share", "source", "target", "skull", "source_to_common", "target_to_common",
+    "lesions", "license", "citation",
+]  # fmt: skip
 SHAPE = (48, 40, 32)
 SPACING = 4.0
 LAS = np.array([[-SPACING, 0, 0, 94], [0, SPACING, 0, -78], [0, 0, SPACING, -62], [0, 0, 0, 1]])

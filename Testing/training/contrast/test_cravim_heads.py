@@ -31,7 +31,7 @@ from MambaSynthTraining.export import Description, draft, export
 from MambaSynthTraining.recipe_file import recipe_of
 from MambaSynthTraining.runs import open_run
 from MambaSynthTraining.start import start_of
-from Testing.training.made_up_heads import INTENSITY, LAS, tissues
+from Testing.training.made_up_heads import COLUMNS, INTENSITY, LAS, tissues
 
 RECIPE = {
     "method": "cravim-heads",
@@ -55,8 +55,6 @@ INTERVAL = RECIPE | {
     ],
 }
 STILL = {"learning_rates": {"generator": 0.0, "interval": 0.0}}
-COLUMNS = ("id", "person", "share", "source", "target", "source_to_common", "target_to_common",
-           "lesions", "license", "citation")  # fmt: skip
 
 
 def head(contrast, seed):
@@ -72,8 +70,8 @@ def heads(tmp_path_factory):
     for n, person in enumerate(("anna", "bert")):
         for contrast in ("T1w", "T2w"):
             write_volume(head(contrast, n), folder / f"{person}_{contrast}.nii.gz")
-        row = (person, person, "1", f"{person}_T1w.nii.gz", f"{person}_T2w.nii.gz", "", "", "",
-               "CC0-1.0", "computed")  # fmt: skip
+        row = (person, person, "1", f"{person}_T1w.nii.gz", f"{person}_T2w.nii.gz", "no", "", "",
+               "", "CC0-1.0", "computed")  # fmt: skip
         lines.append("\t".join(row))
     (folder / "list.tsv").write_text("\n".join(lines) + "\n")
     out = folder / "set"
@@ -375,13 +373,15 @@ def test_a_head_with_a_skull_is_scored_as_a_brain_only_where_one_is_found(tmp_pa
         "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
         "Parameters: 1 0 0 0 1 0 0 0 1 0 0 0\nFixedParameters: 0 0 0\n"
     )
-    whole = replace(pair, source_to_common=str(identity), target_to_common=str(identity))
-    (alone,) = inputs_of(whole, heads[0], "T1w", None)
-    assert list(alone.regions) == ["head"]
-    both = list(inputs_of(whole, heads[0], "T1w", lambda volume: volume.array == 500))
-    assert [(given.input, list(given.regions)) for given in both] == [
-        ("whole", ["head", "brain"]), ("stripped", ["brain"])
-    ]  # fmt: skip
+    texts = {"source_to_common": str(identity), "target_to_common": str(identity)}
+    whole = replace(pair, skull="yes", **texts)
+    for listed in (whole, replace(pair, skull="yes")):  # moved by texts, and on one grid
+        (alone,) = inputs_of(listed, heads[0], "T1w", None)
+        assert list(alone.regions) == ["head"]
+        both = list(inputs_of(listed, heads[0], "T1w", lambda volume: volume.array == 500))
+        assert [(given.input, list(given.regions)) for given in both] == [
+            ("whole", ["head", "brain"]), ("stripped", ["brain"])
+        ]  # fmt: skip
 
 
 def test_the_acquired_volume_has_perfect_scores_whatever_its_unit():

@@ -20,6 +20,7 @@ from MambaSynthTraining.data.heads import prepared_data
 from MambaSynthTraining.data.heads_list import read_list
 from MambaSynthTraining.data.heads_set import make_neck, write_list
 from MambaSynthTraining.recipe_file import recipe_of
+from Testing.training.made_up_heads import COLUMNS
 
 SLICE_MM = 2.0
 SHAPE = (70, 150, 120)  # slices from below, rows to the back, columns to the left
@@ -27,7 +28,6 @@ ROW, COLUMN = 62, 60  # of the cord where it leaves the brain
 CORD = 1.1  # medians
 LOW = 36  # lowest slice of the brain without cord
 MUSCLE = -0.7  # 0.6 medians
-COLUMNS = "id person share source target source_to_common target_to_common lesions license citation"
 RECIPE = {
     "method": "cravim-heads",
     "network": {"ngf": 8, "n_blocks": 1, "n_attentions": 3, "input_channels": 1,
@@ -71,8 +71,8 @@ def listed(tmp_path):
     """(folder, list of one head without target, its brain mask)."""
     whole, brain = volume()
     write_volume(whole, tmp_path / "carl.nii.gz")
-    row = ["carl", "carl", "1", "carl.nii.gz", "", "", "", "", "CC0-1.0", "computed"]
-    (tmp_path / "list.tsv").write_text("\t".join(COLUMNS.split()) + "\n" + "\t".join(row) + "\n")
+    row = ["carl", "carl", "1", "carl.nii.gz", "", "yes", "", "", "", "CC0-1.0", "computed"]
+    (tmp_path / "list.tsv").write_text("\t".join(COLUMNS) + "\n" + "\t".join(row) + "\n")
     return tmp_path, tmp_path / "list.tsv", brain
 
 

@@ -15,18 +15,16 @@ from MambaSynthTraining.commands import heads as heads_command
 from MambaSynthTraining.data.heads import Head
 from MambaSynthTraining.data.heads_list import read_list
 from MambaSynthTraining.data.heads_set import read_list_of
-from Testing.training.made_up_heads import INTENSITY, LAS, tissues
+from Testing.training.made_up_heads import COLUMNS, INTENSITY, LAS, tissues
 
-COLUMNS = "id person share source target source_to_common target_to_common lesions license citation"
 ANNA = {
     "id": "anna", "person": "anna", "share": "1", "source": "T1w.nii.gz", "target": "T2w.nii.gz",
-    "license": "CC0-1.0", "citation": "computed",
+    "skull": "no", "license": "CC0-1.0", "citation": "computed",
 }  # fmt: skip
 
 
 def write(path, *rows):
-    names = COLUMNS.split()
-    lines = [names, *([row.get(name, "") for name in names] for row in rows)]
+    lines = [COLUMNS, *([row.get(name, "") for name in COLUMNS] for row in rows)]
     path.write_text("".join("\t".join(line) + "\n" for line in lines))
     return path
 
@@ -53,7 +51,7 @@ def run(data, *rows, more=()):
     [
         ([ANNA, ANNA | {"person": "bert"}], "two heads would be anna; give one another id"),
         (
-            [ANNA | {"source_to_common": "a.txt", "target_to_common": "b.txt"},
+            [ANNA | {"skull": "yes"},
              ANNA | {"id": "anna-brain"}],
             "two heads would be anna-brain",
         ),
@@ -61,6 +59,7 @@ def run(data, *rows, more=()):
         ([ANNA | {"id": ""}], "the id '' can name no file"),
         ([ANNA | {"share": "inf"}], "the share of anna is no positive number"),
         ([ANNA | {"source": ""}], "anna has no source"),
+        ([ANNA | {"skull": ""}], "the skull of anna is ''; give yes for whole heads"),
         ([ANNA | {"source_to_common": "a.txt"}], "anna has one of source_to_common"),
         ([ANNA | {"target_to_common": "b.txt"}], "anna has one of source_to_common"),
     ],

@@ -13,7 +13,7 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import write_volume
 from MambaSynthTraining.commands import score_heads
 from MambaSynthTraining.evaluation.lesions import lesion_rows, read_lesions, write_lesions
-from Testing.training.made_up_heads import INTENSITY, LAS, tissues
+from Testing.training.made_up_heads import COLUMNS, INTENSITY, LAS, tissues
 
 SHAPE = (30, 30, 10)
 
@@ -65,9 +65,9 @@ def test_a_damaged_table_is_told(tmp_path):
 
 def scored(data, *more):
     """``score-heads`` of one stripped head in the folder ``data``."""
-    columns = "id person share source target source_to_common target_to_common lesions license"
-    head = ["anna", "anna", "1", "T1w.nii.gz", "T2w.nii.gz", "", "", "", "CC0-1.0", "computed"]
-    table = ["\t".join([*columns.split(), "citation"]), "\t".join(head)]
+    files = ["T1w.nii.gz", "T2w.nii.gz", "no", "", "", ""]
+    head = ["anna", "anna", "1", *files, "CC0-1.0", "computed"]
+    table = ["\t".join(COLUMNS), "\t".join(head)]
     (data / "list.tsv").write_text("\n".join(table) + "\n")
     commands = argparse.ArgumentParser().add_subparsers()
     score_heads.add_parser(commands)

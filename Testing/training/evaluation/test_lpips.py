@@ -107,8 +107,12 @@ def test_the_distance_is_torchmetrics_with_the_same_weights(package, monkeypatch
 def test_several_pairs_are_the_single_ones(package):
     network = alexnet.load_alexnet()
     images, references = torch.rand(2, 3, 1, 40, 44) * 2 - 1
-    singly = [lpips(network, y[None], r[None]) for y, r in zip(images, references, strict=True)]
-    torch.testing.assert_close(lpips(network, images, references), torch.cat(singly))
+
+    def distances(y, r):
+        return lpips(network(torch.cat((y, r))), network.heads)
+
+    singly = [distances(y[None], r[None]) for y, r in zip(images, references, strict=True)]
+    torch.testing.assert_close(distances(images, references), torch.cat(singly))
 
 
 def test_without_the_package_the_table_names_the_command(monkeypatch):

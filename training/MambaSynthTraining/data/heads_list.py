@@ -6,6 +6,7 @@
 | share               | how often it is drawn, relative to the others                            |
 | source, target      | the two volumes, relative to the folder of the data; no target: a T1w    |
 |                     | head that teaches only what lies below the skull base (``head_necks``)   |
+| skull               | yes: whole heads, which may be written without skull, too; no: brains    |
 | source_to_common,   | texts of ITK affine transforms that bring each volume to a third one;    |
 | target_to_common    | empty where both lie on one grid                                         |
 | lesions             | labels of what the source need not show (tumors); it is learned less     |
@@ -23,6 +24,7 @@ from typing import Any
 from MambaSynthLib.errors import FileError
 from MambaSynthTraining.data.list_file import read_lines
 
+SKULL = ("yes", "no")
 LESIONED = 3  # times that a brain is written with further lesions
 
 
@@ -35,6 +37,7 @@ class HeadPair:
     share: float
     source: str
     target: str
+    skull: str
     source_to_common: str
     target_to_common: str
     lesions: str
@@ -49,8 +52,8 @@ class HeadPair:
 
     @property
     def has_skull(self) -> bool:
-        """A pair with texts is one of whole heads, and may be written without skull, too."""
-        return bool(self.target and self.source_to_common)
+        """Whether it is a pair of whole heads, which may be written without skull, too."""
+        return bool(self.target) and self.skull == "yes"
 
     @property
     def stripped_id(self) -> str:
@@ -65,8 +68,9 @@ class HeadPair:
 def read_list(path: Path) -> list[HeadPair]:
     """The pairs of a list.
 
-    Raises FileError: it cannot be read, lacks a column, a share is no positive number, an id no
-    name of a file or that of two heads, a source is missing, or one of two texts.
+    Raises FileError: it cannot be read, lacks a column, a share is no positive number, a skull
+    neither yes nor no, an id no name of a file or that of two heads, a source is missing, or one of
+    two texts.
     """
     example = "training/recipes/heads/open-heads.tsv"
     rows = read_lines(path, HeadPair, of="heads", one="pair", example=example)
@@ -85,6 +89,11 @@ def _pair(path: Path, row: dict[str, str]) -> HeadPair:
     pair = HeadPair(share=share, **row)
     if not pair.source:
         raise FileError(f"{path}: {pair.id} has no source; name its volume, or remove its line.")
+    if pair.skull not in SKULL:
+        raise FileError(
+            f"{path}: the skull of {pair.id} is {pair.skull!r}; give yes for whole heads, no for "
+            "brains."
+        )
     if bool(pair.source_to_common) != bool(pair.target_to_common):
         raise FileError(
             f"{path}: {pair.id} has one of source_to_common and target_to_common; give both, or "

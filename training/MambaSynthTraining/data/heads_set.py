@@ -70,8 +70,7 @@ def make_pair(
     target = onto_source(source, read_volume(data / pair.target), data, pair)
     lesions = (_lesions(source, data / pair.lesions), HIDDEN) if pair.lesions else None
     preparation = prepare(source, GRID, INTENSITY)
-    whole = brain_mask is not None
-    entries = [_write(folder, pair, pair.id, preparation, target, lesions, whole)]
+    entries = [_write(folder, pair, pair.id, preparation, target, lesions, pair.has_skull)]
     if brain_mask is not None:
         mask = brain_mask(source)
         brain = _marked(preparation, source.with_array(mask.astype(np.float32), "brain"))
@@ -137,7 +136,8 @@ def make_phantom(
 ) -> Entry:
     """Write one phantom, T1w and T2w."""
     made = ("Apache-2.0", "label maps of SynthSeg, Billot et al., Med Image Anal 2023")
-    pair = HeadPair(name, person, share, "", "", "", "", "", *made)
+    skull = "yes" if whole else "no"
+    pair = HeadPair(name, person, share, "", "", skull, "", "", "", *made)
     preparation = prepare(volumes["T1w"], GRID, INTENSITY)
     return _write(folder, pair, name, preparation, volumes["T2w"], None, whole)
 

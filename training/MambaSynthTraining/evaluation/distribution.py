@@ -2,7 +2,7 @@
 
 | symbol | code          | shape       | meaning                                    |
 |--------|---------------|-------------|--------------------------------------------|
-| y      | ``synthetic`` | (n,d)       | features of slices, see ``features_of``    |
+| y      | ``synthetic`` | (n,d)       | features of slices, of ``lpips.compare``   |
 | r      | ``acquired``  | (m,d)       | likewise                                   |
 | mu, C  |               | (d,), (d,d) | their mean and covariance                  |
 | k      | ``_kernel``   |             | k(x, y) = (x.y / d + 1)^3                  |
@@ -20,23 +20,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from MambaSynthTraining.evaluation.alexnet import AlexNet
-from MambaSynthTraining.evaluation.measures import Slice, perceived
-
 Features = NDArray[np.float64]
-
-
-def features_of(network: AlexNet, image: Slice, reference: Slice) -> Features:
-    """(2,256): means over the pixels of AlexNet's last layer, of both slices as LPIPS sees them.
-
-    Neither slice may be constant.
-    """
-    pair = torch.from_numpy(np.stack(perceived(image, reference))[:, None]).float()  # (2,1,H,W)
-    with torch.no_grad():
-        return network(pair)[-1].mean((2, 3)).numpy().astype(np.float64)
 
 
 def distances(pairs: Sequence[Features]) -> dict[str, float]:

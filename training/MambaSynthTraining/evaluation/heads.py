@@ -66,14 +66,13 @@ def inputs_of(
 ) -> Iterator[Given]:
     """The inputs that a pair of the list makes; ``source`` is T1w or T2w.
 
-    Pairs with transforms in the list have a skull: without ``brain_mask`` they are given and scored
-    as whole heads only.
+    Without ``brain_mask`` pairs with a skull are given and scored as whole heads only.
     """
     t1 = read_volume(data / pair.source)
     t2 = onto_source(t1, read_volume(data / pair.target), data, pair)
     given, acquired = (orient(v, CODES) for v in ((t1, t2) if source == "T1w" else (t2, t1)))
     air = air_around(given)
-    if not pair.source_to_common:
+    if not pair.has_skull:
         regions = {"brain": ~air}
         yield Given(pair.id, pair.person, "stripped", given, acquired, regions, air)
         return

@@ -8,6 +8,7 @@ Nothing is downloaded: a table must not depend on the network being there.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from MambaSynthLib.errors import FileError
 from MambaSynthTraining.evaluation.alexnet import VERSION, AlexNet, load_alexnet
+from MambaSynthTraining.evaluation.distribution import Features
 from MambaSynthTraining.evaluation.measures import NOT_COMPUTED, Slice
 
 TINY = 1e-10  # of the published program
@@ -23,14 +25,23 @@ TINY = 1e-10  # of the published program
 
 @dataclass(frozen=True)
 class Perception:
-    """AlexNet, and what two slices are apart for it."""
+    """AlexNet, what two slices are apart for it, and what it sees in them."""
 
     network: AlexNet
 
     def distance(self, image: Slice, reference: Slice) -> float:
         """LPIPS of two (H,W) slices in [-1,1]."""
+        return self.compare(image, reference)[0]
+
+    def compare(self, image: Slice, reference: Slice) -> tuple[float, Features]:
+        """LPIPS of two (H,W) slices in [-1,1], and (2,256): AlexNet's last layer of either, the
+        means over its pixels.
+        """
         pair = torch.from_numpy(np.stack([image, reference])[:, None]).float()  # (2,1,H,W)
-        return float(lpips(self.network, pair[:1], pair[1:]))
+        with torch.no_grad():
+            layers = self.network(pair)
+            features = layers[-1].mean((2, 3)).numpy().astype(np.float64)
+            return float(lpips(layers, self.network.heads)), features
 
 
 def find_perception() -> tuple[Perception | None, str]:
@@ -41,14 +52,12 @@ def find_perception() -> tuple[Perception | None, str]:
         return None, f"{NOT_COMPUTED}: {str(error).removesuffix('.')}"
 
 
-def lpips(network: AlexNet, images: Tensor, references: Tensor) -> Tensor:
-    """(B,C,H,W) twice, in [-1,1] -> (B,)."""
-    layers = zip(network(images), network(references), network.heads, strict=True)
-    with torch.no_grad():
-        found = [
-            torch.einsum("bchw,c->bhw", (_unit(y) - _unit(r)).square(), head).mean((1, 2))
-            for y, r, head in layers
-        ]
+def lpips(layers: Iterable[Tensor], heads: Iterable[Tensor]) -> Tensor:
+    """(2B,C,h,w) and (C,) of each layer, images before references -> (B,)."""
+    halves = ((_unit(layer).chunk(2), head) for layer, head in zip(layers, heads, strict=True))
+    found = [
+        torch.einsum("bchw,c->bhw", (y - r).square(), head).mean((1, 2)) for (y, r), head in halves
+    ]
     return torch.stack(found).sum(0)
 
 

@@ -144,13 +144,16 @@ def _minutes_left(rows: Sequence[Row], done: Sequence[Row], spent: float) -> flo
 
 def _trained(todo: Sequence[Job], settings: Settings) -> Iterator[Job]:
     """Each as soon as it is trained; ``jobs`` at once, which share the cores. Those that run when
-    one fails are waited for.
+    one fails are waited for. What the caller computes meanwhile has one job's share of them.
     """
+    import torch
+
     if settings.jobs == 1:
         for one in todo:
             yield train(one, settings)
         return
-    threads = max(1, (os.cpu_count() or 1) // settings.jobs)
+    before, threads = torch.get_num_threads(), max(1, (os.cpu_count() or 1) // settings.jobs)
+    torch.set_num_threads(threads)
     context = get_context("spawn")  # a fresh process each, whose processor time is one training's
     with ProcessPoolExecutor(settings.jobs, context, max_tasks_per_child=1) as pool:
         running = [pool.submit(train, one, settings, threads) for one in todo]
@@ -163,6 +166,7 @@ def _trained(todo: Sequence[Job], settings: Settings) -> Iterator[Job]:
                 "with fewer --jobs, it goes on."
             ) from None
         finally:
+            torch.set_num_threads(before)
             pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -18,11 +18,17 @@ from MambaSynthLib.image.volume import Volume, check_finite, check_same_grid
 from MambaSynthLib.report.evaluation import compared_slices
 from MambaSynthTraining.data.prepared import PreparedData
 from MambaSynthTraining.evaluation.candidates import Candidate, Pair
-from MambaSynthTraining.evaluation.distribution import Features, features_of
+from MambaSynthTraining.evaluation.distribution import Features
 from MambaSynthTraining.evaluation.examples import Examples, Images
 from MambaSynthTraining.evaluation.frame import CanvasFrame
 from MambaSynthTraining.evaluation.lpips import Perception, find_perception
-from MambaSynthTraining.evaluation.measures import CANVAS, paper_measures, slice_measures
+from MambaSynthTraining.evaluation.measures import (
+    CANVAS,
+    Lpips,
+    Slice,
+    paper_measures,
+    slice_measures,
+)
 from MambaSynthTraining.evaluation.tissues import TissueRow, tissue_row
 
 Progress = Callable[[int, int], None]
@@ -126,15 +132,22 @@ def _score_volume(
         for array in (synthetic.array, scaled, foreground(pair.target.array))
     )
     images, references = np.asarray(images, np.float64), np.asarray(references, np.float64)
-    lpips = perception.distance if perception else None
+    lpips = _seeing(perception, scored.features.setdefault(seed, [])) if perception else None
     compared = compared_slices(images, references, masks, partial(slice_measures, lpips=lpips))
     rows = [SliceRow(pair.subject, seed, n, found) for n, found in compared.items()]
     scored.rows += rows
-    if perception is not None:
-        seen = [features_of(perception.network, images[row.slice], references[row.slice])
-                for row in rows if row.measures]  # fmt: skip
-        scored.features.setdefault(seed, []).extend(seen)
     return rows
+
+
+def _seeing(perception: Perception, features: list[Features]) -> Lpips:
+    """LPIPS, which keeps what the network saw in each pair of slices."""
+
+    def distance(image: Slice, reference: Slice) -> float:
+        apart, seen = perception.compare(image, reference)
+        features.append(seen)
+        return apart
+
+    return distance
 
 
 def _canvas_rows(
