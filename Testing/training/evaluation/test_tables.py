@@ -250,9 +250,13 @@ def test_loops_that_make_no_sense_are_refused(words, made_by, told):
         _check(options("--data", "d", "--out", "o", *words), made_by)
 
 
-def test_the_time_left_follows_what_rows_needed(place):
-    rows = find_rows(place / "two", small=True)
-    assert reproduction._minutes_left(rows, rows[:1], 3.0) == pytest.approx(3.0)
+def test_the_time_left_follows_what_rows_needed_that_were_not_finished_before(place):
+    a, b = (
+        reproduction.Job(row, place / "runs" / row.key)
+        for row in find_rows(place / "two", small=True)
+    )
+    assert reproduction._minutes_left([a, b], [(a, 3.0)], 3.0) == pytest.approx(3.0)
+    assert reproduction._minutes_left([a, b], [(a, 0.01)], 0.5) == b.row.minutes
 
 
 # --- the miniature data set ---------------------------------------------------------------------

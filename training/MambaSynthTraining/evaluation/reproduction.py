@@ -31,6 +31,7 @@ KINDS = {
     "cine": "MambaSynthTraining.evaluation.cine.tables",
 }
 Say = Callable[[str], None]
+KEPT = 0.1  # minutes; a training that took less was finished before
 
 
 @dataclass(frozen=True)
@@ -123,26 +124,25 @@ def reproduce(tables: Sequence[tuple[str, list[Row]]], settings: Settings, say: 
     for job in trainings:
         if job not in todo:
             kind.score(job, settings)
-    started, finished = time.monotonic(), list[Job]()
-    for job in _trained(todo, settings):
+    started, done = time.monotonic(), list[tuple[Job, float]]()
+    for job, minutes in _trained(todo, settings):
         kind.score(job, settings)
-        finished.append(job)
+        done.append((job, minutes))
         spent = (time.monotonic() - started) / 60
-        left = _minutes_left([one.row for one in todo], [one.row for one in finished], spent)
-        say(
-            f"{job.name}: done, {len(finished)} of {len(todo)} in {spent:.1f} minutes, about "
-            f"{left:.0f} left"
-        )
+        left = _minutes_left(todo, done, spent)
+        say(f"{job.name}: done, {len(done)} of {len(todo)} in {spent:.1f} minutes, about "
+            f"{left:.0f} left")  # fmt: skip
     return [kind.report(name, found, settings) for name, found in tables]
 
 
-def _minutes_left(rows: Sequence[Row], done: Sequence[Row], spent: float) -> float:
-    """By the expectations of the recipes, corrected by what the finished ones needed."""
-    expected = sum(row.minutes for row in done)
-    return spent / expected * (sum(row.minutes for row in rows) - expected)
+def _minutes_left(todo: Sequence[Job], done: Sequence[tuple[Job, float]], spent: float) -> float:
+    """By the expectations of the recipes, corrected by what those needed that were trained now."""
+    left = sum(job.row.minutes for job in todo) - sum(job.row.minutes for job, _ in done)
+    expected = sum(job.row.minutes for job, minutes in done if minutes > KEPT)
+    return left * spent / expected if expected else left
 
 
-def _trained(todo: Sequence[Job], settings: Settings) -> Iterator[Job]:
+def _trained(todo: Sequence[Job], settings: Settings) -> Iterator[tuple[Job, float]]:
     """Each as soon as it is trained; ``jobs`` at once, which share the cores. Those that run when
     one fails are waited for. What the caller computes meanwhile has one job's share of them.
     """
@@ -170,10 +170,11 @@ def _trained(todo: Sequence[Job], settings: Settings) -> Iterator[Job]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def train(job: Job, settings: Settings, threads: int = 0) -> Job:
-    """One training by the engine. ``threads`` 0: as many as torch has."""
+def train(job: Job, settings: Settings, threads: int = 0) -> tuple[Job, float]:
+    """A job, trained by the engine, and the minutes it took. ``threads`` 0: all that torch has."""
     import torch
 
+    started = time.monotonic()
     if threads:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -181,4 +182,4 @@ def train(job: Job, settings: Settings, threads: int = 0) -> Job:
     hardware = Hardware(settings.accelerator, 1, 1, settings.precision)
     data: Any = open_data(recipe, settings.data, job.direction)
     fit(recipe, job.row.path, data, job.run, hardware)
-    return job
+    return job, (time.monotonic() - started) / 60
