@@ -48,7 +48,7 @@ def test_a_full_row_has_a_small_form_of_the_same_method_and_title(path):
         for row in (full, small)
     )
     assert of_full == of_small
-    assert small.recipe.iterations * 30 <= full.recipe.iterations
+    assert small.recipe.iterations * 20 <= full.recipe.iterations
 
 
 def test_the_small_forms_without_pairs_are_pushed_alike():
