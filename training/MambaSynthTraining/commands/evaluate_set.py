@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from MambaSynthTraining.data.prepared import PreparedData
     from MambaSynthTraining.evaluation.candidates import Candidate
+    from MambaSynthTraining.evaluation.downstream import Segmenter
 
 TRIVIAL = "trivial"
 
@@ -32,6 +33,13 @@ def add_parser(commands: Any) -> None:
     add("--name", default="", help="of the row (default: the recipe's or the package's)")
     add("--device", default="auto", metavar="auto|cpu|cuda|mps")
     add("--out", type=Path, metavar="FOLDER", help="for scores; those of a cine run go into RUN")
+    add(
+        "--segmenter",
+        type=Path,
+        metavar="FILE",
+        help="also what a U-Net of the acquired target "
+        "finds in the synthetic one, where tissues are known; it is trained once and kept there",
+    )
     parser.set_defaults(run=run)
 
 
@@ -72,11 +80,12 @@ def _score_cine(run: Path, options: argparse.Namespace) -> int:
     from MambaSynthLib.errors import RequestError
     from MambaSynthTraining.evaluation.cine.score import score_run
 
-    given = (options.out, options.steps, options.samples, options.name, options.direction)
+    given = (options.out, options.steps, options.samples, options.name, options.direction,
+             options.segmenter)  # fmt: skip
     if any(given) or options.split != "test":
         raise RequestError(
             f"{run}: is a run of cines, whose test subjects are scored into the run itself; leave "
-            "--out, --split, --steps, --samples, --name and --direction out."
+            "--out, --split, --steps, --samples, --name, --direction and --segmenter out."
         )
     device = "cpu" if options.device == "auto" else options.device
     made = score_run(run, options.data, device)
@@ -91,10 +100,27 @@ def _score(
     from MambaSynthTraining.evaluation.score_files import summary, write_scores
     from MambaSynthTraining.evaluation.scoring import score
 
+    segmenter = _segmenter(options, data)
     with console.slice_progress(f"scoring {candidate.name}", "volumes") as progress:
         scored = score(candidate, data, options.split, range(options.seeds), progress)
     record = write_scores(folder, candidate, data, options.split, scored, _command(options))
     print(summary(record))
+    if segmenter:
+        from MambaSynthTraining.evaluation.downstream import downstream, told, write_downstream
+
+        rows = downstream(candidate, data, options.split, segmenter)
+        write_downstream(folder, rows)
+        print(told(rows))
+
+
+def _segmenter(options: argparse.Namespace, data: PreparedData) -> Segmenter | None:
+    if options.segmenter is None:
+        return None
+    from MambaSynthLib.commands import console
+    from MambaSynthTraining.evaluation.downstream import segmenter_of
+
+    with console.slice_progress("training the segmenter", "iterations") as progress:
+        return segmenter_of(data, options.segmenter, progress)
 
 
 def _command(options: argparse.Namespace) -> str:
