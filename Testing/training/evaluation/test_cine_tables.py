@@ -161,8 +161,9 @@ def test_the_command_scores_a_run_of_cines_into_the_run(data, run, tmp_path, cap
     assert set(score.read_scores(folder)["subjects"]) == {"blob-0", "blob-1", "blob-2"}
     assert main([*words, "--direction", "ED", "ES"]) == 2
     assert main([*words, "--out", str(tmp_path / "scores")]) == 2
-    told = "leave --out, --split, --steps, --samples, --name and --direction out"
-    assert capsys.readouterr().err.count(told) == 2
+    assert main([*words, "--segmenter", str(tmp_path / "segmenter.pt")]) == 2
+    told = "leave --out, --split, --steps, --samples, --name, --direction and --segmenter out"
+    assert capsys.readouterr().err.count(told) == 3
 
 
 def test_a_reference_frame_is_scored_in_the_data_sets_own_scale():
