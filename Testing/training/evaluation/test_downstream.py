@@ -14,7 +14,7 @@ from MambaSynthLib.image.preparation import prepare
 from MambaSynthTraining.data.label_map import LABELS
 from MambaSynthTraining.data.prepared_writing import write_dataset, write_subject
 from MambaSynthTraining.evaluation import downstream
-from MambaSynthTraining.evaluation.downstream import dice, segmenter_of, told
+from MambaSynthTraining.evaluation.downstream import dice_of, segmenter_of, told
 
 pytestmark = pytest.mark.usefixtures("without_lpips")
 
@@ -55,7 +55,7 @@ def nobody(done, total):
 def test_dice_is_twice_the_overlap_over_the_sum():
     true = np.array([[[1, 1, 1, 0], [2, 2, 0, 0]]])
     found = np.array([[[1, 1, 0, 0], [2, 0, 2, 2]]])
-    assert dice(found, true, ("a", "b", "c")) == pytest.approx({"a": 4 / 5, "b": 2 / 5})
+    assert dice_of(found, true, ("a", "b", "c")) == pytest.approx({"a": 4 / 5, "b": 2 / 5})
 
 
 def test_it_finds_in_the_acquired_target_what_it_does_not_find_in_the_source(

@@ -33,13 +33,9 @@ def add_parser(commands: Any) -> None:
     add("--name", default="", help="of the row (default: the recipe's or the package's)")
     add("--device", default="auto", metavar="auto|cpu|cuda|mps")
     add("--out", type=Path, metavar="FOLDER", help="for scores; those of a cine run go into RUN")
-    add(
-        "--segmenter",
-        type=Path,
-        metavar="FILE",
-        help="also what a U-Net of the acquired target "
-        "finds in the synthetic one, where tissues are known; it is trained once and kept there",
-    )
+    add("--segmenter", type=Path, metavar="FILE", help="also what a U-Net of the acquired target "
+        "finds in the synthetic one, where tissues are known; it is trained once and kept "
+        "there")  # fmt: skip
     parser.set_defaults(run=run)
 
 

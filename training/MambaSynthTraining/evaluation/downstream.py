@@ -15,7 +15,6 @@ is what a perfect model would.
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,14 +30,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.image.grid import Reorientation
+from MambaSynthLib.image.cine_metrics import dice
 from MambaSynthLib.image.preparation import scaling_of
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.atomic import write_whole
 from MambaSynthTraining.data.label_map import LabelMap
 from MambaSynthTraining.data.prepared import PreparedData
 from MambaSynthTraining.evaluation.candidates import Candidate
-from MambaSynthTraining.evaluation.scoring import read_pairs
+from MambaSynthTraining.evaluation.scoring import in_view, read_pairs
+from MambaSynthTraining.evaluation.writing import write_csv
 
 Stack = NDArray[np.float32]  # (N,H,W) in the network's range
 Numbers = NDArray[np.int64]
@@ -145,12 +145,11 @@ def _padded(stack: NDArray[Any], value: float) -> Tensor:
 
 def _stack(volume: Volume, data: PreparedData) -> Stack:
     """An acquired volume as the network sees it."""
-    return _turned(volume, scaling_of(volume, data.intensity).apply(volume.array), data)
+    return _clipped(volume, scaling_of(volume, data.intensity).apply(volume.array), data)
 
 
-def _turned(volume: Volume, array: NDArray[Any], data: PreparedData) -> Stack:
-    turned = Reorientation.between(volume.affine, data.grid.axis_codes).apply(array)
-    return np.clip(turned, -1, 1).astype(np.float32)
+def _clipped(volume: Volume, array: NDArray[Any], data: PreparedData) -> Stack:
+    return np.clip(in_view(volume, array, data), -1, 1).astype(np.float32)
 
 
 def _true(labels: LabelMap, tissues: Sequence[str], data: PreparedData) -> Numbers:
@@ -158,18 +157,14 @@ def _true(labels: LabelMap, tissues: Sequence[str], data: PreparedData) -> Numbe
     for number, name in labels.names.items():
         if name in tissues:
             numbers[labels.volume.array == number] = 1 + tissues.index(name)
-    turn = Reorientation.between(labels.volume.affine, data.grid.axis_codes)
-    return np.ascontiguousarray(turn.apply(numbers))
+    return np.ascontiguousarray(in_view(labels.volume, numbers, data))
 
 
-def dice(found: Numbers, true: Numbers, tissues: Sequence[str]) -> dict[str, float]:
+def dice_of(found: Numbers, true: Numbers, tissues: Sequence[str]) -> dict[str, float]:
     """Tissue -> Dice; those that the label map does not have are absent."""
-    scores = {}
-    for number, name in enumerate(tissues, 1):
-        p, t = found == number, true == number
-        if t.any():
-            scores[name] = float(2 * (p & t).sum() / (p.sum() + t.sum()))
-    return scores
+    there = np.unique(true)
+    numbered = enumerate(tissues, 1)
+    return {name: dice(found, true, number) for number, name in numbered if number in there}
 
 
 def downstream(
@@ -186,10 +181,10 @@ def downstream(
         true = _true(pair.labels, segmenter.tissues, data)
         images = {
             "acquired": _stack(pair.target, data),
-            "synthetic": _turned(pair.target, candidate.synthesize(pair, 0).array, data),
+            "synthetic": _clipped(pair.target, candidate.synthesize(pair, 0).array, data),
         }
         for image, stack in images.items():
-            scores = dice(segmenter.segment(stack), true, segmenter.tissues)
+            scores = dice_of(segmenter.segment(stack), true, segmenter.tissues)
             rows += [
                 dict(zip(COLUMNS, (pair.subject, image, tissue, value), strict=True))
                 for tissue, value in scores.items()
@@ -201,13 +196,9 @@ def downstream(
     return rows
 
 
-def write_downstream(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_downstream(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """``downstream.csv`` in the folder of the scores."""
-    stream = io.StringIO()
-    table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_whole(folder / CSV, stream.getvalue().encode())
+    write_csv(folder / CSV, COLUMNS, rows)
 
 
 def told(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -110,7 +110,7 @@ def score(
     return scored
 
 
-def _stack(volume: Volume, array: NDArray[Any], data: PreparedData) -> NDArray[Any]:
+def in_view(volume: Volume, array: NDArray[Any], data: PreparedData) -> NDArray[Any]:
     """(N,rows,columns) of an array on the volume's grid, in the data set's view."""
     return Reorientation.between(volume.affine, data.grid.axis_codes).apply(array)
 
@@ -128,7 +128,7 @@ def _score_volume(
     check_same_grid(synthetic, pair.target)
     scaled = scaling_of(pair.target, data.intensity).apply(pair.target.array)
     images, references, masks = (
-        _stack(pair.target, array, data)
+        in_view(pair.target, array, data)
         for array in (synthetic.array, scaled, foreground(pair.target.array))
     )
     images, references = np.asarray(images, np.float64), np.asarray(references, np.float64)
@@ -171,7 +171,7 @@ def _keep_examples(
         np.clip(scaling_of(v, data.intensity).apply(v.array), -1, 1)
         for v in (pair.source, pair.target)
     )
-    stacks = [_stack(pair.target, a, data) for a in (source, synthetic.array, target)]
+    stacks = [in_view(pair.target, a, data) for a in (source, synthetic.array, target)]
 
     def image(n: int) -> Images:
         return np.stack([stack[n] for stack in stacks]).astype(np.float32)
