@@ -73,6 +73,8 @@ def test_it_finds_in_the_acquired_target_what_it_does_not_find_in_the_source(
 
     assert mean("acquired") > 0.6 > mean("synthetic") + 0.2
     assert told(rows) in capsys.readouterr().out
+    assert main(words) == 0  # scored again without it: no Dice of an earlier candidate stays
+    assert not list((tmp_path / "out").glob("*/downstream.csv"))
 
 
 def test_it_is_trained_once_and_for_these_people_and_this_contrast(data, tmp_path):

@@ -37,6 +37,7 @@ from MambaSynthLib.io.atomic import write_whole
 from MambaSynthTraining.data.label_map import LabelMap
 from MambaSynthTraining.data.prepared import PreparedData
 from MambaSynthTraining.evaluation.candidates import Candidate
+from MambaSynthTraining.evaluation.score_files import DOWNSTREAM
 from MambaSynthTraining.evaluation.scoring import in_view, read_pairs
 from MambaSynthTraining.evaluation.writing import write_csv
 
@@ -46,7 +47,6 @@ Progress = Callable[[int, int], None]
 WIDTHS = (16, 16, 32, 64, 128, 16)  # channels of the U-Net: 0.4 million values
 MULTIPLE = 16  # pixels, of its slices
 ITERATIONS, BATCH, RATE, SEED = 800, 8, 2.0e-3, 0
-CSV = "downstream.csv"
 COLUMNS = ("subject", "image", "tissue", "dice")
 
 
@@ -198,7 +198,7 @@ def downstream(
 
 def write_downstream(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """``downstream.csv`` in the folder of the scores."""
-    write_csv(folder / CSV, COLUMNS, rows)
+    write_csv(folder / DOWNSTREAM, COLUMNS, rows)
 
 
 def told(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -25,6 +25,7 @@ from MambaSynthTraining.evaluation.scoring import Scored, SliceRow
 from MambaSynthTraining.evaluation.tissues import tissue_means
 from MambaSynthTraining.evaluation.writing import write_csv
 
+DOWNSTREAM = "downstream.csv"  # written after these by ``downstream.py``
 FORMAT = 1
 
 
@@ -38,7 +39,8 @@ def write_scores(
 ) -> dict[str, Any]:
     """The four files; ``scores.json``, which is also returned, comes last and marks them whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "scores.json").unlink(missing_ok=True)
+    for earlier in ("scores.json", DOWNSTREAM):
+        (folder / earlier).unlink(missing_ok=True)
     names = [measure.name for measure in MEASURES]
     usable = [row for row in scored.rows if row.measures]
     on_canvas = [row for row in scored.canvas if row.measures]
