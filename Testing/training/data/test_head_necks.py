@@ -21,13 +21,8 @@ from MambaSynthTraining.data.heads_list import read_list
 from MambaSynthTraining.data.heads_set import make_neck, write_list
 from MambaSynthTraining.recipe_file import recipe_of
 from Testing.training.made_up_heads import COLUMNS
+from Testing.training.made_up_neck import COLUMN, CORD, LOW, SHAPE, SLICE_MM, head, leaning
 
-SLICE_MM = 2.0
-SHAPE = (70, 150, 120)  # slices from below, rows to the back, columns to the left
-ROW, COLUMN = 62, 60  # of the cord where it leaves the brain
-CORD = 1.1  # medians
-LOW = 36  # lowest slice of the brain without cord
-MUSCLE = -0.7  # 0.6 medians
 RECIPE = {
     "method": "cravim-heads",
     "network": {"ngf": 8, "n_blocks": 1, "n_attentions": 3, "input_channels": 1,
@@ -35,27 +30,6 @@ RECIPE = {
     "optimization": {"learning_rates": {"generator": 1.0e-3}},
     "stages": [{"iterations": 2, "batch": 2, "crop": [64, 64]}],
 }  # fmt: skip
-
-
-def leaning(n):
-    """The row of the cord in slice n."""
-    return ROW + 0.6 * (LOW - n)
-
-
-def head() -> tuple[np.ndarray, np.ndarray]:
-    """A cylinder of muscle with a brain of median brightness in its upper half, and a cord in dark
-    fluid that leans back; the mask of the brain holds some of the cord.
-    """
-    n, i, j = np.indices(SHAPE)
-    inside = (i - 75) ** 2 / 70**2 + (j - 60) ** 2 / 55**2 < 1
-    brain = (n >= LOW) & (n < 65) & ((i - 80) ** 2 + (j - 60) ** 2 < 38**2)
-    away = (i - leaning(n)) ** 2 + (j - COLUMN) ** 2
-    stack = np.where(inside, np.float32(MUSCLE), np.float32(-1.0))
-    stack[(n < LOW) & (away < 9.5**2)] = CORD * head_necks.FLUID_T1W * 2 / MEDIANS - 1
-    cord = (n < LOW) & (away < 5**2)
-    stack[cord] = CORD * 2 / MEDIANS - 1
-    stack[brain] = 2 / MEDIANS - 1
-    return stack.astype(np.float32), brain | (cord & (n >= LOW - 8))
 
 
 def volume() -> tuple[Volume, np.ndarray]:
@@ -80,7 +54,7 @@ def looked_at():
     """Stack, brain, cord, weights of the head."""
     stack, brain = head()
     cord = follow(stack, brain, SLICE_MM)
-    return stack, brain, cord, head_necks.weights(stack, brain, SLICE_MM, cord)
+    return stack, brain, cord, head_necks.weights(stack, brain, SLICE_MM, cord, [])
 
 
 def test_the_cord_is_followed_down_where_the_brain_mask_has_ended():
@@ -105,7 +79,7 @@ def test_chin_and_nape_count_little_the_canal_in_full_and_its_wall_and_the_brain
         assert weight[place] == head_necks.PLAIN
     for n in (2, 15, 30):
         row, column = cord[n]
-        assert weight[n, row, column] == weight[n, row, column + 6] == head_necks.CANAL
+        assert weight[n, row, column] == weight[n, row, column + 6] == head_necks.SMALL
         assert weight[n, row, column + 12] == weight[n, row - 12, column] == 0
     assert not weight[LOW:, 80].any()
     assert not weight[LOW:][brain[LOW:]].any()
@@ -128,13 +102,13 @@ def test_a_mask_without_a_brain_is_refused():
 
 def test_fluid_is_brighter_than_cord_and_both_fade_with_the_coil():
     stack, _, cord, _ = looked_at()
-    medians = (head_necks.target(stack, cord) + 1) * (MEDIANS / 2)
+    medians = (head_necks.target(stack, SLICE_MM, cord, []) + 1) * (MEDIANS / 2)
     row, column = cord[10]
     assert medians[10, row, column] == pytest.approx(head_necks.CORD_T2W * CORD, rel=0.05)
     assert medians[10, row, column + 7] == pytest.approx(head_necks.FLUID_T2W * CORD, rel=0.05)
     dim = stack.copy()
     dim[10] = (dim[10] + 1) * 0.5 - 1
-    faded = (head_necks.target(dim, cord) + 1) * (MEDIANS / 2)
+    faded = (head_necks.target(dim, SLICE_MM, cord, []) + 1) * (MEDIANS / 2)
     assert faded[10, row, column + 7] == pytest.approx(head_necks.FLUID_T2W * CORD / 2, rel=0.05)
 
 
@@ -174,10 +148,10 @@ def test_a_head_without_target_has_weight_below_its_skull_base_alone(listed):
     entry = make_neck(folder / "set", folder, pair, lambda _: brain)
     stored = np.load(folder / "set" / "carl.npz")
     weight, source, target = stored["weight"], stored["source"], stored["target"]
-    assert entry.neck and set(np.unique(weight)) == {0, head_necks.PLAIN, head_necks.CANAL}
+    assert entry.neck and set(np.unique(weight)) == {0, head_necks.PLAIN, head_necks.SMALL}
     assert not weight[LOW + 8 :].any() and weight[:LOW].any()
     t1w, t2w = ((image.astype(np.float32) + 1) * (MEDIANS / 2) for image in (source, target))
-    plain, canal = weight == head_necks.PLAIN, weight == head_necks.CANAL
+    plain, canal = weight == head_necks.PLAIN, weight == head_necks.SMALL
     np.testing.assert_allclose(t2w[plain], head_necks.brightness(t1w[plain]), atol=2e-3)
     fluid = canal & (t1w < 0.5 * CORD)
     assert fluid.any() and (t2w[fluid] > 2 * t1w[fluid]).all()

@@ -28,7 +28,7 @@ from MambaSynthLib.image.volume import Volume, check_same_grid, same_grid
 from MambaSynthLib.io.atomic import telling, write_whole
 from MambaSynthLib.io.files import read_volume
 from MambaSynthLib.model.card import GridSpec, IntensitySpec
-from MambaSynthTraining.data import head_lesions, head_necks
+from MambaSynthTraining.data import head_eyes, head_lesions, head_necks
 from MambaSynthTraining.data.dataset_files import read_json
 from MambaSynthTraining.data.head_cord import follow
 from MambaSynthTraining.data.head_registration import onto_source
@@ -113,7 +113,8 @@ def make_lesioned(folder: Path, data: Path, pair: HeadPair, shapes: list[Volume]
 
 
 def make_neck(folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask) -> Entry:
-    """Write a T1w head without T2w: weight 0 but below its skull base, see ``head_necks``.
+    """Write a T1w head without T2w: weight 0 but below its skull base and in its orbits, see
+    ``head_necks``.
 
     Raises FileError, VolumeError: the volume cannot be used, or shows no brain.
     """
@@ -125,10 +126,11 @@ def make_neck(folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask) -
         cord = follow(stack, brain, slice_mm)
     except VolumeError as error:
         raise VolumeError(f"{data / pair.source}: {error}") from error
-    weight = head_necks.weights(stack, brain, slice_mm, cord)
+    eyes = head_eyes.find(stack, brain, slice_mm)
+    weight = head_necks.weights(stack, brain, slice_mm, cord, eyes)
     rng = np.random.default_rng(list(pair.id.encode()))
     stack = head_necks.faded(stack, brain, slice_mm, rng)
-    _save(folder, pair.id, stack, head_necks.target(stack, cord), weight, slice_mm)
+    _save(folder, pair.id, stack, head_necks.target(stack, slice_mm, cord, eyes), weight, slice_mm)
     return Entry(pair.id, pair.person, pair.share, True, pair.license, pair.citation, neck=True)
 
 
