@@ -39,7 +39,7 @@ def test_eyes_are_bright_lenses_dark_and_both_count_though_they_lie_above_the_sk
     weight = head_necks.weights(stack, brain, SLICE_MM, cord, eyes)
     t2w = (head_necks.target(stack, SLICE_MM, cord, eyes) + 1) * (MEDIANS / 2)
     for (n, row, column), inner in zip(EYES, (1, -1), strict=True):
-        assert weight[n, row, column] == weight[n, row - 9, column] == head_necks.SMALL
+        assert weight[n, row, column] == weight[n, row - 9, column] == head_necks.EYE
         assert weight[n, row, column + 16 * inner] == head_necks.PLAIN
         assert t2w[n, row, column] == pytest.approx(head_necks.FLUID_T2W, rel=0.01)
         assert t2w[n, row - 9, column] < 0.6

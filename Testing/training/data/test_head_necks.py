@@ -79,7 +79,7 @@ def test_chin_and_nape_count_little_the_canal_in_full_and_its_wall_and_the_brain
         assert weight[place] == head_necks.PLAIN
     for n in (2, 15, 30):
         row, column = cord[n]
-        assert weight[n, row, column] == weight[n, row, column + 6] == head_necks.SMALL
+        assert weight[n, row, column] == weight[n, row, column + 6] == head_necks.CANAL
         assert weight[n, row, column + 12] == weight[n, row - 12, column] == 0
     assert not weight[LOW:, 80].any()
     assert not weight[LOW:][brain[LOW:]].any()
@@ -148,10 +148,10 @@ def test_a_head_without_target_has_weight_below_its_skull_base_alone(listed):
     entry = make_neck(folder / "set", folder, pair, lambda _: brain)
     stored = np.load(folder / "set" / "carl.npz")
     weight, source, target = stored["weight"], stored["source"], stored["target"]
-    assert entry.neck and set(np.unique(weight)) == {0, head_necks.PLAIN, head_necks.SMALL}
+    assert entry.neck and set(np.unique(weight)) == {0, head_necks.PLAIN, head_necks.CANAL}
     assert not weight[LOW + 8 :].any() and weight[:LOW].any()
     t1w, t2w = ((image.astype(np.float32) + 1) * (MEDIANS / 2) for image in (source, target))
-    plain, canal = weight == head_necks.PLAIN, weight == head_necks.SMALL
+    plain, canal = weight == head_necks.PLAIN, weight == head_necks.CANAL
     np.testing.assert_allclose(t2w[plain], head_necks.brightness(t1w[plain]), atol=2e-3)
     fluid = canal & (t1w < 0.5 * CORD)
     assert fluid.any() and (t2w[fluid] > 2 * t1w[fluid]).all()

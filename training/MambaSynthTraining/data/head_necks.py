@@ -43,7 +43,7 @@ LENS_T1W = (1.2, 2.2)  # of the fluid's brightness: from all fluid to none in an
 FACE_MM = (15.0, 45.0)  # how far up it reaches above the lowest brain, and how far before the cord
 FADES_MM = (40.0, 250.0)  # the coil's sensitivity falls by e over such a length
 FADED = 0.6  # share of the heads whose coil ends early
-SMALL, PLAIN = 100, 35  # weights in percent: canal and eyes are small, and muscle is soon learned
+EYE, CANAL, PLAIN = 500, 100, 35  # weights in percent: eyes are small, and muscle is soon learned
 
 
 def brightness(t1w: Floats) -> Floats:
@@ -65,7 +65,7 @@ def outside_brain(source: Floats, target: Floats, brain: Mask, slice_mm: float) 
 
 def weights(
     stack: Floats, brain: Mask, slice_mm: float, cord: Path, eyes: Eyes
-) -> NDArray[np.uint8]:
+) -> NDArray[np.uint16]:
     """(N,H,W) in percent: below the skull base, without the wall of the canal and cisterns; and the
     orbits.
     """
@@ -76,10 +76,10 @@ def weights(
     away = ndimage.distance_transform_edt(~brain, sampling=(slice_mm, 1.0, 1.0))
     orbits = head_eyes.around(eyes, stack.shape, ORBIT_MM, slice_mm) & (away > SCALP_MM)
     known = (under & (away >= AWAY_MM)) | orbits
-    found = np.where((stack > EMPTY) & known, PLAIN, 0).astype(np.uint8)
+    found = np.where((stack > EMPTY) & known, PLAIN, 0).astype(np.uint16)
     found[around(cord, stack.shape, WALL_MM)] = 0
-    found[around(cord[:low], stack.shape, CANAL_MM)] = SMALL
-    found[orbits & head_eyes.around(eyes, stack.shape, EYE_MM, slice_mm)] = SMALL
+    found[around(cord[:low], stack.shape, CANAL_MM)] = CANAL
+    found[orbits & head_eyes.around(eyes, stack.shape, EYE_MM, slice_mm)] = EYE
     return found
 
 

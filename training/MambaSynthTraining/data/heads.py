@@ -68,7 +68,7 @@ class Head:
     target: Half
     weight: NDArray[np.uint16]
     slice_mm: float
-    drawn: NDArray[np.intp]  # slices that show something
+    drawn: NDArray[np.intp]  # slices that show something that counts
 
     @classmethod
     def read(cls, folder: Path, entry: Entry, contrasts: Sequence[str]) -> Head:
@@ -83,8 +83,9 @@ class Head:
             raise FileError(
                 f"{path}: cannot be read; remove it and run 'mambasynth heads' again."
             ) from error
-        share = (source > EMPTY).mean(axis=(1, 2))
-        return cls(entry, source, target, weight, slice_mm, np.flatnonzero(share > TISSUE))
+        shown = (source > EMPTY).mean(axis=(1, 2)) > TISSUE
+        drawn = np.flatnonzero(shown & weight.any(axis=(1, 2)))
+        return cls(entry, source, target, weight, slice_mm, drawn)
 
     def crop(
         self, r: int, o: int, size: tuple[int, int], rng: np.random.Generator
