@@ -43,7 +43,7 @@ LENS_T1W = (1.2, 2.2)  # of the fluid's brightness: from all fluid to none in an
 FACE_MM = (15.0, 45.0)  # how far up it reaches above the lowest brain, and how far before the cord
 FADES_MM = (40.0, 250.0)  # the coil's sensitivity falls by e over such a length
 FADED = 0.6  # share of the heads whose coil ends early
-EYE, CANAL, PLAIN = 500, 100, 35  # weights in percent: eyes are small, and muscle is soon learned
+EYE, CANAL, NOSE, PLAIN = 400, 100, 100, 35  # weights in percent: muscle is soon learned
 
 
 def brightness(t1w: Floats) -> Floats:
@@ -66,8 +66,8 @@ def outside_brain(source: Floats, target: Floats, brain: Mask, slice_mm: float) 
 def weights(
     stack: Floats, brain: Mask, slice_mm: float, cord: Path, eyes: Eyes
 ) -> NDArray[np.uint16]:
-    """(N,H,W) in percent: below the skull base, without the wall of the canal and cisterns; and the
-    orbits.
+    """(N,H,W) in percent: below the skull base, without the wall of the canal and cisterns; the
+    orbits; and the nose between them, which is not to be taken for an eye.
     """
     low = lowest(brain)
     n, i, _ = np.ogrid[tuple(map(slice, stack.shape))]
@@ -77,6 +77,10 @@ def weights(
     orbits = head_eyes.around(eyes, stack.shape, ORBIT_MM, slice_mm) & (away > SCALP_MM)
     known = (under & (away >= AWAY_MM)) | orbits
     found = np.where((stack > EMPTY) & known, PLAIN, 0).astype(np.uint16)
+    if eyes:
+        top, behind, _ = np.max(eyes, axis=0)
+        nose = (n >= low) & (n < top + ORBIT_MM / slice_mm) & (i < behind + ORBIT_MM) & ~orbits
+        found[nose & (away >= AWAY_MM) & (stack > EMPTY)] = NOSE
     found[around(cord, stack.shape, WALL_MM)] = 0
     found[around(cord[:low], stack.shape, CANAL_MM)] = CANAL
     found[orbits & head_eyes.around(eyes, stack.shape, EYE_MM, slice_mm)] = EYE
