@@ -51,6 +51,7 @@ READING = (  # an option of some commands, what readers say of it, and what the 
      "correct its header"),
 )  # fmt: skip
 EXPECTED = (MambaSynthError, ModuleNotFoundError, MemoryError, OSError)
+SPIN = {"GOMP_SPINCOUNT": "1000"}  # tries before a thread sleeps; GNU OpenMP's own are 300,000
 
 
 class Parser(argparse.ArgumentParser):
@@ -149,7 +150,11 @@ def program() -> NoReturn:
     """``main`` as a process of its own, which ends at once where it was interrupted.
 
     Python would wait for threads, and a pool for its processes, to finish what nobody wants now.
+    The threads of PyTorch, which only commands import, wait asleep: awake they take the processor
+    from the one that computes as soon as another program runs. A choice of the user's stays.
     """
+    if not {*SPIN, "OMP_WAIT_POLICY"} & {*os.environ}:
+        os.environ.update(SPIN)
     code = main()
     if code == EXIT_INTERRUPTED:
         if "multiprocessing" in sys.modules:

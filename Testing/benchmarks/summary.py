@@ -67,6 +67,7 @@ TABLES = (
     Table("steps demo head", "steps", ("time", "SSIM", "PSNR", "NMI", "slices")),
     Table("int8", "int8", ("time", "largest difference", "SSIM lost", "kept")),
     Table("startup", "startup", ("s", "fastest s")),
+    Table("crowd", "crowd", ("alone s", "beside s", "times alone")),
 )  # fmt: skip
 
 

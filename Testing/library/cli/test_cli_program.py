@@ -37,6 +37,21 @@ def test_debug_is_understood_before_and_after_the_command(before, tmp_path):
         main(words)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "spin"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_wait_asleep_beside_other_programs_unless_the_user_chose(chosen, spin, folder):
+    code = (
+        "import os, sys\nfrom MambaSynthLib.cli import program\nassert 'torch' not in sys.modules\n"
+    )
+    code += "try:\n    program()\nfinally:\n    print(os.environ.get('GOMP_SPINCOUNT'))"
+    command = program("models", "list", env=chosen, capture_output=True)
+    command["args"][1:3] = ["-c", code]
+    done = subprocess.run(**command)
+    assert done.returncode == 0 and done.stdout.split()[-1] == str(spin)
+
+
 def program(*arguments, **changes):
     """Arguments for subprocess: this library, one thread, and an environment of our making."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
