@@ -171,7 +171,11 @@ def test_a_head_without_target_is_drawn_for_t1w_to_t2w_alone(listed):
     entry = make_neck(folder / "set", folder, pair, lambda _: brain)
     write_list(folder / "set", [entry], [])
     data = prepared_data(folder / "set", recipe_of(RECIPE))
-    assert [shown.entry.id for shown in data.heads] == ["carl"]
+    (carl,) = data.heads
+    assert carl.entry.id == "carl"
+    drawn = [n in carl.drawn for n in range(len(carl.weight))]
+    assert drawn == [bool(slice_.any()) for slice_ in carl.weight], "else a draw teaches nothing"
+    assert not all(drawn)
     with pytest.raises(RequestError, match="left out"):
         prepared_data(folder / "set", recipe_of(RECIPE | {"options": {"source": "T2w"}}))
 

@@ -26,9 +26,7 @@ Eyes = list[tuple[int, int, int]]  # slice, row and column of a middle
 
 CORE_MM, BALL_MM, SHELL_MM = 6.0, 9.0, (13.0, 17.0)  # an eyeball has a radius of 12
 DARK = (0.18, 0.6)  # T1w in medians of the brain: the core of a sinus is darker, tissue brighter
-EVEN = (
-    0.1  # medians: the most that the core's brightness deviates; at the edge of a sinus it is more
-)
+EVEN = 0.1  # medians by which the core deviates from its mean; the edge of a sinus does more
 LEAST = 0.15  # medians by which the shell is brighter
 BESIDE_MM = (22.0, 45.0)  # from the middle of the brain
 UP_MM = (0.0, 75.0)  # above the lowest brain
