@@ -109,8 +109,7 @@ def build_parser(arguments: Sequence[str]) -> Parser:
     for name in COMMANDS:
         module = importlib.import_module(f"MambaSynthLib.commands.{name.replace('-', '_')}")
         module.add_parser(commands)
-    wanted = next((word for word in arguments if not word.startswith("-")), None)
-    if wanted not in COMMANDS:
+    if not _is_own(arguments):
         parser.without = add_plug_ins(commands)
     for each in parser.all_parsers():  # before the command and after it
         each.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
@@ -151,9 +150,10 @@ def program() -> NoReturn:
 
     Python would wait for threads, and a pool for its processes, to finish what nobody wants now.
     The threads of PyTorch, which only commands import, wait asleep: awake they take the processor
-    from the one that computes as soon as another program runs. A choice of the user's stays.
+    from the one that computes as soon as another program runs. A choice of the user's stays, and so
+    do plug-ins: a training on all cores of an idle machine takes longer with threads that sleep.
     """
-    if not {*SPIN, "OMP_WAIT_POLICY"} & {*os.environ}:
+    if _is_own(sys.argv[1:]) and not {*SPIN, "OMP_WAIT_POLICY"} & {*os.environ}:
         os.environ.update(SPIN)
     code = main()
     if code == EXIT_INTERRUPTED:
@@ -162,6 +162,11 @@ def program() -> NoReturn:
                 child.terminate()
         os._exit(code)
     sys.exit(code)
+
+
+def _is_own(arguments: Sequence[str]) -> bool:
+    """Whether the command is one of the library's, not a plug-in's."""
+    return next((word for word in arguments if not word.startswith("-")), None) in COMMANDS
 
 
 def _for_command(text: str, options: argparse.Namespace) -> str:
