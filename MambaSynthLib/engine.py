@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError
-from MambaSynthLib.image.neighbors import OverlapMean, offsets
+from MambaSynthLib.image.neighbors import OverlapMean
+from MambaSynthLib.image.plan import Plan
+from MambaSynthLib.image.planes import CHOICES, PLANES, plane_across, planes_for
 from MambaSynthLib.image.preparation import Preparation, prepare
 from MambaSynthLib.image.suitability import doubts, taken_for
 from MambaSynthLib.image.targets import Targets
@@ -41,7 +43,7 @@ class Request:
     steps: network calls per noise draw; samples: noise draws averaged; seed: of all noise;
     noise: a draw of its own for each slice, or one shared along the slice axis; slices: (first,
     one past last) along the model's slice axis, counted from the patient's feet for axial models;
-    batch: slices per network call.
+    batch: slices per network call; planes: in which the volume is cut, see ``planes_for``.
     """
 
     steps: int
@@ -50,6 +52,7 @@ class Request:
     noise: str
     slices: tuple[int, int] | None
     batch: int
+    planes: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("steps", "samples", "seed", "batch"):
@@ -63,6 +66,12 @@ class Request:
             raise RequestError(f"noise is {self.noise!r}; give {' or '.join(NOISES)}.")
         if self.batch < 1:
             raise RequestError(f"batch is {self.batch}; give at least 1.")
+        if self.planes not in CHOICES:
+            raise RequestError(f"planes is {self.planes!r}; give {', '.join(CHOICES)}.")
+        if self.planes == "all" and self.slices is not None:
+            raise RequestError(
+                "a range of slices lies in one plane; leave out slices, or planes all."
+            )
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,28 @@ class Synthesis:
     def record_of(self, target: str) -> Provenance:
         """Where the volume of one target contrast comes from."""
         return replace(self.provenance, target_contrast=target)
+
+
+class Calls:
+    """How far a synthesis has come, and where its network really computed.
+
+    ``total`` counts slices, in all planes together.
+    """
+
+    def __init__(self, total: int, progress: Progress, cancelled: Callable[[], bool]) -> None:
+        self.places: tuple[Place, ...] = ()  # in the order of use
+        self._total, self._progress, self._cancelled = total, progress, cancelled
+        self._done = 0
+        progress(0, total)
+
+    def check(self) -> None:
+        """Raises Cancelled."""
+        if self._cancelled():
+            raise Cancelled
+
+    def finished(self, slices: int) -> None:
+        self._done += slices
+        self._progress(self._done, self._total)
 
 
 class Engine:
@@ -118,6 +149,7 @@ class Engine:
         noise: str = "per-slice",
         slices: tuple[int, int] | None = None,
         batch: int | None = None,
+        planes: str = "auto",
         pixel_mark: bool = True,
         progress: Progress = lambda done, total: None,
         cancelled: Callable[[], bool] = lambda: False,
@@ -126,9 +158,9 @@ class Engine:
 
         Options as in ``Request``; None takes the model card's default. Slices that hold nothing
         but background, or lie outside ``slices``, are not computed and hold the background's
-        value. ``pixel_mark``: put the mark into the voxels, see ``watermark``; the record says
-        whether. ``progress(done, total)`` counts slices; ``cancelled()`` is asked between network
-        calls.
+        value. A range of slices is computed in the model's own plane alone. ``pixel_mark``: put
+        the mark into the voxels, see ``watermark``; the record says whether.
+        ``progress(done, total)`` counts slices; ``cancelled()`` is asked between network calls.
 
         Raises
         ------
@@ -143,33 +175,54 @@ class Engine:
             noise=noise,
             slices=slices,
             batch=batch if batch is not None else self._default_batch,
+            planes=planes,
         )
         self._check(request, sources)
         source, *others = (sources[contrast] for contrast in card.source_contrasts)
         preparation = prepare(source, card.grid, card.intensity, *others)
-        tissue = preparation.tissue_slices()
-        wanted = _wanted_slices(tissue, request.slices, source.name)
-        computed = _speaking_of(wanted, card.overlap, tissue)
-        targets = card.target_contrasts, card.intensity.target_range
-        found = Targets(preparation, *targets, spread=card.intervals or request.samples > 1)
-        places: dict[Place, None] = {}  # in the order of use
-        overlapping = OverlapMean(card.overlap, computed)
-        progress(0, len(computed))
-        for done, chosen in _batches(computed, request.batch):
-            estimates = self._estimates(preparation, chosen, request, cancelled, places)
-            finished, draws = overlapping.add(chosen, estimates)
-            asked = np.isin(finished, wanted)
-            found.write(finished[asked], draws[asked])
-            progress(done, len(computed))
+        cut_in = self._planes(request, source)
+        cuts = [preparation.cut(replace(card.grid, axis_codes=codes)) for codes in cut_in.values()]
+        plans = [Plan.of(cut, request.slices, card.overlap) for cut in cuts]
+        calls = Calls(sum(len(plan.computed) for plan in plans), progress, cancelled)
+        found = self._in_plane(plans[0], request, calls)
+        for number, plan in enumerate(plans[1:], 2):
+            found.add(self._in_plane(plan, request, calls), number)
         marks = [mark(image, source, card.id, wanted=pixel_mark) for image in found.images]
-        record = self._provenance(preparation, request, tuple(places) or self._network.places)
-        record = replace(record, pixel_mark="; ".join(dict.fromkeys(marks)))
+        record = self._provenance(preparation, request, calls.places or self._network.places)
+        several = ", ".join(cut_in) if card.grid.planes == "all" else None
+        record = replace(record, pixel_mark="; ".join(dict.fromkeys(marks)), planes=several)
         return Synthesis(found.volumes(), record, found.spreads())
+
+    def _planes(self, request: Request, source: Volume) -> dict[str, str]:
+        """Name -> axis codes of the planes that ``source`` is cut in."""
+        grid = self.card.grid
+        if grid.planes != "all" or request.slices is not None:
+            return {plane_across(grid.axis_codes[2]): grid.axis_codes}
+        return {name: PLANES[name] for name in planes_for(source, request.planes)}
+
+    def _in_plane(self, plan: Plan, request: Request, calls: Calls) -> Targets:
+        """The targets by the slices of one plane."""
+        card = self.card
+        targets = card.target_contrasts, card.intensity.target_range
+        found = Targets(plan.preparation, *targets, card.intervals or request.samples > 1)
+        overlapping = OverlapMean(card.overlap, plan.computed)
+        for chosen in plan.batches(request.batch):
+            estimates = self._estimates(plan.preparation, chosen, request, calls)
+            finished, draws = overlapping.add(chosen, estimates)
+            asked = np.isin(finished, plan.wanted)
+            found.write(finished[asked], draws[asked])
+            calls.finished(len(chosen))
+        return found
 
     def _check(self, request: Request, sources: Mapping[str, Volume]) -> None:
         """Raise RequestError for what this model cannot do."""
         card = self.card
         card.check_steps(request.steps)
+        if request.planes == "all" and card.grid.planes != "all":
+            raise RequestError(
+                f"the model {card.id} has learned {plane_across(card.grid.axis_codes[2])} slices "
+                "alone; leave out planes."
+            )
         if not card.noisy and (request.steps, request.samples) != (1, 1):
             raise RequestError(
                 f"the model {card.id} has no noise input, so it makes one step and one draw; leave "
@@ -195,20 +248,16 @@ class Engine:
         preparation: Preparation,
         chosen: NDArray[np.intp],
         request: Request,
-        cancelled: Callable[[], bool],
-        places: dict[Place, None],
+        calls: Calls,
     ) -> Stack:
         """(n,1+2o,D,T,H,W): of n chosen slices and the o on either side, D draws of T targets.
 
-        Neighbors are those of the whole volume, whatever range or batch is being computed. Where
-        the slices were computed is added to ``places``.
-        """
+        Neighbors are those of the whole volume, whatever range or batch is being computed."""
 
         def network(images: Stack) -> Stack:
-            if cancelled():
-                raise Cancelled
+            calls.check()
             found = self._network(images)
-            places.update(dict.fromkeys(self._network.places))
+            calls.places += tuple(p for p in self._network.places if p not in calls.places)
             return found
 
         sampling = self.card.sampling
@@ -275,31 +324,3 @@ def slice_noise(request: Request, index: int, size: tuple[int, ...]) -> Stack:
     stream = 0 if request.noise == "shared" else index
     generator = np.random.default_rng(np.random.SeedSequence(request.seed, spawn_key=(stream,)))
     return generator.standard_normal((request.samples, request.steps, *size), dtype=np.float32)
-
-
-def _wanted_slices(
-    tissue: NDArray[np.bool_], slices: tuple[int, int] | None, name: str
-) -> NDArray[np.intp]:
-    """The indices to compute. Raises RequestError for a range outside the volume."""
-    first, last = slices if slices is not None else (0, len(tissue))
-    if not 0 <= first < last <= len(tissue):
-        raise RequestError(
-            f"slices {first}:{last} are not in {name}, which has {len(tissue)} slices along the "
-            f"model's axis; give A:B with 0 <= A < B <= {len(tissue)}."
-        )
-    wanted = np.flatnonzero(tissue)
-    return wanted[(wanted >= first) & (wanted < last)]
-
-
-def _speaking_of(wanted: NDArray[np.intp], o: int, tissue: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """The slices with tissue whose estimates reach a wanted one: a range changes no result."""
-    reached = np.unique(wanted[:, None] + offsets(o)).astype(np.intp)
-    reached = reached[(reached >= 0) & (reached < len(tissue))]
-    return reached[tissue[reached]]
-
-
-def _batches(indices: NDArray[np.intp], size: int) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """(slices done after this batch, its indices)."""
-    for start in range(0, len(indices), size):
-        chosen = indices[start : start + size]
-        yield start + len(chosen), chosen

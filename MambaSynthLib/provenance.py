@@ -42,6 +42,7 @@ BIDS_KEYS = {
     "quantity": "Description",
     "units": "Units",
     "slices": "Slices",
+    "planes": "Planes",
     "times_ms": "TriggerTimesMs",
     "acquired": "AcquiredFrames",
     "phases": "Phases",
@@ -87,6 +88,8 @@ class Provenance:
     quantity, units: what the voxels of a map say that is no image, and in which units; None for an
         image. BIDS has Description and Units for them.
     slices: first and one-past-last synthesized slice, where not the whole volume was.
+    planes: in which the volume was cut to slices, whose images were averaged. None of a model that
+        knows one plane alone.
     times_ms: trigger time of each frame of a cine.
     acquired: numbers, from 1, of the frames that are acquired; the others are synthetic.
     phases: which acquired frames are ED and ES, and by which rule.
@@ -119,6 +122,7 @@ class Provenance:
     quantity: str | None = None
     units: str | None = None
     slices: tuple[int, int] | None = None
+    planes: str | None = None
     times_ms: tuple[float, ...] = ()
     acquired: tuple[int, ...] = ()
     phases: str | None = None

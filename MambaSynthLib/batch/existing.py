@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from MambaSynthLib.engine import Request
 from MambaSynthLib.errors import FileError, VolumeError
+from MambaSynthLib.image.planes import planes_for
 from MambaSynthLib.image.volume import Volume, check_same_grid
 from MambaSynthLib.io.files import VOXELS, read_marks, read_volume, sha256_of
 from MambaSynthLib.io.marks import mark_in_sidecar, read_record, sidecar_of
@@ -41,10 +42,11 @@ class Settings:
     overwrite: bool = False
     force: bool = False
     pixel_mark: bool = True
+    planes: str = "auto"
 
     def check(self) -> None:
         """Raises RequestError for a value that no file could be synthesized with."""
-        Request(self.steps, self.samples, self.seed, self.noise, None, self.batch or 1)
+        Request(self.steps, self.samples, self.seed, self.noise, None, self.batch or 1, self.planes)
 
 
 def read_source(path: Path, settings: Settings) -> Volume:
@@ -124,6 +126,8 @@ def _differences(
         )
     if made.quantity is not None:
         found.append("as another quantity")
+    if made.planes not in (None, ", ".join(planes_for(source, settings.planes))):
+        found.append(f"of {made.planes} slices")
     if made.slices is not None:
         found.append(f"of slices {made.slices[0]} to {made.slices[1] - 1} only")
     return found

@@ -84,6 +84,7 @@ def _synthesize(engine: Engine, task: Task, settings: Settings) -> tuple[str, st
         seed=settings.seed,
         noise=settings.noise,
         batch=settings.batch,
+        planes=settings.planes,
         pixel_mark=settings.pixel_mark,
     )
     target = card.target_contrasts[0]

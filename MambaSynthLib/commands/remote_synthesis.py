@@ -34,6 +34,8 @@ def synthesize_remotely(
         "force": options.force, "synthetic": options.allow_synthetic_input,
         "pixel_mark": options.pixel_mark,
     }  # fmt: skip
+    if options.planes != "auto":  # of which engines of earlier versions know nothing
+        request["planes"] = options.planes
     started = time.monotonic()
     with console.slice_progress(f"synthesizing {options.to} on {remote.name}") as progress:
 

@@ -121,6 +121,7 @@ def _synthesize(
             noise=options.noise,
             slices=options.slices,
             batch=options.batch,
+            planes=options.planes,
             pixel_mark=options.pixel_mark,
             progress=progress,
         )

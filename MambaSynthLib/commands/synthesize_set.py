@@ -143,7 +143,7 @@ def _model(options: argparse.Namespace) -> tuple[Model, tuple[str, str]]:
         card.sampling.default_steps if options.steps is None else options.steps,
         card.sampling.default_samples if options.samples is None else options.samples,
         options.seed, options.noise, options.batch, options.prefer, options.nan_as_zero,
-        options.overwrite, options.force, options.pixel_mark,
+        options.overwrite, options.force, options.pixel_mark, options.planes,
     )  # fmt: skip
     settings.check()
     card.check_steps(settings.steps)

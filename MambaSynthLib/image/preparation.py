@@ -8,7 +8,7 @@ The synthetic volume has the source's grid to the bit: the affine is never recom
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,9 @@ class GridSpec:
     size: tuple[int, int]  # smallest canvas, rows x columns
     multiple: int = 4  # of which the canvas's rows and columns are made
     in_plane_tolerance: float = 0.0  # pixels that differ by up to this share are taken as they are
+    planes: str = (
+        "one"  # in which the network was trained: that of axis_codes, or 'all' of planes.py
+    )
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,12 @@ class Preparation:
         """N, the number of slices."""
         return self.volume.shape[self.reorientation.order[0]]
 
+    def cut(self, grid: GridSpec) -> Preparation:
+        """The way of the same volumes to ``grid``. Raises VolumeError as ``prepare`` does."""
+        turn, resampling = _turned(self.volume, grid)
+        canvas = _canvas(grid, self.empty, turn, resampling)
+        return replace(self, reorientation=turn, resampling=resampling, canvas=canvas)
+
     def tissue_slices(self) -> NDArray[np.bool_]:
         """(N,) which slices hold anything but background."""
         holds: NDArray[np.bool_] = ~np.all(self.reorientation.view(self.empty), axis=(1, 2))
@@ -152,6 +161,16 @@ def prepare(
     for each in volumes:
         check_finite(each)
         check_same_grid(each, volume)
+    turned = _turned(volume, grid)
+    scaling, *more = (scaling_of(each, intensity) for each in volumes)
+    empty = np.logical_and.reduce([_empty(each, intensity) for each in volumes])
+    pairs = tuple(zip(others, more, strict=True))
+    canvas = _canvas(grid, empty, *turned)
+    return Preparation(volume, intensity, empty, *turned, canvas, scaling, pairs)
+
+
+def _turned(volume: Volume, grid: GridSpec) -> tuple[Reorientation, InPlaneResampling]:
+    """To the grid's slices and its pixels. Raises VolumeError: too few or too many of those."""
     reorientation = Reorientation.between(volume.affine, grid.axis_codes)
     spacing = volume.spacing[list(reorientation.order)]
     rows, columns = (volume.shape[axis] for axis in reorientation.order[1:])
@@ -159,13 +178,19 @@ def prepare(
         (rows, columns), spacing[1:], grid.in_plane_spacing_mm, grid.in_plane_tolerance
     )
     _check_sizes(resampling, volume.name)
-    scaling, *more = (scaling_of(each, intensity) for each in volumes)
-    empty = np.logical_and.reduce([_empty(each, intensity) for each in volumes])
+    return reorientation, resampling
+
+
+def _canvas(
+    grid: GridSpec,
+    empty: NDArray[np.bool_],
+    reorientation: Reorientation,
+    resampling: InPlaneResampling,
+) -> Canvas:
+    """Around all that is not ``empty`` (I,J,K)."""
     tissue = np.any(reorientation.apply(~empty), axis=0, keepdims=True)  # (1,H,W)
     content = resampling.apply(tissue.astype(np.float32))[0] > 0
-    canvas = Canvas.around(content, grid.size, grid.multiple)
-    pairs = tuple(zip(others, more, strict=True))
-    return Preparation(volume, intensity, empty, reorientation, resampling, canvas, scaling, pairs)
+    return Canvas.around(content, grid.size, grid.multiple)
 
 
 def _empty(volume: Volume, intensity: IntensitySpec) -> NDArray[np.bool_]:

@@ -9,9 +9,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from MambaSynthLib.image.intensity import Scaling
 from MambaSynthLib.image.preparation import Floats, Indices, Preparation
 from MambaSynthLib.image.volume import Volume
+
+Z = 1.645  # standard deviations on either side that hold 90 % of normal values
 
 
 class Targets:
@@ -40,6 +44,20 @@ class Targets:
             if self._spreads:
                 spread = half_widths[:, 0, 0] if half_widths.size else drawn.std(axis=1)
                 self._preparation.write(self._spreads[number], chosen, spread - 1, self._unit)
+
+    def add(self, other: Targets, number: int) -> None:
+        """Take in what another plane says of the same voxels, the ``number``-th from 2 on.
+
+        The n images x become their mean; the half-widths h of their intervals, of which there are
+        as many, grow by what the images lie apart: h^2 = mean h_i^2 + Z^2 variance x_i.
+        """
+        for which, (mean, further) in enumerate(zip(self._means, other._means, strict=True)):
+            apart = further - mean
+            mean += apart / np.float32(number)
+            if self._spreads:
+                spread, its = self._spreads[which], other._spreads[which]
+                between = (Z * apart) ** 2 * ((number - 1) / number)  # Welford
+                np.sqrt(((number - 1) * spread**2 + its**2 + between) / number, out=spread)
 
     @property
     def images(self) -> tuple[Floats, ...]:

@@ -13,6 +13,7 @@ import reprlib
 from typing import Any
 
 from MambaSynthLib.errors import ModelError
+from MambaSynthLib.image.planes import PLANES
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.model.card import (
     CineCard,
@@ -165,6 +166,11 @@ def _check_contrast(card: ContrastCard) -> None:
         )
     if not card.noisy and (card.sampling.default_steps, card.sampling.default_samples) != (1, 1):
         raise ValueError("sampling: asks a network without noise for more than one step or draw")
+    if card.grid.planes == "all" and (card.noisy or card.grid.axis_codes != PLANES["axial"]):
+        raise ValueError(
+            f"grid.planes: is all, which needs a network without noise and {PLANES['axial']} as "
+            "axis_codes"
+        )
     if card.grid.multiple % card.config.multiple:
         raise ValueError(
             f"grid.multiple: is {card.grid.multiple}, but the network wants multiples of "

@@ -67,6 +67,7 @@ def synthesize(run: Run) -> Event:
         seed=request.get("seed", 0),
         noise=request.get("noise") or "per-slice",
         slices=tuple(slices) if slices else None,
+        planes=request.get("planes") or "auto",
         pixel_mark=request.get("pixel_mark") is not False,
         progress=run.progress,
         cancelled=run.cancelled,

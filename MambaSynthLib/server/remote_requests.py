@@ -20,7 +20,7 @@ NEVER = (
 )
 COMMON = {"do", "id", "model", "package", "device", "sources", "seed", "pixel_mark"}
 KEYS = {
-    "synthesize": COMMON | {"steps", "samples", "slices", "noise", "force", "synthetic"},
+    "synthesize": COMMON | {"steps", "samples", "slices", "planes", "noise", "force", "synthetic"},
     "cine": COMMON | {"frames", "times_ms", "ed", "es", "only_phases", "refine", "timing"},
     "devices": {"do", "id"},
 }

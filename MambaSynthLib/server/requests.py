@@ -37,7 +37,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(
         ("force", "refine", "only_phases", "synthetic", "pixel_mark", "replace"), (bool, NoneType)
     ),
-    **dict.fromkeys(("noise", "package"), (str, NoneType)),
+    **dict.fromkeys(("noise", "package", "planes"), (str, NoneType)),
 }
 SOURCES: dict[str, type] = {"synthesize": dict, "cine": list}
 INNER: dict[str, tuple[type, ...]] = {  # kinds of the entries of a list, or values of an object

@@ -12,6 +12,7 @@ Protocol version 1. Requests, each with a ``do``:
 |------------|----------------------------------------------------------------------------------|
 | synthesize | id, model (id or folder), device, sources {contrast: file}, folder for results,  |
 |            | steps, samples, seed, slices ([first, end] or null), noise (per-slice, shared),  |
+|            | planes (auto, one, all: in which the volume is cut),                             |
 |            | force (true: also what the input gate refuses), package (sha256 of the model     |
 |            | package that is meant; any where it is not given), synthetic (true: also what is |
 |            | synthetic by its voxels), pixel_mark (false: no mark in the voxels)              |

@@ -53,7 +53,18 @@ class FakeEngine:
             time.sleep(1.5)
 
     def synthesize(
-        self, sources, *, steps, samples, seed, noise, slices, pixel_mark, progress, cancelled
+        self,
+        sources,
+        *,
+        steps,
+        samples,
+        seed,
+        noise,
+        slices,
+        planes,
+        pixel_mark,
+        progress,
+        cancelled,
     ):  # -> Synthesis
         samples = samples or 1
         self.misbehave()

@@ -106,13 +106,13 @@ def test_a_share_has_to_be_positive(tmp_path):
 
 def test_the_person_who_is_left_out_is_not_drawn(heads):
     data = prepared_data(heads[2], recipe_of(RECIPE))
-    assert [h.entry.person for h in data.heads] == ["anna"]
+    assert [planes[0].entry.person for planes in data.heads] == ["anna"]
     assert [h.entry.person for h in data.left_out] == ["bert"]
 
 
 def test_to_leave_out_a_stranger_is_refused(heads):
     with pytest.raises(FileError, match="carl: is no person of these heads"):
-        write_list(heads[2], [head.entry for head in prepared_data(
+        write_list(heads[2], [head[0].entry for head in prepared_data(
             heads[2], recipe_of(RECIPE)).heads], ["carl"])  # fmt: skip
 
 
@@ -305,10 +305,13 @@ def test_the_factor_of_the_interval_is_found_on_people_who_were_left_out(heads, 
         for e in (engine, Engine(package, device="cpu"))
     )
     assert np.array_equal(narrow.volumes["T2w"].array, wide.volumes["T2w"].array)
+    half_width, scaled = (made.spreads["T2w"].array for made in (narrow, wide))
+    within_range = half_width < 250  # elsewhere single pixels reach the end of the range
     np.testing.assert_allclose(
-        wide.spreads["T2w"].array, package.card.sampling.interval * narrow.spreads["T2w"].array,
+        scaled[within_range], package.card.sampling.interval * half_width[within_range],
         rtol=1e-3, atol=1e-2,
     )  # fmt: skip
+    assert within_range.mean() > 0.5
     assert "half-width" in wide.provenance.of_spread().sentence()
     within = [row.get("coverage") for entry in package.card.scores for row in entry["rows"]]
     assert within[0] is None and 0 <= within[1] <= 1  # the source itself has no interval

@@ -12,7 +12,7 @@ from MambaSynthLib.errors import FileError, MambaSynthError, RequestError, Volum
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import write_volume
 from MambaSynthTraining.commands import heads as heads_command
-from MambaSynthTraining.data.heads import Head
+from MambaSynthTraining.data.head_slices import HeadSlices
 from MambaSynthTraining.data.heads_list import read_list
 from MambaSynthTraining.data.heads_set import read_list_of
 from Testing.training.made_up_heads import COLUMNS, INTENSITY, LAS, tissues
@@ -85,10 +85,10 @@ def test_a_damaged_head_is_told_and_made_again_once_it_is_removed(data, left):
     file.write_bytes(file.read_bytes()[:left])
     (entry,) = read_list_of(data / "set")[1]
     with pytest.raises(FileError, match=r"anna\.npz: cannot be read; remove it and run"):
-        Head.read(data / "set", entry, ("T1w", "T2w"))
+        HeadSlices.read(data / "set", entry, ("T1w", "T2w"))
     file.unlink()
     run(data, ANNA)
-    assert Head.read(data / "set", entry, ("T1w", "T2w")).drawn.size
+    assert HeadSlices.read(data / "set", entry, ("T1w", "T2w")).drawn.size
 
 
 @pytest.mark.parametrize(

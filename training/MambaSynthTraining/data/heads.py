@@ -6,41 +6,33 @@
 | y_0    | ``target``| (B,1+2o,h,w) | target slice of the same place, then o before and o after   |
 | w      | ``weight``| (B,1+2o,h,w) | how much a pixel counts, 0 to 5                             |
 
-Of volumes with thin slices, k of them are averaged to one thicker slice, whose neighbors are k
-away, so that a network meets slices of 1 to 5 mm whatever its data are.
+A recipe may ask for volumes with thin slices to be cut in all three planes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.errors import RequestError
 from MambaSynthLib.image.intensity import EMPTY
-from MambaSynthLib.image.neighbors import neighbors_of, own_and_neighbors
+from MambaSynthLib.image.neighbors import neighbors_of
 from MambaSynthTraining.data.batches import NO_VALIDATION, Shard, Validation
 from MambaSynthTraining.data.head_augmentation import augment
-from MambaSynthTraining.data.heads_set import LIST, Entry, read_list_of
+from MambaSynthTraining.data.head_slices import HeadSlices
+from MambaSynthTraining.data.heads_set import LIST, read_list_of
 
 if TYPE_CHECKING:
     from MambaSynthTraining.method import TrainingMethod
     from MambaSynthTraining.recipe import Recipe, Stage
 
-Half = NDArray[np.float16]
 SMALLEST_CROP, CROP_MULTIPLE = 64, 8
-THICKEST_MM = 5.0
-THIN_SHARE = 0.5  # of the draws that take the slices as they are
-MARGIN = 16  # pixels that a crop may reach beyond the head
-TISSUE = 0.01  # of a slice, from which on it is drawn
 SHOWN = 24  # slices that a validation looks at
 
 
@@ -60,95 +52,28 @@ class HeadBatch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Head:
-    """One volume pair in memory: float16 (N,H,W) in [-1,1], weight in percent."""
-
-    entry: Entry
-    source: Half
-    target: Half
-    weight: NDArray[np.uint16]
-    slice_mm: float
-    drawn: NDArray[np.intp]  # slices that show something that counts
-
-    @classmethod
-    def read(cls, folder: Path, entry: Entry, contrasts: Sequence[str]) -> Head:
-        """Raises FileError where the file is missing or damaged."""
-        path = folder / f"{entry.id}.npz"
-        stored = {"T1w": "source", "T2w": "target"}
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                source, target = (arrays[stored[c]] for c in contrasts)
-                weight, slice_mm = arrays["weight"], float(arrays["spacing"][0])
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise FileError(
-                f"{path}: cannot be read; remove it and run 'mambasynth heads' again."
-            ) from error
-        shown = (source > EMPTY).mean(axis=(1, 2)) > TISSUE
-        drawn = np.flatnonzero(shown & weight.any(axis=(1, 2)))
-        return cls(entry, source, target, weight, slice_mm, drawn)
-
-    def crop(
-        self, r: int, o: int, size: tuple[int, int], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], str]:
-        """(1+2r+2(1+2o),h,w): source with neighbors, targets, weights; and the slice's name."""
-        n = int(rng.choice(self.drawn))
-        most = max(1, int(THICKEST_MM / self.slice_mm))
-        k = 1 if rng.random() < THIN_SHARE else int(rng.integers(1, most + 1))
-        window = self._window(n, size, rng)
-        places = [n, *neighbors_of(np.array([n]), r, 0, (len(self.source) - 1) // k * k)[0]]
-        places = [n + (place - n) * k for place in places]
-        layers = [self._slab(self.source, place, k, window, EMPTY) for place in places]
-        places = [places[m] for m in own_and_neighbors(r, o)]
-        layers += [self._slab(self.target, place, k, window, EMPTY) for place in places]
-        weights = [self._slab(self.weight, place, k, window, 100) for place in places]
-        layers += [weight / np.float32(100) for weight in weights]
-        return np.stack(layers), f"{self.entry.id}, slice {n} of {k * self.slice_mm:g} mm"
-
-    def _slab(
-        self, stack: NDArray[Any], n: int, k: int, window: NDArray[np.intp], empty: float
-    ) -> NDArray[np.float32]:
-        """The mean of k slices around n, cut out; beyond the volume its border slice."""
-        (top, left), (height, width) = window
-        inside = slice(max(top, 0), top + height), slice(max(left, 0), left + width)
-        chosen = np.clip(np.arange(n - (k - 1) // 2, n + k // 2 + 1), 0, len(stack) - 1)
-        part = stack[chosen, inside[0], inside[1]].mean(axis=0, dtype=np.float32)
-        found = np.full((height, width), empty, np.float32)
-        r, c = max(-top, 0), max(-left, 0)
-        found[r : r + part.shape[0], c : c + part.shape[1]] = part
-        return found
-
-    def _window(self, n: int, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.intp]:
-        """[[top, left], [height, width]] of a random crop that reaches little beyond the head."""
-        holds = self.source[n] > EMPTY
-        corner = []
-        for axis, length in zip((1, 0), size, strict=True):
-            where = np.flatnonzero(holds.any(axis=axis))
-            low, high = int(where[0]) - MARGIN, int(where[-1]) + MARGIN + 1 - length
-            corner.append(int(rng.integers(min(low, high), max(low, high) + 1)))
-        return np.array([corner, size])
-
-
-@dataclass(frozen=True)
 class HeadData:
     """The heads that are learned from, and those that were left out to look at."""
 
     kind: ClassVar[str] = "heads"
-    heads: list[Head]
-    left_out: list[Head]
+    heads: list[list[HeadSlices]]  # each in the planes that it is cut in
+    left_out: list[HeadSlices]
     neighbors: int
     overlap: int
     contrasts: tuple[str, str]
+    planes: str  # one or all
     record: dict[str, Any]  # heads.json
     sha256: dict[str, str]
 
     def draw(self, recipe: Recipe, iteration: int, n: int, count: int) -> Shard:
         stage = recipe.stage_at(iteration)
         rng = np.random.default_rng([recipe.seed, iteration, n])
-        shares = np.array([head.entry.share for head in self.heads])
+        shares = np.array([planes[0].entry.share for planes in self.heads])
         chosen = rng.choice(len(self.heads), stage.batch // count, p=shares / shares.sum())
         size = (stage.crop[0], stage.crop[1])
-        drawn = [self.heads[m].crop(self.neighbors, self.overlap, size, rng) for m in chosen]
-        images = [image[..., ::-1] if rng.random() < 0.5 else image for image, _ in drawn]
+        cut = [self.heads[m][int(rng.integers(len(self.heads[m])))] for m in chosen]
+        drawn = [slices.crop(self.neighbors, self.overlap, size, rng) for slices in cut]
+        images = [image for image, _ in drawn]
         batch = torch.from_numpy(np.stack(images).astype(np.float32))
         estimated = 1 + 2 * self.overlap
         parts = batch.split([1 + 2 * self.neighbors, estimated, estimated], dim=1)
@@ -174,7 +99,8 @@ class HeadData:
         return Validation(float(np.mean(errors)), row.expand(3, -1, -1), shown_names)
 
     def settings(self) -> dict[str, Any]:
-        return {"grid": self.record["grid"], "intensity": self.record["intensity"]}
+        grid = self.record["grid"] | {"planes": self.planes}
+        return {"grid": grid, "intensity": self.record["intensity"]}
 
     def unused(self, recipe: Recipe) -> list[str]:
         return [] if self.left_out else [NO_VALIDATION]
@@ -183,13 +109,13 @@ class HeadData:
         return {
             "source_contrast": self.contrasts[0],
             "target_contrast": self.contrasts[1],
-            "heads": [head.entry.id for head in self.heads],
+            "heads": [planes[0].entry.id for planes in self.heads],
             "left_out": [head.entry.id for head in self.left_out],
             "sha256": self.sha256,
         }
 
 
-def _whole(head: Head, n: int, r: int) -> Tensor:
+def _whole(head: HeadSlices, n: int, r: int) -> Tensor:
     """(1,1+2r+1,H,W): a whole slice with neighbors, and its target."""
     places = [n, *neighbors_of(np.array([n]), r, 0, len(head.source) - 1)[0]]
     layers = [*head.source[places], head.target[n]]
@@ -226,11 +152,13 @@ def prepared_data(folder: Path, recipe: Recipe) -> HeadData:
     source = recipe.options.get("source", "T1w")
     contrasts = ("T1w", "T2w") if source == "T1w" else ("T2w", "T1w")
     given = [entry for entry in entries if source == "T1w" or not entry.neck]
-    heads = [Head.read(folder, entry, contrasts) for entry in given]
+    heads = [HeadSlices.read(folder, entry, contrasts) for entry in given]
     learned = [head for head in heads if head.entry.person not in record["left_out"]]
     if not learned:
         raise RequestError(f"{folder}: all its heads are left out; keep some to learn from.")
     left_out = [head for head in heads if head.entry.person in record["left_out"]]
     digest = hashlib.sha256((folder / LIST).read_bytes()).hexdigest()
     seen, estimated = (int(recipe.network.get(name, 0)) for name in ("neighbors", "overlap"))
-    return HeadData(learned, left_out, seen, estimated, contrasts, record, {LIST: digest})
+    planes = recipe.options.get("planes", "one")
+    cut = [head.in_all_planes() if planes == "all" else [head] for head in learned]
+    return HeadData(cut, left_out, seen, estimated, contrasts, planes, record, {LIST: digest})

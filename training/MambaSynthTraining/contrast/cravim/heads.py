@@ -28,17 +28,23 @@ from MambaSynthTraining.method import Phase, TrainingMethod
 from MambaSynthTraining.recipe import Optimization, Recipe, Stage
 
 SOURCES = ("T1w", "T2w")
+PLANES = ("one", "all")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which contrast is given; the other one is synthesized."""
+    """Which contrast is given; the other one is synthesized. And in which planes heads with thin
+    slices are cut: the axial one, or all.
+    """
 
     source: str = "T1w"
+    planes: str = "one"
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
             raise ValueError(f"options.source is {self.source!r}, none of {', '.join(SOURCES)}")
+        if self.planes not in PLANES:
+            raise ValueError(f"options.planes is {self.planes!r}, none of {', '.join(PLANES)}")
 
 
 class CRAViMHeads(TrainingMethod):
