@@ -321,6 +321,28 @@ def test_the_factor_of_the_interval_is_found_on_people_who_were_left_out(heads, 
     assert "(fluid " in text and "scored in the white" not in text
 
 
+def test_a_network_that_learned_all_planes_is_cut_and_scored_in_all_planes(heads, tmp_path):
+    for contrast in ("T1w", "T2w"):  # anna again, in voxels of half the size
+        array = head(contrast, 0).array.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+        volume = Volume(array, LAS @ np.diag([0.5, 0.5, 0.5, 1]), contrast)
+        write_volume(volume, tmp_path / f"anna_{contrast}.nii.gz")
+    pair = read_list(heads[1])[0]
+    write_list(tmp_path / "set", make_pair(tmp_path / "set", tmp_path, pair, None), [])
+    recipe = recipe_of(RECIPE | {"options": {"planes": "all"}})
+    data = prepared_data(tmp_path / "set", recipe)
+    assert [len(planes) for planes in data.heads] == [3]
+    drawn = {name.split()[1] for n in range(12) for name in data.draw(recipe, n, 0, 1).names}
+    assert drawn == {"axial", "coronal", "sagittal"}
+    fit(recipe, tmp_path / "x.yaml", data, tmp_path / "run", Hardware("cpu"))
+    engine = Engine(draft(open_run(tmp_path / "run"), tmp_path / "draft"), device="cpu")
+    assert engine.card.grid.planes == "all"
+    given = next(inputs_of(pair, tmp_path, "T1w", None))
+    scored = score(given, {"twin (ours)": engine}, "T1w", tmp_path / "volumes")
+    rows = {row["candidate"]: row for row in scored if row["region"] == "brain"}
+    assert list(rows) == [TRIVIAL, "twin (ours)", "twin, axial slices alone"]
+    assert rows["twin (ours)"]["psnr"] != rows["twin, axial slices alone"]["psnr"]
+
+
 def test_a_person_is_tested_with_the_factor_of_the_others():
     levels = {f"factor of {level:g}": 2.0 * level for level in LEVELS}
     anna = {"person": "anna", "input": "whole", "region": "head", **levels}

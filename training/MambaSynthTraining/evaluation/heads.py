@@ -45,6 +45,7 @@ COLUMNS = (
     "seconds", *FACTORS,
 )  # fmt: skip
 TRIVIAL = "source, best linear map"
+SEVERAL = ", "  # between the planes of a record
 CODES = "RAS"  # slices along the last axis
 
 
@@ -115,6 +116,8 @@ def score(
             made = orient(read_volume(maker / name), CODES)
             check_same_grid(made, given.source)
         rows.append((candidate, made.array, half_width, time.monotonic() - started))
+        if isinstance(maker, Engine) and SEVERAL in (synthesis.provenance.planes or ""):
+            rows.append(_in_one_plane(candidate, maker, given, source))
     tissues: dict[str, Mask] = {}
     if given.input == "stripped":
         t1 = given.source if source == "T1w" else given.acquired
@@ -134,6 +137,17 @@ def score(
                 brain = given.regions["brain"]
                 factors = _factors(array, width, acquired, brain, mask)
                 yield {**about, "region": tissue, **factors}
+
+
+def _in_one_plane(
+    candidate: str, engine: Engine, given: Given, source: str
+) -> tuple[str, Floats, None, float]:
+    """What the mean over planes is worth, the volume being made without it."""
+    started = time.monotonic()
+    synthesis = engine.synthesize({source: given.source}, planes="one", pixel_mark=False)
+    made = next(iter(synthesis.volumes.values()))
+    name = f"{candidate.removesuffix(' (ours)')}, {synthesis.provenance.planes} slices alone"
+    return name, made.array, None, time.monotonic() - started
 
 
 def _factors(
