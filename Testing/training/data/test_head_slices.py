@@ -64,6 +64,16 @@ def test_half_of_the_crops_are_mirrored_left_and_right(plane):
     assert 10 < sum(ways) < 30
 
 
+def test_slices_are_drawn_by_what_counts_most_in_them():
+    slices = head()
+    slices.weight[:] = 20
+    slices.weight[30:, 40, 40] = 80
+    rng = np.random.default_rng(4)
+    names = [slices.crop(1, 0, (64, 64), rng)[1] for _ in range(200)]
+    upper = sum(int(name.split()[3]) >= 30 for name in names)
+    assert upper == pytest.approx(200 * 8 * 80 / (8 * 80 + 28 * 20), abs=30)
+
+
 def test_at_the_end_of_a_volume_the_border_slice_stands_in_for_the_missing():
     brighter_upwards = head()
     brighter_upwards.source[:] = np.linspace(-0.9, 1, 40)[:, None, None]

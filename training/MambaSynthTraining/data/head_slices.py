@@ -54,6 +54,12 @@ class HeadSlices:
         counted = (shown & (self.weight > 0)).any(axis=(1, 2))
         return np.flatnonzero(counted & (shown.mean(axis=(1, 2)) > TISSUE))
 
+    @cached_property
+    def chances(self) -> NDArray[np.float64]:
+        """Of each of ``drawn``, by the pixel that counts most there: eyes are in few slices."""
+        most = self.weight[self.drawn].max(axis=(1, 2)).astype(np.float64)
+        return most / most.sum()
+
     @classmethod
     def read(cls, folder: Path, entry: Entry, contrasts: Sequence[str]) -> HeadSlices:
         """Raises FileError where the file is missing or damaged."""
@@ -91,7 +97,7 @@ class HeadSlices:
         Every other one is mirrored, left and right: sagittal slices by their order.
         """
         mirrored, sagittal = rng.random() < 0.5, self.plane == "sagittal"
-        n = int(rng.choice(self.drawn))
+        n = int(rng.choice(self.drawn, p=self.chances))
         most = max(1, int(THICKEST_MM / self.slice_mm))
         k = 1 if rng.random() < THIN_SHARE else int(rng.integers(1, most + 1))
         window = self._window(n, size, rng)
