@@ -36,6 +36,7 @@ class Request:
     samples: int | None = None
     seed: int = 0
     slices: tuple[int, int] | None = None
+    onePlane: bool = False  # also where slices of all planes would be averaged
     spread: bool = False
     preview: bool = False  # ``slices`` are one, for a look; it is no result
     force: bool = False  # what goes in was refused by the input gate, and the user insisted
@@ -45,6 +46,7 @@ def asked(request: Request, volume: Volume, folder: Path) -> dict[str, Any]:
     """The keys of the protocol's ``synthesize``; the volume goes into ``folder``."""
     file = save_volume(volume, folder / f"{request.sourceContrast}.npz")
     return {
+        **({"planes": "one"} if request.onePlane else {}),  # which older engines do not know
         "model": request.model,
         "device": request.device,
         "sources": {request.sourceContrast: str(file)},

@@ -31,7 +31,7 @@ class ContrastSection:
         ui = self.ui
         panel.follow("currentNodeChanged(vtkMRMLNode*)", ui.sourceSelector, ui.outputSelector)
         panel.follow("valueChanged(int)", ui.stepsSpinBox, ui.samplesSpinBox)
-        panel.follow("toggled(bool)", ui.spreadCheckBox)
+        panel.follow("toggled(bool)", ui.spreadCheckBox, ui.onePlaneCheckBox)
         ui.previewButton.connect("clicked(bool)", self.onPreview)
 
     # ------------------------------------------------------------------- parameters <-> widgets
@@ -45,6 +45,7 @@ class ContrastSection:
         ui.stepsSpinBox.value = parameters.get("steps")
         ui.samplesSpinBox.value = parameters.get("samples")
         ui.spreadCheckBox.checked = parameters.get("spread")
+        ui.onePlaneCheckBox.checked = parameters.get("onePlane")
         self._showSliceRange()
         self._showSourceInfo()
 
@@ -83,6 +84,8 @@ class ContrastSection:
             part.visible = shown
         for number in (ui.stepsSpinBox, ui.samplesSpinBox, ui.spreadCheckBox):
             number.enabled = shown
+        entry = self.panel.models.current()
+        ui.onePlaneCheckBox.enabled = bool(shown and entry and entry.allPlanes)
         ui.sliceRangeWidget.enabled = ui.sliceRangeWidget.enabled and shown
 
     def keep(self) -> None:
@@ -95,6 +98,7 @@ class ContrastSection:
         few = drawn and ui.samplesSpinBox.value < 2  # no spread of one
         parameters.set("samples", SAMPLES_FOR_SPREAD if few else ui.samplesSpinBox.value)
         parameters.set("spread", ui.spreadCheckBox.checked)
+        parameters.set("onePlane", ui.onePlaneCheckBox.checked)
 
     def watched(self) -> list[tuple[Any, Any]]:
         """Loading, editing or transforming the source may make it fit or unfit."""
@@ -141,6 +145,7 @@ class ContrastSection:
             samples=get("samples") or None,
             seed=get("seed"),
             slices=slices,
+            onePlane=get("onePlane") and entry.allPlanes,
             spread=get("spread") and not preview,
             preview=preview,
         )

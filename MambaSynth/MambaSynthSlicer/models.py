@@ -66,6 +66,11 @@ class ModelEntry:
         return self.card["grid"]["axis_codes"]
 
     @property
+    def allPlanes(self) -> bool:
+        """Whether it has learned slices of all three planes."""
+        return self.card["grid"].get("planes") == "all"
+
+    @property
     def intervals(self) -> bool:
         """Whether it says of each value how wrong it may be, without noise draws."""
         return bool(self.card.get("network", {}).get("interval"))

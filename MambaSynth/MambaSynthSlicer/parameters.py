@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "samples": 0,
     "seed": 0,
     "spread": False,
+    "onePlane": False,
     "cineModel": "",
     "cineFrames": 30,
     "cineEd": 0,  # 0: found

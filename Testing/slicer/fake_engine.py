@@ -82,7 +82,7 @@ class FakeEngine:
             array = kept
         return Synthesis(
             {"T2w": source.with_array(array, "T2w")},
-            self.provenance(source, steps, samples, seed, slices),
+            self.provenance(source, steps, samples, seed, slices, planes),
             {"T2w": source.with_array(np.full_like(array, 0.5))} if samples > 1 else {},
         )
 
@@ -102,7 +102,7 @@ class FakeEngine:
         if self.model == "crashes":
             ctypes.string_at(0)
 
-    def provenance(self, source, steps, samples, seed, slices):
+    def provenance(self, source, steps, samples, seed, slices, planes):
         return replace(
             RECORD,
             method="inversion",
@@ -116,6 +116,7 @@ class FakeEngine:
             backend="numpy",
             device=self.device,
             slices=slices,
+            planes="axial" if planes == "one" else None,
             limits="Lesions that T1w does not show do not appear",
             warnings=source.notes,
         )

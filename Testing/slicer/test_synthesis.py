@@ -227,6 +227,23 @@ def test_a_model_that_knows_its_errors_needs_no_samples_for_the_map(panel):
     assert panel.ui.samplesSpinBox.value == 0
 
 
+def test_one_plane_is_asked_for_of_models_alone_that_know_all(panel):
+    head()
+    panel.choose_model("slow")
+    panel.ui.onePlaneCheckBox.checked = True
+    assert not panel.ui.onePlaneCheckBox.enabled
+    assert panel.synthesize().GetAttribute("MambaSynth.planes") is None
+    panel.choose_model("slow")
+    next(e for e in panel.widget.models._entries if e.key == "inverter").card["grid"]["planes"] = (
+        "all"
+    )
+    made = panel.synthesize()
+    assert panel.ui.onePlaneCheckBox.enabled
+    assert made.GetAttribute("MambaSynth.planes") == "axial"
+    panel.ui.onePlaneCheckBox.checked = False
+    assert panel.synthesize().GetAttribute("MambaSynth.planes") is None
+
+
 def test_the_uncertainty_map_looks_like_a_map_and_not_like_an_image(panel):
     import slicer
 
