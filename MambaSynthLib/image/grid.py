@@ -140,17 +140,20 @@ class Canvas:
     offset: tuple[int, int]  # canvas position of the source's first pixel; negative crops
 
     @classmethod
-    def around(cls, content: NDArray[np.bool_], minimum: tuple[int, int], multiple: int) -> Canvas:
+    def around(
+        cls, content: NDArray[np.bool_], minimum: tuple[int, int], multiple: int, spare: int = 0
+    ) -> Canvas:
         """A canvas that holds all of ``content`` (H,W) in its middle.
 
         It has the ``minimum`` size, and grows in steps of ``multiple`` where the content is
-        larger: background may be cropped, tissue never is.
+        larger: background may be cropped, tissue never is. At least ``spare`` pixels are left
+        behind it, in rows and columns.
         """
         sizes, offsets = [], []
         for axis in (0, 1):
             filled = np.flatnonzero(content.any(axis=1 - axis))
             first, last = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 1)
-            size = max(minimum[axis], -(-(last - first) // multiple) * multiple)
+            size = max(minimum[axis], -(-(last - first + spare) // multiple) * multiple)
             sizes.append(size)
             offsets.append((size - (last - first)) // 2 - first)
         rows, columns = content.shape

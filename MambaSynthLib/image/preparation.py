@@ -190,7 +190,7 @@ def _canvas(
     """Around all that is not ``empty`` (I,J,K)."""
     tissue = np.any(reorientation.apply(~empty), axis=0, keepdims=True)  # (1,H,W)
     content = resampling.apply(tissue.astype(np.float32))[0] > 0
-    return Canvas.around(content, grid.size, grid.multiple)
+    return Canvas.around(content, grid.size, grid.multiple, spare=int(grid.planes == "all"))
 
 
 def _empty(volume: Volume, intensity: IntensitySpec) -> NDArray[np.bool_]:

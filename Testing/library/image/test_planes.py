@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -100,17 +101,16 @@ def whole(engine, thin):
     return engine.synthesize({"T1w": thin}, pixel_mark=False)
 
 
+def cut_in(engine, plane, source, **options):
+    """What ``engine`` makes of the slices of one plane, whichever it would have taken."""
+    other = copy.copy(engine)
+    other._planes = lambda request, source: {plane: PLANES[plane]}
+    return other.synthesize({"T1w": source}, pixel_mark=False, **options)
+
+
 @pytest.fixture(scope="module")
-def single(package, thin, tmp_path_factory):
-    """What three models say that know one plane each, with the same weights."""
-    found = []
-    for codes in PLANES.values():
-        folder = tmp_path_factory.mktemp("one") / codes.lower()
-        one = read_package(
-            changed_card(package, folder, grid={"axis_codes": codes, "planes": "one"})
-        )
-        found.append(Engine(one, "cpu", "torch").synthesize({"T1w": thin}, pixel_mark=False))
-    return found
+def single(engine, thin):
+    return [cut_in(engine, plane, thin) for plane in ALL]
 
 
 def test_the_image_is_the_mean_of_what_each_plane_says(whole, single):
@@ -126,10 +126,14 @@ def test_the_interval_grows_by_what_the_planes_lie_apart(whole, single):
     np.testing.assert_allclose(whole.spreads["T2w"].array, expected, rtol=1e-4, atol=1e-2)
 
 
-def test_the_record_tells_the_planes_and_comes_back_from_both_its_shapes(whole, single):
+def test_the_record_tells_the_planes_and_comes_back_from_both_its_shapes(
+    whole, single, tiny_package, head
+):
     record = whole.record_of("T2w")
     assert record.planes == "axial, coronal, sagittal"
-    assert single[0].provenance.planes is None  # there was no choice
+    assert [one.provenance.planes for one in single] == list(ALL)
+    without_choice = Engine(tiny_package, "cpu").synthesize({"T1w": head}, steps=1)
+    assert without_choice.provenance.planes is None
     assert record.to_bids()["Planes"] == record.planes
     assert (
         Provenance.from_bids(record.to_bids()) == Provenance.from_tags(record.to_tags()) == record
@@ -167,14 +171,43 @@ def test_a_range_is_computed_in_the_models_own_plane(engine, thin, single):
     assert np.array_equal(made.volumes["T2w"].array[:, :, 10:12], expected)
 
 
-def test_thick_sagittal_slices_are_synthesized_as_sagittal_slices(engine, package, thin, tmp_path):
+def test_thick_sagittal_slices_are_synthesized_as_sagittal_slices(engine, thin):
     affine = thin.affine @ np.diag([3.0, 1, 1, 1])
     source = Volume(thin.array[::3], affine, "sagittal.nii.gz")
-    grid = {"axis_codes": PLANES["sagittal"], "planes": "one"}
-    other = Engine(read_package(changed_card(package, tmp_path / "s", grid=grid)), "cpu", "torch")
-    made, expected = (e.synthesize({"T1w": source}, pixel_mark=False) for e in (engine, other))
+    made = engine.synthesize({"T1w": source}, pixel_mark=False)
     assert made.provenance.planes == "sagittal"
+    expected, other = (cut_in(engine, plane, source) for plane in ("sagittal", "axial"))
     assert np.array_equal(made.volumes["T2w"].array, expected.volumes["T2w"].array)
+    assert not np.array_equal(made.volumes["T2w"].array, other.volumes["T2w"].array)
+
+
+def test_what_a_network_adds_to_even_rows_is_no_band_in_the_other_planes(engine, thin):
+    """Every other row of its grid is lit; row by row the mean over all coronal slices is not."""
+
+    class Striped:
+        places = engine._network.places
+
+        def __call__(self, images):
+            found = np.zeros((len(images), 2, 3, *images.shape[2:]), np.float32)
+            found[..., ::2, :] = 0.2
+            return found
+
+    striped = copy.copy(engine)
+    striped._network = Striped()
+    image = cut_in(striped, "coronal", thin).volumes["T2w"].array
+    rows = np.array([level[level > 0].mean() for level in image[:, :, 10:28].transpose(2, 0, 1)])
+    assert np.ptp(image[image > 0]) > 20
+    assert np.abs(np.diff(rows)).max() < 5
+
+
+def test_staggered_slices_keep_all_of_the_head(engine, package):
+    """A head as wide as the canvas, which has a pixel more for those that are moved."""
+    array = np.zeros((48, 48, 48))
+    array[4:44, 4:44, 4:44] = 500 + np.arange(40)[:, None, None]
+    full = Volume(array, np.diag([2.0, 2, 2, 1]), "full.nii.gz")
+    for plane in ALL:
+        made = cut_in(engine, plane, full).volumes["T2w"].array
+        assert np.array_equal(made > 0, array > 0)
 
 
 def test_both_backends_agree(package, thin, whole):
