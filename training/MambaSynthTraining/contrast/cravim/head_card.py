@@ -44,6 +44,8 @@ volume's. *jitter*: the same for the brightness jumps between slices. *air*: sha
 the head above a tenth of the range. *seconds* on two shared cores. *within*: share of the acquired
 values within the 90 % interval, whose factor was found on the other people of these tables; of
 brains also by classes of their T1w brightness."""
+ALONE = """ A row
+*axial slices alone* is what the same weights make without the mean over planes."""
 
 
 def parts(run: TrainedRun, description: Description, scores: Sequence[Path]) -> dict[str, Any]:
@@ -160,8 +162,8 @@ def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
 | method | CRAViM (Zhang & Jiang, MICCAI 2025), our variant with skip connections and without \
 noise: ngf {network["ngf"]}, {network["n_blocks"]} residual blocks, {network["n_attentions"]} \
 attention maps, {_reach(network)}; {count:,} values |
-| direction | {card["source_contrasts"][0]} -> {card["target_contrasts"][0]}, axial slices, whole \
-heads and brains |
+| direction | {card["source_contrasts"][0]} -> {card["target_contrasts"][0]}, {_planes(card)}, \
+whole heads and brains |
 | license | {card["license"]} |
 
 ## Trained on
@@ -179,13 +181,22 @@ on* says; these weights themselves have seen them.
 
 {tables}
 
-{EXPLAINED}
+{EXPLAINED}{ALONE if _turns(card) else ""}
 
 ## Limits
 
 {card["limits"]}
 <!-- /made -->
 """
+
+
+def _planes(card: dict[str, Any]) -> str:
+    thin = "axial, coronal and sagittal slices, averaged where voxels are thin"
+    return thin if _turns(card) else "axial slices"
+
+
+def _turns(card: dict[str, Any]) -> bool:
+    return card["grid"].get("planes") == "all"
 
 
 def _reach(network: dict[str, int]) -> str:
