@@ -180,7 +180,7 @@ class Engine:
         self._check(request, sources)
         source, *others = (sources[contrast] for contrast in card.source_contrasts)
         preparation = prepare(source, card.grid, card.intensity, *others)
-        cut_in = self._planes(request, source)
+        cut_in = self._planes(request, preparation)
         cuts = [preparation.cut(replace(card.grid, axis_codes=codes)) for codes in cut_in.values()]
         plans = [Plan.of(cut, request.slices, card.overlap) for cut in cuts]
         calls = Calls(sum(len(plan.computed) for plan in plans), progress, cancelled)
@@ -193,12 +193,13 @@ class Engine:
         record = replace(record, pixel_mark="; ".join(dict.fromkeys(marks)), planes=several)
         return Synthesis(found.volumes(), record, found.spreads())
 
-    def _planes(self, request: Request, source: Volume) -> dict[str, str]:
-        """Name -> axis codes of the planes that ``source`` is cut in."""
+    def _planes(self, request: Request, preparation: Preparation) -> dict[str, str]:
+        """Name -> axis codes of the planes that a volume is cut in."""
         grid = self.card.grid
         if grid.planes != "all" or request.slices is not None:
             return {plane_across(grid.axis_codes[2]): grid.axis_codes}
-        return {name: PLANES[name] for name in planes_for(source, request.planes)}
+        names = planes_for(preparation.volume, ~preparation.empty, request.planes)
+        return {name: PLANES[name] for name in names}
 
     def _in_plane(self, plan: Plan, request: Request, calls: Calls) -> Targets:
         """The targets by the slices of one plane."""

@@ -163,7 +163,7 @@ def prepare(
         check_same_grid(each, volume)
     turned = _turned(volume, grid)
     scaling, *more = (scaling_of(each, intensity) for each in volumes)
-    empty = np.logical_and.reduce([_empty(each, intensity) for each in volumes])
+    empty = np.logical_and.reduce([empty_in(each, intensity) for each in volumes])
     pairs = tuple(zip(others, more, strict=True))
     canvas = _canvas(grid, empty, *turned)
     return Preparation(volume, intensity, empty, *turned, canvas, scaling, pairs)
@@ -193,7 +193,7 @@ def _canvas(
     return Canvas.around(content, grid.size, grid.multiple, spare=int(grid.planes == "all"))
 
 
-def _empty(volume: Volume, intensity: IntensitySpec) -> NDArray[np.bool_]:
+def empty_in(volume: Volume, intensity: IntensitySpec) -> NDArray[np.bool_]:
     """(I,J,K) where there is nothing of the head."""
     return air_around(volume) if intensity.rule == "median" else background(volume.array)
 

@@ -25,14 +25,26 @@ CT_SHARE = 0.05  # of all voxels, from which on the air around a body is seen
 def taken_for(source: Volume, head: NDArray[np.bool_]) -> tuple[str, ...]:
     """What a model of whole heads and brains took ``source`` for, by the size of what it shows.
 
-    ``head`` (I,J,K) is where it shows something. The largest axial section of a brain measures 145
-    to 207 cm2 in the volumes that were looked at, that of a head 231 to 283.
+    ``head`` (I,J,K) is where it shows something.
     """
+    kind = "a whole head" if has_skull(source, head) else "a brain without its skull"
+    section = _largest_section_cm2(source, head)
+    return (f"input: taken for {kind}, {section:.0f} cm2 at its largest axial section",)
+
+
+def has_skull(source: Volume, head: NDArray[np.bool_]) -> bool:
+    """Whether ``source`` is a whole head, by the size of what it shows, ``head`` (I,J,K).
+
+    The largest axial section of a brain measures 145 to 207 cm2 in the volumes that were looked
+    at, that of a head 231 to 283.
+    """
+    return _largest_section_cm2(source, head) > LARGEST_BRAIN_CM2
+
+
+def _largest_section_cm2(source: Volume, head: NDArray[np.bool_]) -> float:
     turn = Reorientation.between(source.affine, "LPS")
     pixel = float(np.prod(source.spacing[list(turn.order)][1:]))
-    section = float(turn.view(head).sum(axis=(1, 2)).max() * pixel / 100)  # in cm2
-    kind = "a whole head" if section > LARGEST_BRAIN_CM2 else "a brain without its skull"
-    return (f"input: taken for {kind}, {section:.0f} cm2 at its largest axial section",)
+    return float(turn.view(head).sum(axis=(1, 2)).max() * pixel / 100)
 
 
 def doubts(source: Volume, contrast: str) -> tuple[str, ...]:

@@ -32,8 +32,16 @@ def volume(spacing, shape=(50, 50, 50), axes=(0, 1, 2)):
     return Volume(np.zeros(shape), affine, "head.nii.gz")
 
 
+def planes(volume, choice="auto", filled=0):
+    """Of a volume that shows something in the middle ``filled`` voxels of each axis."""
+    head = np.zeros(volume.shape, bool)
+    middle = tuple(slice((n - filled) // 2, (n + filled) // 2) for n in volume.shape)
+    head[middle] = True
+    return planes_for(volume, head, choice)
+
+
 @pytest.mark.parametrize(
-    ("spacing", "axes", "planes"),
+    ("spacing", "axes", "expected"),
     [
         ((2.0, 2.0, 2.0), (0, 1, 2), ALL),
         ((1.6, 1.6, 2.0), (2, 0, 1), ALL),
@@ -45,19 +53,26 @@ def volume(spacing, shape=(50, 50, 50), axes=(0, 1, 2)):
     ],
 )
 def test_thin_slices_are_cut_in_all_planes_and_thick_ones_as_they_were_acquired(
-    spacing, axes, planes
+    spacing, axes, expected
 ):
-    assert planes_for(volume(spacing, axes=axes), "auto") == planes
+    assert planes(volume(spacing, axes=axes)) == expected
 
 
 def test_a_slab_of_thin_slices_is_not_cut_to_strips():
-    assert planes_for(volume((1, 1, 1), (120, 120, 30)), "auto") == ("axial",)
+    assert planes(volume((1, 1, 1), (120, 120, 30))) == ("axial",)
+
+
+def test_whole_heads_are_not_cut_otherwise_as_nothing_tells_what_that_is_worth():
+    large = volume((2, 2, 2), (100, 100, 100))
+    assert planes(large, filled=70) == ALL  # 196 cm2: a brain
+    assert planes(large, filled=80) == ("axial",)  # 256 cm2: a head
+    assert planes(large, "all", filled=80) == ALL
 
 
 def test_one_plane_and_all_can_be_asked_for():
-    assert planes_for(volume((2, 2, 2)), "one") == ("axial",)
-    assert planes_for(volume((5, 2, 2)), "one") == ("sagittal",)
-    assert planes_for(volume((5, 2, 2)), "all") == ALL
+    assert planes(volume((2, 2, 2)), "one") == ("axial",)
+    assert planes(volume((5, 2, 2)), "one") == ("sagittal",)
+    assert planes(volume((5, 2, 2)), "all") == ALL
 
 
 # ---- through the engine
@@ -104,7 +119,7 @@ def whole(engine, thin):
 def cut_in(engine, plane, source, **options):
     """What ``engine`` makes of the slices of one plane, whichever it would have taken."""
     other = copy.copy(engine)
-    other._planes = lambda request, source: {plane: PLANES[plane]}
+    other._planes = lambda request, preparation: {plane: PLANES[plane]}
     return other.synthesize({"T1w": source}, pixel_mark=False, **options)
 
 
@@ -243,15 +258,15 @@ def test_a_card_that_cannot_be_cut_in_all_planes_is_refused(package, tiny_packag
 def test_the_command_takes_one_plane_and_says_so(package, thin, tmp_path, capsys):
     write_volume(thin, tmp_path / "sub_T1w.nii.gz")
 
-    def planes(*options):
+    def made(*options):
         out = tmp_path / f"out{len(options)}.nii.gz"
         words = ["synthesize", tmp_path / "sub_T1w.nii.gz", "--to", "T2w", "-o", out, "--force",
                  "--model", package.folder, "--json", *options]  # fmt: skip
         assert main([str(word) for word in words]) == 0
         return json.loads(capsys.readouterr().out)["provenance"]["Planes"]
 
-    assert planes() == "axial, coronal, sagittal"
-    assert planes("--planes", "one") == "axial"
+    assert made() == "axial, coronal, sagittal"
+    assert made("--planes", "one") == "axial"
 
 
 def test_a_result_of_other_planes_is_not_finished(package, engine, thin, whole, tmp_path):

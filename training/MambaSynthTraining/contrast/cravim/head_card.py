@@ -191,7 +191,7 @@ on* says; these weights themselves have seen them.
 
 
 def _planes(card: dict[str, Any]) -> str:
-    thin = "axial, coronal and sagittal slices, averaged where voxels are thin"
+    thin = "axial, coronal and sagittal slices, averaged for brains in thin voxels"
     return thin if _turns(card) else "axial slices"
 
 
