@@ -20,14 +20,13 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.grid import Reorientation, interpolation_matrix
 from MambaSynthLib.image.intensity import EMPTY
 from MambaSynthLib.image.neighbors import offsets, own_and_neighbors
-from MambaSynthLib.image.planes import PLANES
+from MambaSynthLib.image.planes import PLANES, THIN_MM
 from MambaSynthTraining.data.heads_set import Entry
 
 Half = NDArray[np.float16]
 THICKEST_MM = 5.0
 THIN_SHARE = 0.5  # of the draws that take the slices as they are
 MARGIN = 16  # pixels that a crop may reach beyond the head
-CUT_UP_TO_MM = 3.2  # between slices; the only whole heads with both contrasts are of 3 mm
 TISSUE = 0.01  # of a slice, from which on it is drawn
 STORED = np.diag([-1.0, -1.0, 1.0, 1.0])[:, [2, 1, 0, 3]]  # axes of a stored stack: S, P, L
 AXIAL = "axial"
@@ -78,7 +77,7 @@ class HeadSlices:
 
     def in_all_planes(self) -> list[HeadSlices]:
         """The head as it is, and where its slices are thin cut in the other planes."""
-        thin = self.slice_mm <= CUT_UP_TO_MM
+        thin = self.slice_mm <= THIN_MM
         return [self, *(self._cut(plane) for plane in PLANES if thin and plane != AXIAL)]
 
     def _cut(self, plane: str) -> HeadSlices:
