@@ -24,7 +24,7 @@ def told(panel):
 )
 def test_whether_a_head_or_a_brain_goes_in_is_told_before_the_click(panel, tmp_path, skull, said):
     slicer.util.loadVolume(str(sample_file(tmp_path, skull=skull)))
-    assert told(panel).startswith(said) and "cm2 at its largest axial section." in told(panel)
+    assert told(panel).startswith(said) and "cm2 at its largest axial section," in told(panel)
 
 
 def test_doubts_about_the_contrast_and_the_values_are_told_before_the_click(panel):

@@ -64,8 +64,11 @@ def test_a_slab_of_thin_slices_is_not_cut_to_strips():
 
 def test_whole_heads_are_not_cut_otherwise_as_nothing_tells_what_that_is_worth():
     large = volume((2, 2, 2), (100, 100, 100))
-    assert planes(large, filled=70) == ALL  # 196 cm2: a brain
+    assert planes(large, filled=64) == ALL  # 164 cm2, 2.1 l: a brain
     assert planes(large, filled=80) == ("axial",)  # 256 cm2: a head
+    tall = volume((2, 2, 2), (64, 64, 130))
+    assert planes(tall, filled=64) == ALL
+    assert planes_for(tall, np.ones(tall.shape, bool), "auto") == ("axial",)  # 4.3 l with a neck
     assert planes(large, "all", filled=80) == ALL
 
 
