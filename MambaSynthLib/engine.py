@@ -193,6 +193,11 @@ class Engine:
         record = replace(record, pixel_mark="; ".join(dict.fromkeys(marks)), planes=several)
         return Synthesis(found.volumes(), record, found.spreads())
 
+    @property
+    def _staggered(self) -> bool:
+        """Whether even and odd slices lie differently on the network's grid, see ``stagger``."""
+        return self.card.grid.planes == "all"
+
     def _planes(self, request: Request, preparation: Preparation) -> dict[str, str]:
         """Name -> axis codes of the planes that a volume is cut in."""
         grid = self.card.grid
@@ -206,7 +211,7 @@ class Engine:
         card = self.card
         targets = card.target_contrasts, card.intensity.target_range
         found = Targets(plan.preparation, *targets, card.intervals or request.samples > 1)
-        overlapping = OverlapMean(card.overlap, plan.computed)
+        overlapping = OverlapMean(card.overlap, plan.computed, binomial=self._staggered)
         for chosen in plan.batches(request.batch):
             estimates = self._estimates(plan.preparation, chosen, request, calls)
             finished, draws = overlapping.add(chosen, estimates)
@@ -262,16 +267,16 @@ class Engine:
             return found
 
         sampling = self.card.sampling
-        staggered = self.card.grid.planes == "all"
-        slices = stagger(preparation.sources(chosen), chosen, staggered)
-        around = stagger(preparation.neighbors(chosen, self.card.neighbors), chosen, staggered)
+        slices = stagger(preparation.sources(chosen), chosen, self._staggered)
+        around = preparation.neighbors(chosen, self.card.neighbors)
+        around = stagger(around, chosen, self._staggered)
         noise: Iterable[Stack | None] = [None]
         if self.card.noisy:
             size = slices.shape[2:]
             noise = np.stack([slice_noise(request, int(n), size) for n in chosen], axis=2)
         draws = [self.method.synthesize(network, slices, n, sampling, around) for n in noise]
         found = np.moveaxis(np.stack(draws, axis=1), 3, 1)
-        return stagger(found, chosen, staggered, -1)
+        return stagger(found, chosen, self._staggered, -1)
 
     def _provenance(
         self, preparation: Preparation, request: Request, places: tuple[Place, ...]
@@ -323,7 +328,8 @@ def stagger(images: Stack, chosen: NDArray[np.intp], wanted: bool, pixels: int =
 
     A network that halves its grid and doubles it again treats even and odd rows a little unlike
     (Odena et al., Deconvolution and checkerboard artifacts, 2016). What that adds is the same in
-    all slices, and so in all planes but their own a band; staggered, neighboring slices cancel it.
+    all slices, and so in all planes but their own a band. Staggered, the estimates that overlap in
+    a slice cancel it: half of their weight is of even calls, half of odd ones.
     """
     if not wanted:
         return images

@@ -10,6 +10,8 @@ neighboring slices say of one slice is averaged, so that its brightness does not
 
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,10 +44,14 @@ class OverlapMean:
 
     ``computed``: the slices that calls will be made for, in ascending order. Sums are made in that
     order, so that no bit depends on the batch; only the slices of a batch and o more are held.
+    ``binomial``: weights 1 2 1 for an o of 1, with which even and odd calls count alike in every
+    slice; else all calls count alike.
     """
 
-    def __init__(self, o: int, computed: Indices) -> None:
+    def __init__(self, o: int, computed: Indices, binomial: bool = False) -> None:
         self.offsets = offsets(o)
+        weights = [comb(2 * o, o + int(k)) if binomial else 1 for k in self.offsets]
+        self._weights = dict(zip(self.offsets.tolist(), map(np.float32, weights), strict=True))
         self._sums: dict[int, Floats] = {}
         asked = set(computed.tolist())
         self._calls = {n: [n + int(k) for k in self.offsets if n + int(k) in asked] for n in asked}
@@ -57,8 +63,12 @@ class OverlapMean:
         for call, of_call in zip(chosen.tolist(), estimates, strict=True):
             for offset, estimate in zip(self.offsets.tolist(), of_call, strict=True):
                 if (n := call + offset) in self._calls:
-                    held = self._sums.get(n)
-                    self._sums[n] = estimate.copy() if held is None else held + estimate
+                    held, weighted = self._sums.get(n), self._weights[offset] * estimate
+                    self._sums[n] = weighted if held is None else held + weighted
         done = [n for n in sorted(self._sums) if max(self._calls[n]) <= chosen[-1]]
-        means = [self._sums.pop(n) / np.float32(len(self._calls[n])) for n in done]
+        means = [self._sums.pop(n) / self._total(n) for n in done]
         return np.array(done, np.intp), np.array(means).reshape(-1, *estimates.shape[2:])
+
+    def _total(self, n: int) -> np.float32:
+        """The weight of all calls that speak of slice n."""
+        return np.float32(sum(self._weights[n - call] for call in self._calls[n]))

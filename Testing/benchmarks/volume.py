@@ -1,7 +1,7 @@
 """A whole volume through the engine: time and peak memory against its number of slices.
 
     python -m Testing.benchmarks.volume [--slices 10 30 100 300] [--pixels 128] [--ngf 16]
-        [--steps 1] [--threads 1] [--device cpu] [--model ID]
+        [--steps 1] [--threads 1] [--device cpu] [--model ID] [--planes one|all]
 
 On the CPU each volume has a process of its own, so that no peak is another's. Without ``--model``
 the weights are random, which changes neither time nor memory; with it that installed model works.
@@ -63,10 +63,10 @@ def measure(options: argparse.Namespace, slices: int, size: Size) -> dict[str, o
         else engine_of(options.ngf, size, options.device)
     )
     warm_up = 2 if options.device == "cpu" else slices  # a GPU's first call of each size is slow
-    engine.synthesize({"T1w": cylinder(warm_up, size)}, steps=1)
+    engine.synthesize({"T1w": cylinder(warm_up, size)}, steps=1, planes="one")
     volume = cylinder(slices, size)
     start, started = time.perf_counter(), time.process_time()
-    engine.synthesize({"T1w": volume}, steps=options.steps)
+    engine.synthesize({"T1w": volume}, steps=options.steps, planes=options.planes)
     wall, processor = time.perf_counter() - start, time.process_time() - started
     peak, own = process_peak(), volume.array.nbytes / 2**20
     return {
@@ -89,7 +89,7 @@ def measure_alone(options: argparse.Namespace, slices: int, size: Size) -> dict[
     """One volume, in a process of its own."""
     shared = [
         f"--{name}={getattr(options, name)}"
-        for name in ("threads", "device", "ngf", "steps", "model")
+        for name in ("threads", "device", "ngf", "steps", "model", "planes")
     ]
     command = [sys.executable, "-m", "Testing.benchmarks.volume", "--one", *shared,
                f"--slices={slices}", f"--pixels={size[0]}x{size[1]}"]  # fmt: skip
@@ -110,6 +110,8 @@ def main() -> None:
     parser.add_argument("--ngf", type=int, default=16)
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--model", default="", help="an installed model instead of random weights")
+    parser.add_argument("--planes", choices=("one", "all"), default="one",
+        help="one, as of a whole head, or all three, as of a brain")  # fmt: skip
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     sizes = [(slices, size) for size in options.pixels for slices in options.slices]
@@ -120,6 +122,8 @@ def main() -> None:
     rows = [call(options, *size) for size in sizes]
     network = options.model or f"ngf {options.ngf}"
     title = f"volume {network} steps {options.steps} threads {options.threads}"
+    if options.planes == "all":
+        title += " all planes"
     if len(options.pixels) > 1:
         title += " by pixels"
     if options.device != "cpu":

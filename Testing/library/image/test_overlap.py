@@ -47,6 +47,14 @@ def test_a_slice_is_the_mean_of_what_the_three_calls_around_it_say():
     assert found[4][0, 0] == pytest.approx((400 + 500 - 1) / 2)  # nobody was asked for slice 3
 
 
+def test_even_and_odd_calls_count_alike_where_they_are_weighted():
+    overlapping = OverlapMean(1, np.array([4, 5, 6]), binomial=True)
+    slices, means = overlapping.add(np.array([4, 5, 6]), estimates([4, 5, 6]))
+    assert slices.tolist() == [4, 5, 6]
+    assert means[1][0, 0] == pytest.approx(((400 + 1) + 2 * 500 + (600 - 1)) / 4)
+    assert means[0][0, 0] == pytest.approx((2 * 400 + 500 - 1) / 3)
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])
 def test_no_bit_depends_on_the_batch_and_every_slice_comes_once(batch):
     computed = [1, 2, 3, 6, 7, 9, 10]
