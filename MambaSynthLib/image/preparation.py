@@ -43,9 +43,7 @@ class GridSpec:
     size: tuple[int, int]  # smallest canvas, rows x columns
     multiple: int = 4  # of which the canvas's rows and columns are made
     in_plane_tolerance: float = 0.0  # pixels that differ by up to this share are taken as they are
-    planes: str = (
-        "one"  # in which the network was trained: that of axis_codes, or 'all' of planes.py
-    )
+    planes: str = "one"  # that the network has learned: the one of axis_codes, or 'all'
 
 
 @dataclass(frozen=True)
