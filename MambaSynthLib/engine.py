@@ -18,6 +18,7 @@ from MambaSynthLib.image.neighbors import OverlapMean
 from MambaSynthLib.image.plan import Plan
 from MambaSynthLib.image.planes import CHOICES, PLANES, plane_across, planes_for
 from MambaSynthLib.image.preparation import Preparation, prepare
+from MambaSynthLib.image.stagger import stagger
 from MambaSynthLib.image.suitability import doubts, taken_for
 from MambaSynthLib.image.targets import Targets
 from MambaSynthLib.image.volume import Volume
@@ -321,22 +322,6 @@ def contrast_card(package: ModelPackage) -> ContrastCard:
             "list'."
         )
     return package.card
-
-
-def stagger(images: Stack, chosen: NDArray[np.intp], wanted: bool, pixels: int = 1) -> Stack:
-    """(n,...,H,W): every other slice one pixel further down and to the right on its canvas.
-
-    A network that halves its grid and doubles it again treats even and odd rows a little unlike
-    (Odena et al., Deconvolution and checkerboard artifacts, 2016). What that adds is the same in
-    all slices, and so in all planes but their own a band. Staggered, the estimates that overlap in
-    a slice cancel it: half of their weight is of even calls, half of odd ones.
-    """
-    if not wanted:
-        return images
-    odd = chosen % 2 == 1
-    moved = images.copy()
-    moved[odd] = np.roll(images[odd], (pixels, pixels), axis=(-2, -1))
-    return moved
 
 
 def slice_noise(request: Request, index: int, size: tuple[int, ...]) -> Stack:
