@@ -182,7 +182,12 @@ class Engine:
         source, *others = (sources[contrast] for contrast in card.source_contrasts)
         preparation = prepare(source, card.grid, card.intensity, *others)
         cut_in = self._planes(request, preparation)
-        cuts = [preparation.cut(replace(card.grid, axis_codes=codes)) for codes in cut_in.values()]
+        cuts = [
+            preparation
+            if codes == card.grid.axis_codes
+            else preparation.cut(replace(card.grid, axis_codes=codes))
+            for codes in cut_in.values()
+        ]
         plans = [Plan.of(cut, request.slices, card.overlap) for cut in cuts]
         calls = Calls(sum(len(plan.computed) for plan in plans), progress, cancelled)
         found = self._in_plane(plans[0], request, calls)

@@ -14,7 +14,7 @@ from MambaSynthLib.errors import ModelError
 from MambaSynthLib.io.files import read_volume, write_volume
 from MambaSynthLib.io.marks import sidecar_of
 from MambaSynthLib.model.package import read_package
-from Testing.library.image.test_overlap import SIZES
+from Testing.library.image.test_overlap import SIZES, untrained
 
 torch = pytest.importorskip("torch")
 
@@ -22,17 +22,8 @@ torch = pytest.importorskip("torch")
 @pytest.fixture(scope="module")
 def package(tmp_path_factory, make_package):
     """A package whose network says how wrong it may be; the card doubles what it says."""
-    from MambaSynthLib.methods.cravim.network import build
-
-    torch.manual_seed(5)
-    sizes = SIZES | {"interval": 1}
-    weights = {name: value.numpy().copy() for name, value in build(sizes).state_dict().items()}
-    return make_package(
-        tmp_path_factory.mktemp("models") / "doubting", weights, network=sizes,
-        grid={"axis_codes": "LPS", "in_plane_spacing_mm": 2.0, "size": [16, 16], "multiple": 8},
-        sampling={"timesteps": 1, "beta_min": 0.1, "beta_max": 20.0, "default_steps": 1,
-                  "default_samples": 1, "interval": 2.0},
-    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("models") / "doubting"
+    return untrained(make_package, folder, SIZES | {"interval": 1}, sampling={"interval": 2.0})
 
 
 def changed_card(package, folder, **entries):

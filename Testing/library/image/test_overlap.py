@@ -70,20 +70,25 @@ def test_without_overlap_estimates_pass_as_they_are():
 # ---- through the engine
 
 
-@pytest.fixture(scope="module")
-def package(tmp_path_factory, make_package):
-    """A package whose network estimates the slices on either side, too."""
+def untrained(make_package, folder, sizes=SIZES, grid=None, sampling=None):
+    """A package of a network with skip connections; what is given is added to its card."""
     torch = pytest.importorskip("torch")
     from MambaSynthLib.methods.cravim.network import build
 
     torch.manual_seed(5)
-    weights = {name: value.numpy().copy() for name, value in build(SIZES).state_dict().items()}
+    weights = {name: value.numpy().copy() for name, value in build(sizes).state_dict().items()}
+    usual = {"axis_codes": "LPS", "in_plane_spacing_mm": 2.0, "size": [16, 16], "multiple": 8}
+    once = {"timesteps": 1, "beta_min": 0.1, "beta_max": 20.0, "default_steps": 1,
+            "default_samples": 1}  # fmt: skip
     return make_package(
-        tmp_path_factory.mktemp("models") / "speaking", weights, network=SIZES,
-        grid={"axis_codes": "LPS", "in_plane_spacing_mm": 2.0, "size": [16, 16], "multiple": 8},
-        sampling={"timesteps": 1, "beta_min": 0.1, "beta_max": 20.0, "default_steps": 1,
-                  "default_samples": 1},
-    )  # fmt: skip
+        folder, weights, network=sizes, grid=usual | (grid or {}), sampling=once | (sampling or {})
+    )
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory, make_package):
+    """A package whose network estimates the slices on either side, too."""
+    return untrained(make_package, tmp_path_factory.mktemp("models") / "speaking")
 
 
 @pytest.fixture(scope="module")

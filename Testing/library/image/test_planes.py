@@ -19,7 +19,7 @@ from MambaSynthLib.io.files import write_volume
 from MambaSynthLib.model.package import read_package
 from MambaSynthLib.provenance import Provenance
 from Testing.library.image.test_interval import changed_card
-from Testing.library.image.test_overlap import SIZES
+from Testing.library.image.test_overlap import SIZES, untrained
 from Testing.library.test_orientations import ORIENTATIONS, restored, stored
 
 ALL = ("axial", "coronal", "sagittal")
@@ -85,19 +85,8 @@ def test_one_plane_and_all_can_be_asked_for():
 @pytest.fixture(scope="module")
 def package(tmp_path_factory, make_package):
     """A package whose network says how wrong it may be, and has learned all planes."""
-    torch = pytest.importorskip("torch")
-    from MambaSynthLib.methods.cravim.network import build
-
-    torch.manual_seed(5)
-    sizes = SIZES | {"interval": 1}
-    weights = {name: value.numpy().copy() for name, value in build(sizes).state_dict().items()}
-    return make_package(
-        tmp_path_factory.mktemp("models") / "turning", weights, network=sizes,
-        grid={"axis_codes": "LPS", "in_plane_spacing_mm": 2.0, "size": [16, 16], "multiple": 8,
-              "planes": "all"},
-        sampling={"timesteps": 1, "beta_min": 0.1, "beta_max": 20.0, "default_steps": 1,
-                  "default_samples": 1},
-    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("models") / "turning"
+    return untrained(make_package, folder, SIZES | {"interval": 1}, grid={"planes": "all"})
 
 
 @pytest.fixture(scope="module")
