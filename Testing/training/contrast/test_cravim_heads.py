@@ -13,20 +13,13 @@ from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import FileError, RequestError
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import write_volume
-from MambaSynthTraining.contrast.cravim import head_losses
 from MambaSynthTraining.contrast.cravim.heads import CRAViMHeads
 from MambaSynthTraining.data.heads import prepared_data
 from MambaSynthTraining.data.heads_list import HeadPair, read_list
 from MambaSynthTraining.data.heads_set import make_pair, write_list
 from MambaSynthTraining.engine.fit import Hardware, fit
-from MambaSynthTraining.evaluation.head_measures import (
-    LEVELS,
-    head_scores,
-    interval_factors,
-    share_in_air,
-)
 from MambaSynthTraining.evaluation.heads import TRIVIAL, inputs_of, read_rows, score, write_rows
-from MambaSynthTraining.evaluation.interval import coverage, interval_of_scores
+from MambaSynthTraining.evaluation.interval import interval_of_scores
 from MambaSynthTraining.export import Description, draft, export
 from MambaSynthTraining.recipe_file import recipe_of
 from MambaSynthTraining.runs import open_run
@@ -157,40 +150,6 @@ def test_augmentation_leaves_the_air_dark_and_the_target_clean(heads):
     assert not torch.equal(changed.source, batch.source)
 
 
-def test_a_shift_by_one_pixel_costs_nothing():
-    image = torch.rand((1, 1, 32, 32), generator=torch.Generator().manual_seed(0))
-    moved = image.roll((1, -1), (2, 3))
-    near = head_losses.nearest_target(image, moved)
-    assert head_losses.value_loss(image, near, torch.ones_like(image))[()] < 0.05
-    assert head_losses.value_loss(image, moved, torch.ones_like(image)) > 0.25
-
-
-def test_a_shift_by_three_pixels_is_an_error():
-    image = torch.rand((1, 1, 32, 32), generator=torch.Generator().manual_seed(0))
-    moved = image.roll((3, 3), (2, 3))
-    near = head_losses.nearest_target(image, moved)
-    assert head_losses.value_loss(image, near, torch.ones_like(image)) > 0.2
-
-
-@pytest.mark.parametrize("name", ["value", "gradient", "structure", "air", "detail"])
-def test_each_loss_is_zero_for_the_acquired_image_and_without_weight(name):
-    loss = getattr(head_losses, f"{name}_loss")
-    image = torch.rand((1, 1, 24, 24), generator=torch.Generator().manual_seed(0)) * 2 - 1
-    other, ones = image.flip(2), torch.ones_like(image)
-    assert loss(image, image, ones) == pytest.approx(0, abs=1e-5)
-    assert loss(other, image, torch.zeros_like(image)) == 0
-    if name not in ("air", "detail"):
-        assert loss(other, image, ones) > 0.1
-
-
-def test_the_interval_loss_is_least_for_the_width_that_holds_nine_of_ten_errors():
-    error = torch.rand((1, 1, 64, 64), generator=torch.Generator().manual_seed(0))
-    none, ones = torch.zeros_like(error), torch.ones_like(error)
-    widths = torch.arange(0.5, 1.2, 0.01)
-    losses = [head_losses.interval_loss(w * ones, none, error, ones) for w in widths]
-    assert widths[int(torch.stack(losses).argmin())] == pytest.approx(0.9, abs=0.02)
-
-
 def test_the_stage_of_the_interval_changes_no_estimate(heads):
     from MambaSynthTraining.engine.iteration import run_iteration
     from MambaSynthTraining.engine.machine import Machine
@@ -208,20 +167,6 @@ def test_the_stage_of_the_interval_changes_no_estimate(heads):
 def test_a_stage_of_the_interval_needs_a_network_with_one():
     with pytest.raises(ValueError, match="a stage learns the interval"):
         CRAViMHeads.build(recipe_of(INTERVAL | {"network": RECIPE["network"]}))
-
-
-def test_smoothness_costs_and_detail_in_other_places_of_a_window_does_not():
-    image = torch.rand((1, 1, 48, 48), generator=torch.Generator().manual_seed(0)) * 2 - 1
-    ones, smooth = torch.ones_like(image), torch.nn.functional.avg_pool2d(image, 3, 1, 1)
-    lost = head_losses.detail_loss(smooth, image, ones)
-    assert lost > 0.2
-    assert head_losses.detail_loss(image.flip(2), image, ones) < 0.3 * lost
-
-
-def test_light_in_air_costs_and_darkness_does_not():
-    air, ones = torch.full((1, 1, 8, 8), -1.0), torch.ones((1, 1, 8, 8))
-    assert head_losses.air_loss(air + 0.5, air, ones) == pytest.approx(0.5)
-    assert head_losses.air_loss(air, air + 0.5, ones) == 0
 
 
 def test_the_command_trains_on_the_folder(heads, tmp_path, capsys):
@@ -343,27 +288,6 @@ def test_a_network_that_learned_all_planes_is_cut_and_scored_in_all_planes(heads
     assert rows["twin (ours)"]["psnr"] != rows["twin, axial slices alone"]["psnr"]
 
 
-def test_a_person_is_tested_with_the_factor_of_the_others():
-    levels = {f"factor of {level:g}": 2.0 * level for level in LEVELS}
-    anna = {"person": "anna", "input": "whole", "region": "head", **levels}
-    bert = {**anna, "person": "bert", "factor of 0.9": 1.0}
-    assert interval_of_scores([anna, bert]) == pytest.approx(1.8)  # of the harder person
-    assert coverage(anna, [anna, bert]) == pytest.approx(0.5)  # bert's factor 1 is anna's of 50 %
-    assert coverage(anna, [anna]) is None
-    assert interval_of_scores([{"person": "carl", "input": "whole", "region": "head"}]) == 1
-
-
-def test_factors_bring_the_widths_to_the_errors_in_any_unit():
-    rng = np.random.default_rng(0)
-    acquired = rng.random((20, 20, 20)).astype(np.float32)
-    error = rng.uniform(-0.1, 0.1, acquired.shape).astype(np.float32)
-    region = np.ones(acquired.shape, bool)
-    made = (acquired + error) * 500 - 70
-    found = interval_factors(made, np.full(made.shape, 50, np.float32), acquired, region)
-    assert found[LEVELS.index(0.9)] == pytest.approx(0.9, abs=0.06)
-    assert found == sorted(found)
-
-
 def test_a_run_becomes_a_package_by_its_scores_alone(run, heads, tmp_path):
     description = Description("head", "1.0.0", "Heads", "computed", "CC0-1.0")
     with pytest.raises(RequestError, match="has no scores"):
@@ -407,23 +331,6 @@ def test_a_head_with_a_skull_is_scored_as_a_brain_only_where_one_is_found(tmp_pa
         assert [(given.input, list(given.regions)) for given in both] == [
             ("whole", ["head", "brain"]), ("stripped", ["brain"])
         ]  # fmt: skip
-
-
-def test_the_acquired_volume_has_perfect_scores_whatever_its_unit():
-    acquired = np.random.default_rng(0).random((40, 40, 6)).astype(np.float32) + 1
-    region = np.ones(acquired.shape, bool)
-    found = head_scores(5 - 2 * acquired, acquired, region)
-    assert found["psnr"] > 50 and found["r"] == pytest.approx(1)
-    assert found["detail"] == pytest.approx(1, abs=0.02)
-
-
-def test_light_in_a_tenth_of_the_air_is_counted():
-    made = np.ones((10, 10, 10), np.float32)
-    air = np.zeros(made.shape, bool)
-    air[5:] = True
-    made[5:] = 0
-    made[5:, 0] = 0.5
-    assert share_in_air(made, air) == pytest.approx(0.1)
 
 
 def test_pairs_of_the_open_list_name_license_and_citation():
