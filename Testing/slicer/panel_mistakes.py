@@ -227,21 +227,21 @@ PANEL_MISTAKES = (
         f"{PARTS}/contrast_run.py",
         "        mrml.setColors(spreadNode, float(np.percentile(spread.array, BRIGHTEST)))\n",
         "",
-        "test_synthesis.py",
+        "test_maps_and_parts.py",
     ),
     Mistake(
         "the uncertainty map is not put under the parent transform",
         f"{PARTS}/contrast_run.py",
         "        mrml.fill(spreadNode, spread, source)\n",
         "        mrml.setVoxels(spreadNode, spread, source)\n",
-        "test_synthesis.py",
+        "test_maps_and_parts.py",
     ),
     Mistake(
         "the description of a map has no mark",
         f"{PARTS}/mrml.py",
         'node.SetDescription(f"{MARK}. {provenance.sentence()}")',
         "node.SetDescription(provenance.quantity or provenance.sentence())",
-        "test_synthesis.py",
+        "test_maps_and_parts.py",
     ),
     Mistake(
         "the time left is that of what was done",
@@ -290,7 +290,7 @@ PANEL_MISTAKES = (
         f"{PARTS}/mrml.py",
         "return made and whole and node",
         "return made and node",
-        "test_synthesis.py",
+        "test_maps_and_parts.py",
     ),
     Mistake(
         "only the launcher is ended",
@@ -353,7 +353,7 @@ PANEL_MISTAKES = (
         f"{PARTS}/mrml.py",
         "return count - 1 - number if way.flipped[0] else number",
         "return number",
-        "test_synthesis.py",
+        "test_maps_and_parts.py",
     ),
     Mistake(
         "the files of another Slicer are cleared away",
@@ -367,7 +367,7 @@ PANEL_MISTAKES = (
         f"{PARTS}/contrast_section.py",
         "ui.samplesSpinBox.value < 2",
         "ui.samplesSpinBox.value < 1",
-        "test_synthesis.py",
+        "test_maps_and_parts.py",
     ),
     Mistake(
         "the window is that of the background",

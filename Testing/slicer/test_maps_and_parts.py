@@ -1,4 +1,4 @@
-"""What else is asked of a contrast: the uncertainty map, one plane, a range of slices, a preview."""
+"""What else is asked of a contrast: uncertainty map, one plane, a range of slices, a preview."""
 
 import numpy as np
 import pytest
