@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.backends import choose_backend
 from MambaSynthLib.errors import Cancelled, ModelError, RequestError
+from MambaSynthLib.image.alternation import Alternation
 from MambaSynthLib.image.neighbors import OverlapMean
 from MambaSynthLib.image.plan import Plan
-from MambaSynthLib.image.planes import CHOICES, PLANES, plane_across, planes_for
+from MambaSynthLib.image.planes import CHOICES, PLANES, THIN_MM, plane_across, planes_for
 from MambaSynthLib.image.preparation import Preparation, prepare
-from MambaSynthLib.image.stagger import stagger
 from MambaSynthLib.image.suitability import doubts, taken_for
 from MambaSynthLib.image.targets import Targets
 from MambaSynthLib.image.volume import Volume
@@ -199,11 +199,6 @@ class Engine:
         record = replace(record, pixel_mark="; ".join(dict.fromkeys(marks)), planes=several)
         return Synthesis(found.volumes(), record, found.spreads())
 
-    @property
-    def _staggered(self) -> bool:
-        """Whether even and odd slices lie differently on the network's grid, see ``stagger``."""
-        return self.card.grid.planes == "all"
-
     def _planes(self, request: Request, preparation: Preparation) -> dict[str, str]:
         """Name -> axis codes of the planes that a volume is cut in."""
         grid = self.card.grid
@@ -213,11 +208,14 @@ class Engine:
         return {name: PLANES[name] for name in names}
 
     def _in_plane(self, plan: Plan, request: Request, calls: Calls) -> Targets:
-        """The targets by the slices of one plane."""
+        """The targets by the slices of one plane. Thin ones are looked at in the other planes, too,
+        where a third of a checkerboard would be seen: their weights are binomial.
+        """
         card = self.card
         targets = card.target_contrasts, card.intensity.target_range
         found = Targets(plan.preparation, *targets, card.intervals or request.samples > 1)
-        overlapping = OverlapMean(card.overlap, plan.computed, binomial=self._staggered)
+        binomial = card.grid.planes == "all" and plan.preparation.slice_mm <= THIN_MM
+        overlapping = OverlapMean(card.overlap, plan.computed, binomial)
         for chosen in plan.batches(request.batch):
             estimates = self._estimates(plan.preparation, chosen, request, calls)
             finished, draws = overlapping.add(chosen, estimates)
@@ -273,16 +271,17 @@ class Engine:
             return found
 
         sampling = self.card.sampling
-        slices = stagger(preparation.sources(chosen), chosen, self._staggered)
-        around = preparation.neighbors(chosen, self.card.neighbors)
-        around = stagger(around, chosen, self._staggered)
+        r = self.card.neighbors
+        turns = Alternation(self.card.grid.planes == "all", preparation.sagittal)
+        slices = turns.to_network(preparation.sources(chosen), chosen)
+        around = turns.to_network(preparation.neighbors(chosen, r), chosen, r)
         noise: Iterable[Stack | None] = [None]
         if self.card.noisy:
             size = slices.shape[2:]
             noise = np.stack([slice_noise(request, int(n), size) for n in chosen], axis=2)
         draws = [self.method.synthesize(network, slices, n, sampling, around) for n in noise]
         found = np.moveaxis(np.stack(draws, axis=1), 3, 1)
-        return stagger(found, chosen, self._staggered, -1)
+        return turns.back(found, chosen)
 
     def _provenance(
         self, preparation: Preparation, request: Request, places: tuple[Place, ...]

@@ -25,7 +25,7 @@ from MambaSynthLib.image.intensity import (
     zscore_scaling,
 )
 from MambaSynthLib.image.neighbors import neighbors_of
-from MambaSynthLib.image.volume import Volume, check_finite, check_same_grid
+from MambaSynthLib.image.volume import AXIS_LETTERS, Volume, check_finite, check_same_grid
 
 SMALLEST = 4  # pixels per row or column that a slice must have
 LARGEST = 4096  # pixels per row or column that a network can be given
@@ -112,6 +112,16 @@ class Preparation:
     def count(self) -> int:
         """N, the number of slices."""
         return self.volume.shape[self.reorientation.order[0]]
+
+    @property
+    def slice_mm(self) -> float:
+        """From one slice to the next."""
+        return float(self.volume.spacing[self.reorientation.order[0]])
+
+    @property
+    def sagittal(self) -> bool:
+        """Whether the slices follow each other from one side of the patient to the other."""
+        return self.volume.axis_codes[self.reorientation.order[0]] in AXIS_LETTERS[0]
 
     def cut(self, grid: GridSpec) -> Preparation:
         """The way of the same volumes to ``grid``. Raises VolumeError as ``prepare`` does."""
