@@ -1,4 +1,4 @@
-"""Volumes to and from NIfTI, NRRD and MetaImage files.
+"""Volumes to and from NIfTI, NRRD and MetaImage files, and from FreeSurfer's.
 
 Reading refuses what other readers guess (the package's docstring lists it); writing marks what is
 synthetic, checks what it wrote, and leaves all of it or nothing.
@@ -64,8 +64,8 @@ def read_volume(
 
     Parameters
     ----------
-    path: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd, in any case of letters; or a folder with one
-        DICOM series, or a file of Enhanced MR.
+    path: .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .mgz or .mgh, in any case of letters; or a
+        folder with one DICOM series, or a file of Enhanced MR.
     prefer: which form of a NIfTI header to believe where sform and qform disagree.
     nan_as_zero: replace NaN and infinite values by 0 instead of refusing them.
     allow_synthetic: False refuses a file that is marked as synthetic.

@@ -1,6 +1,6 @@
 """The formats of volumes in one table. A file is opened once, by ``files``, and read by its row.
 
-To add a format: a module with these three functions, a row here and in the tests ``test_files_*``.
+To add a format: a module with these functions, a row here and in the tests ``test_files_*``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Affine
-from MambaSynthLib.io import mha, nifti, nifti_writing, nrrd
+from MambaSynthLib.io import mgh, mha, nifti, nifti_writing, nrrd
 from MambaSynthLib.io.decoded import Asked, Decoded, Frame, Words
 from MambaSynthLib.io.payload import shown
 from MambaSynthLib.io.pictures import picture_words
@@ -27,16 +27,17 @@ Encode = Callable[[NDArray[Any], Affine, Provenance | None], bytes]
 
 @dataclass(frozen=True)
 class Format:
-    """How files of one suffix are read and written. All three functions raise FileError.
+    """How files of one suffix are read and written. All functions raise FileError.
 
     decode: the whole image from the start of its open file, whose path names a detached data file.
-    words: the header alone, from the start of the open file; the name is for messages.
+    words: the header alone, from the start of the open file; the name is for messages. None where
+        the first bytes tell better than the name.
     encode: the bytes of a float32 image on an affine in ``frame``; None where none is written.
     cines: whether a file may hold frames.
     """
 
     decode: Callable[[BinaryIO, Path, Asked], Decoded]
-    words: Callable[[BinaryIO, str], Words]
+    words: Callable[[BinaryIO, str], Words] | None = None
     encode: Encode | None = None
     frame: Frame = "LPS"
     cines: bool = False
@@ -57,6 +58,8 @@ FORMATS = {
     ".nhdr": Format(nrrd.decode, nrrd.words),
     ".mha": Format(mha.decode, mha.words, mha.encode),
     ".mhd": Format(mha.decode, mha.words),
+    ".mgz": Format(mgh.decode),
+    ".mgh": Format(mgh.decode),
 }
 START, GZIP = 256, b"\x1f\x8b"  # bytes that tell the format of a file
 PICTURES = {".png": picture_words, ".gif": picture_words}  # reports, which keep a mark, too
@@ -86,7 +89,8 @@ def words_of(stream: BinaryIO, path: Path) -> Words:
     it is, its first bytes do. Raises FileError for other files.
     """
     row = FORMATS.get(suffix_of(path))
-    words = row.words if row else PICTURES.get(path.suffix.lower()) or _words_by_content(stream)
+    by_name = row.words if row else PICTURES.get(path.suffix.lower())
+    words = by_name or _words_by_content(stream)
     if words is None:
         known = ", ".join((*READABLE, *PICTURES, ".json"))
         raise FileError(f"{shown(path)}: is not a format I read; use one of {known}, or DICOM.")
@@ -104,6 +108,8 @@ def _words_by_content(stream: BinaryIO) -> Callable[[BinaryIO, str], Words] | No
         return partial(nifti.words, compressed=compressed)
     if start.startswith((b"\x89PNG", b"GIF8")):
         return picture_words
+    if mgh.is_mgh(start):
+        return mgh.words
     if start.startswith(b"NRRD000"):
         return nrrd.words
     return mha.words if mha.is_metaimage(start) else None
