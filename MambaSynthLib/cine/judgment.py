@@ -4,7 +4,8 @@
 |--------------------------------|-----------------------------------------------------------------|
 | a single slice                 | what moves through it is not seen                               |
 | equal frames                   | every voxel is the same                                         |
-| no motion to speak of          | the largest change is that of noise                             |
+| no motion to speak of          | the largest change is that of noise, or no two neighbors share  |
+|                                | it: noise that is stronger in the lung than in the heart        |
 | swapped frames                 | the blood pool is clearly larger in ES                          |
 | other people, or another place | the pictures as a whole do not agree                            |
 | motion that does not explain   | half or more of the squared difference is left after it         |
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MambaSynthLib.cine.motion import PairMotion
+from MambaSynthLib.cine.noise import roughness
 from MambaSynthLib.cine.options import CineOptions
 from MambaSynthLib.cine.phases import seems_swapped
 from MambaSynthLib.cine.preparation import short_axis
@@ -28,6 +30,7 @@ Array = NDArray[np.float32]
 
 LEAST_EXPLAINED = 0.5  # of the squared difference in the moving region
 NOISE_ALONE = 3.0  # times the variance of two frames' noise, that much in the moving region
+ROUGH = 0.5  # of the squared change in the moving region is not shared by neighboring pixels
 SAME_PERSON = 0.7  # correlation of the two frames over all voxels
 JUMP = 3.0  # times the median step
 STEPS_LOOKED_AT = 4  # of the others
@@ -62,7 +65,8 @@ def judge_motion(motion: PairMotion, between: str = "ED and ES") -> list[str]:
     if not region.any():
         return []
     change = float(np.mean((first - last)[region] ** 2))
-    if change < NOISE_ALONE * 2 * motion.noise:
+    noisy = roughness(first - last, region) > ROUGH
+    if noisy or change < NOISE_ALONE * 2 * motion.noise:
         return [f"{between} differ by little more than noise: nearly nothing moves between them"]
     explained = 1 - motion.unexplained()
     if explained >= LEAST_EXPLAINED:

@@ -17,9 +17,23 @@ def noise_of(a: Array, b: Array) -> float:
     noise. A tiny number where most voxels are equal.
     """
     difference = a - b
+    return max(min(_variance(difference), ROUGHEST * _variance(_rough(difference))) / 2, 1e-8)
+
+
+def roughness(difference: Array, region: NDArray[np.bool_]) -> float:
+    """How little the neighbors in a slice have in common, of a difference (N,R,C) in a region: 1 of
+    white noise, however strong it is where; near 0 of what moves; 0 where nothing differs.
+    """
+    inside = region[:, 1:, 1:]
+    whole = float(np.sum(difference[:, 1:, 1:][inside] ** 2, dtype=np.float64))
+    rough = float(np.sum(_rough(difference)[inside] ** 2, dtype=np.float64))
+    return rough / whole if whole > 0 else 0.0
+
+
+def _rough(difference: Array) -> Array:
+    """(N,R-1,C-1) what neighbors do not share; white noise keeps its variance."""
     rough = difference[:, 1:, 1:] - difference[:, :-1, 1:] - difference[:, 1:, :-1]
-    rough = (rough + difference[:, :-1, :-1]) / 2  # white noise keeps its variance
-    return max(min(_variance(difference), ROUGHEST * _variance(rough)) / 2, 1e-8)
+    return (rough + difference[:, :-1, :-1]) / 2
 
 
 def _variance(values: Array) -> float:

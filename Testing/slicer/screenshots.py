@@ -78,13 +78,10 @@ def main(only: str) -> None:
 
 
 def cine_tab(panel) -> None:
-    """With a made-up heart; with a result where a cine model is installed."""
-    import hearts
-
-    source = hearts.sequence(hearts.beat(shape=(64, 64, 8)), name="Short axis")
-    hearts.browsed(source)
+    """With the sample heart; with a result where a cine model is installed."""
     panel.ui.taskTabs.setCurrentIndex(1)
     panel.ui.advancedSection.collapsed = panel.widget.remote.own.remoteSection.collapsed = True
+    panel.ui.sampleButton.click()
     panel.events()
     if panel.ui.applyButton.enabled:
         panel.ui.applyButton.click()
