@@ -13,6 +13,7 @@ from MambaSynthLib.image.cine import Cine
 from MambaSynthLib.image.volume import Volume
 
 MOVING_PERCENTILE = 99.0  # of the temporal range of a voxel; above lies the border of the blood
+AROUND_PERCENTILE = 97.0  # above lies what the border of the blood passes through
 BLOOD = 0.5  # of the way from dark to bright in the moving region: above is blood
 RULE_GIVEN = "given by the user"
 A_STACK = 3  # slices
@@ -67,13 +68,22 @@ def found_phases(cine: Cine) -> Phases:
     The region looked at is where intensities change most over the cycle, which is the border of
     the ventricles. There blood (bright in bSSFP) gives way to muscle in systole. A single slice may
     be a long-axis view, where atria fill meanwhile; there, and in two slices, frame 1 is ED: cines
-    begin with the R wave.
+    begin with the R wave. So is the first of several frames with the largest pool; where all of
+    the border is muscle in several, the darkest of them is ES.
     """
     pool = _blood_pool(cine.frames)
     if _slices(cine.frames[0]) >= A_STACK and np.ptp(pool) >= CLEAR_CHANGE:
-        ed, es = int(np.argmax(pool)), int(np.argmin(pool))
+        ed, es = int(np.argmax(pool)), _darkest(cine.frames, np.flatnonzero(pool == pool.min()))
         return Phases(ed, es, "the largest and the smallest blood pool")
     return Phases(0, _opposite(cine, 0), "the largest difference from frame 1")
+
+
+def _darkest(frames: Sequence[Volume], among: NDArray[np.intp]) -> int:
+    """The one of those frames whose signal is lowest around the border of the blood."""
+    arrays = [frame.array for frame in frames]
+    change = np.maximum.reduce(arrays) - np.minimum.reduce(arrays)
+    around = change >= np.percentile(change, AROUND_PERCENTILE)
+    return int(min(among, key=lambda n: float(arrays[n][around].mean())))
 
 
 def _opposite(cine: Cine, frame: int) -> int:

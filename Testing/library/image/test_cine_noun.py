@@ -8,6 +8,7 @@ from MambaSynthLib.cine.timeline import between_all, between_phases
 from MambaSynthLib.errors import RequestError, VolumeError
 from MambaSynthLib.image.cine import Cine, of_frames
 from MambaSynthLib.image.volume import Volume
+from MambaSynthLib.phantom.heart import BEAT_MS, computed_heart, contraction
 from Testing.library.cine_hearts import beat, heart
 
 TIMES = (0.0, 100.0, 250.0, 400.0)
@@ -69,6 +70,14 @@ def test_where_blood_cannot_be_told_the_largest_difference_counts():
         frames.append(Volume(array, np.eye(4)))
     phases = choose_phases(Cine(tuple(frames), TIMES))
     assert (phases.ed, phases.es) == (0, 2) and "largest difference from frame 1" in phases.rule
+
+
+@pytest.mark.parametrize("frames", [8, 10, 25])
+def test_of_frames_whose_border_is_all_muscle_the_most_contracted_is_es(frames):
+    cine = computed_heart(frames)
+    contracted = [contraction(time / BEAT_MS) for time in cine.times_ms]
+    phases = choose_phases(cine)
+    assert (phases.ed, phases.es) == (0, int(np.argmax(contracted)))
 
 
 def test_the_user_counts_frames_from_one_and_has_the_last_word(cine):
