@@ -32,8 +32,8 @@ def roughness(difference: Array, region: NDArray[np.bool_]) -> float:
 
 def _rough(difference: Array) -> Array:
     """(N,R-1,C-1) what neighbors do not share; white noise keeps its variance."""
-    rough = difference[:, 1:, 1:] - difference[:, :-1, 1:] - difference[:, 1:, :-1]
-    return (rough + difference[:, :-1, :-1]) / 2
+    rough: Array = difference[:, 1:, 1:] - difference[:, :-1, 1:] - difference[:, 1:, :-1]
+    return (rough + difference[:, :-1, :-1]) * np.float32(0.5)
 
 
 def _variance(values: Array) -> float:
