@@ -10,6 +10,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import yaml
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ from Testing.provenance_records import RECORD
 
 Target = tuple[SearchStrategy[Any], Callable[[Any], None]]
 HEADER = 400  # bytes of a file that say what it is; most edits fall there
+PACKED = (".nii.gz", ".mgz")
 NORMAL = {"allow_subnormal": False}  # a process that trained flushes them to zero
 PLAIN = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(**NORMAL), st.text(max_size=20)
@@ -78,7 +80,7 @@ def of_bytes(files: dict[str, bytes], folder: Path, check: Callable[[Path], Any]
         name, edits, cut = value
         content = edited(files[name], edits, cut)
         path = folder / name
-        path.write_bytes(gzip.compress(content, 1) if name.endswith(".gz") else content)
+        path.write_bytes(gzip.compress(content, 1) if name.endswith(PACKED) else content)
         with one_sentence():
             check(path)
 
@@ -95,8 +97,9 @@ def readers(folder: Path) -> Target:
     stacked()(good)
     write_volume(Volume(VALUES, OBLIQUE), good / "marked.nii", provenance=RECORD)
     write_volume(Volume(VALUES, OBLIQUE), good / "also.nrrd", provenance=RECORD)
+    nibabel.save(nibabel.MGHImage(VALUES, OBLIQUE), good / "x.mgh")
     files = {path.name: path.read_bytes() for path in good.iterdir()}
-    files["x.nii.gz"] = files["x.nii"]
+    files |= {"x.nii.gz": files["x.nii"], "x.mgz": files["x.mgh"]}
 
     def check(path: Path) -> None:
         if path.suffix == ".json":
