@@ -18,7 +18,7 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.image.volume import Affine
 from MambaSynthLib.io import mgh, mha, nifti, nifti_writing, nrrd
 from MambaSynthLib.io.decoded import Asked, Decoded, Frame, Words
-from MambaSynthLib.io.payload import shown
+from MambaSynthLib.io.payload import GZIP, shown
 from MambaSynthLib.io.pictures import picture_words
 from MambaSynthLib.provenance import Provenance
 
@@ -61,7 +61,7 @@ FORMATS = {
     ".mgz": Format(mgh.decode),
     ".mgh": Format(mgh.decode),
 }
-START, GZIP = 256, b"\x1f\x8b"  # bytes that tell the format of a file
+START = 256  # bytes that tell the format of a file
 PICTURES = {".png": picture_words, ".gif": picture_words}  # reports, which keep a mark, too
 READABLE = tuple(FORMATS)
 WRITABLE = tuple(suffix for suffix, row in FORMATS.items() if row.encode)

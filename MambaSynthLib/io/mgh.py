@@ -22,24 +22,22 @@ from MambaSynthLib.image.volume import Affine
 from MambaSynthLib.io.decoded import Asked, Decoded, Words
 from MambaSynthLib.io.geometry import NO_PATIENT_GEOMETRY
 from MambaSynthLib.io.payload import (
-    CHUNK,
+    GZIP,
     check_room,
     check_size,
     looks_like,
-    read_exactly,
+    read_image,
     shown,
     size_of,
 )
 
-FIELDS = struct.Struct(
-    ">7ih15f"
-)  # version, 4 sizes, type, degrees of freedom; whether what follows
-# is valid: voxel size, directions, middle
+# version, 4 sizes, type, degrees of freedom; whether valid are: voxel size, directions, middle
+FIELDS = struct.Struct(">7ih15f")
 IMAGE = 284  # byte at which the image begins
 VERSION = 1  # the only one there is
 TYPES = {0: "u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
 CORONAL = (-1, 0, 0, 0, 0, -1, 0, 1, 0)  # where the array's axes lead, in RAS
-GZIP = b"\x1f\x8b"
+LONGEST_FOOTER = 2**24  # bytes; more is another slice
 
 
 def decode(file: BinaryIO, path: Path, asked: Asked) -> Decoded:
@@ -57,9 +55,7 @@ def decode(file: BinaryIO, path: Path, asked: Asked) -> Decoded:
     shape, dtype = _layout(sizes, code, name)
     count = math.prod(shape) * dtype.itemsize
     check_room(IMAGE + count, size_of(file), name, compressed=compressed)
-    data = read_exactly(stream, count, name)
-    while stream.read(CHUNK):  # to the end, which has gzip's checksum looked at
-        continue
+    data, _ = read_image(stream, count, LONGEST_FOOTER, name)
     values: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order="F")
     where = FIELDS.unpack_from(start)[8:] if oriented > 0 else (1, 1, 1, *CORONAL, 0, 0, 0)
     notes = () if oriented > 0 else (NO_PATIENT_GEOMETRY,)

@@ -19,6 +19,7 @@ from MambaSynthLib.errors import FileError
 from MambaSynthLib.io.decoded import Asked, Decoded, Words
 from MambaSynthLib.io.nifti_geometry import Header, patient_affine
 from MambaSynthLib.io.payload import (
+    GZIP,
     check_room,
     check_size,
     looks_like,
@@ -107,7 +108,7 @@ def header_block(stream: BinaryIO, name: str, *, pairs: bool = False) -> tuple[b
 
 
 def _uncompressed(file: BinaryIO, name: str) -> BinaryIO:
-    if file.peek(2)[:2] != b"\x1f\x8b":  # type: ignore[attr-defined]
+    if file.peek(2)[:2] != GZIP:  # type: ignore[attr-defined]
         start = file.read(348)
         remedy = "rename it to .nii" if start[344:347] == b"n+1" else "check what the file is"
         raise FileError(f"{name}: is not gzip-compressed (it holds {looks_like(start)}); {remedy}.")

@@ -21,6 +21,7 @@ LARGEST = 2**29  # voxels: 2 GiB as float32; a head at 0.3 mm has 3e8
 CHUNK = 2**22
 LONGEST_NAME = 255  # letters; no file system here has longer ones
 DEFLATE_RATIO = 1032  # deflate cannot pack more bytes than this into one
+GZIP = b"\x1f\x8b"  # a gzip-compressed file begins so
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
@@ -85,7 +86,7 @@ def looks_like(start: bytes) -> str:
     text = start.lstrip()[:256].lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page, perhaps the error message of a failed download"
-    if start.startswith(b"\x1f\x8b"):
+    if start.startswith(GZIP):
         return "gzip-compressed data, so that its name should end in .gz"
     if text and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in text):
         return "text"

@@ -87,6 +87,12 @@ def test_what_cannot_be_read_is_refused(changes, said, tmp_path):
             read_volume(stored(tmp_path / name, image_bytes(**changes)[0]))
 
 
+def test_a_footer_without_end_is_another_image_and_not_read_to_its_end(tmp_path):
+    path = stored(tmp_path / "x.mgz", image_bytes(footer=bytes(2**24 + 1))[0])
+    with pytest.raises(FileError, match="x.mgz: holds at least one slice more"):
+        read_volume(path)
+
+
 def test_damage_behind_the_image_is_found(tmp_path):
     path = stored(tmp_path / "x.mgz", image_bytes()[0])
     path.write_bytes(path.read_bytes()[:-6] + b"abcdef")
