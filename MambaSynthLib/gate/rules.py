@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from MambaSynthLib.errors import VolumeError
+from MambaSynthLib.image.intensity import median_scaling
 from MambaSynthLib.image.suitability import value_doubts
 from MambaSynthLib.image.volume import Volume
 
@@ -20,6 +22,9 @@ WIDTH_MM = (100.0, 320.0)  # of a head or brain, along the second largest of its
 LENGTH_MM = (125.0, 480.0)  # along the largest; 480 with neck and shoulders
 ENOUGH = 0.2  # of the content of the fullest slice: slices between two such are inside
 SLAB_MM = 85.0  # a head that is cut to less shows too little for the network
+LOUD = 0.3  # of the head's median brightness: the difference of neighbors in noise as bright as it
+LOUD_FACES = 4  # of the volume's six that show such noise, as a head may be cut at two
+QUIETER = 0.5  # times that: what the middle has at most, where there is a head and not noise alone
 
 
 Mask = NDArray[np.bool_]
@@ -95,6 +100,34 @@ def size(extent_mm: tuple[float, float, float]) -> Finding | None:
     if slab < SLAB_MM:
         return Finding("size", f"{looks}, a thin part of a head at most", remedy, False)
     return None
+
+
+def noise_around(volume: Volume) -> Finding | None:
+    """Air as bright as the head, and a head in its middle: a quotient of two images, as MP2RAGE's
+    uniform image is (Marques et al., NeuroImage 2010, Eq. 3), where both are noise.
+
+    Neighbors in the faces of other heads that were looked at differ by 0.1 medians at most, those
+    of a piece of spine by 0.2.
+    """
+    try:
+        median = median_scaling(volume).half_width / 2
+    except VolumeError:  # constant; the look says so
+        return None
+    ends = ((axis, end) for axis in range(3) for end in (0, -1))
+    faces = [np.moveaxis(volume.array, axis, 0)[end] for axis, end in ends]
+    loudness = sorted((_difference(face) / median for face in faces), reverse=True)
+    middle = volume.array[tuple(slice(n // 3, n - n // 3) for n in volume.shape)]
+    noise = loudness[LOUD_FACES - 1]
+    if noise < LOUD or _difference(middle) / median > QUIETER * noise:
+        return None
+    looks = "has air as bright as the head, as MP2RAGE's uniform image (UNI) has"
+    remedy = "give the denoised one (UNI-DEN), or first multiply it by the second inversion's image"
+    return Finding("kind", looks, remedy, True)
+
+
+def _difference(array: NDArray[np.float32]) -> float:
+    """The median one of neighbors along the first axis; infinite where there are none."""
+    return float(np.median(np.abs(np.diff(array, axis=0)))) if len(array) > 1 else np.inf
 
 
 def ct(volume: Volume) -> Finding | None:

@@ -46,8 +46,8 @@ def examine(volume: Volume, contrast: str, gate: Gate | None = None) -> Verdict:
     """
     look = look_at(coarsened(volume), volume.name)
     content = volume.array > look.threshold
-    found = [rules.mask_or_labels(volume, content), rules.holes(volume, content),
-             rules.ct(volume), rules.size(look.extent_mm)]  # fmt: skip
+    found = [rules.mask_or_labels(volume, content), rules.holes(volume, content), rules.ct(volume),
+             rules.noise_around(volume), rules.size(look.extent_mm)]  # fmt: skip
     findings = [finding for finding in found if finding]
     if not findings:
         findings = network_findings(look, contrast, gate or shipped_gate())

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.image.suitability import has_skull
+from MambaSynthLib.image.skull import has_skull
 from MambaSynthLib.image.volume import AXIS_LETTERS, Volume
 
 PLANES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}  # columns, rows, slices

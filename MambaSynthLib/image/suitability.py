@@ -11,48 +11,25 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.image.grid import Reorientation
+from MambaSynthLib.image.skull import has_skull, liters, section_cm2
 from MambaSynthLib.image.volume import Volume
 
 SUFFIXES = ("T1w", "T2w", "PDw", "FLAIR", "T2starw", "T1map", "T2map", "angio", "bold", "dwi",
             "asl", "ct", "pet")  # fmt: skip
 CALLED = {"t1": "T1w", "mprage": "T1w", "t2": "T2w", "pd": "PDw"}  # outside BIDS
 AIR_HU = (-1050.0, -950.0)  # of air in CT, whose scale is fixed
-LARGEST_BRAIN_CM2 = 225.0  # largest axial section from which on there is a skull around it
-LARGEST_BRAIN_L = 2.25  # volume from which on there is
 CT_SHARE = 0.05  # of all voxels, from which on the air around a body is seen
 
 
 def taken_for(source: Volume, head: NDArray[np.bool_]) -> tuple[str, ...]:
-    """What a model of whole heads and brains took ``source`` for, by the size of what it shows.
+    """What a model of whole heads and brains took ``source`` for, and how large that is.
 
     ``head`` (I,J,K) is where it shows something.
     """
     kind = "a whole head" if has_skull(source, head) else "a brain without its skull"
-    section, liters = _largest_section_cm2(source, head), _liters(source, head)
-    size = f"{section:.0f} cm2 at its largest axial section, {liters:.1f} l in all"
+    largest, volume = section_cm2(source, head), liters(source, head)
+    size = f"{largest:.0f} cm2 at its largest axial section, {volume:.1f} l in all"
     return (f"input: taken for {kind}, {size}",)
-
-
-def has_skull(source: Volume, head: NDArray[np.bool_]) -> bool:
-    """Whether ``source`` is a whole head, by the size of what it shows, ``head`` (I,J,K).
-
-    Brains measure 1.1 to 2.1 l, and 145 to 218 cm2 at the largest axial section, in the volumes
-    that were looked at; heads 2.4 l and more, and 215 to 305 cm2. A head in few slices has a small
-    volume, a narrow one a small section.
-    """
-    large = _liters(source, head) > LARGEST_BRAIN_L
-    return large or _largest_section_cm2(source, head) > LARGEST_BRAIN_CM2
-
-
-def _liters(source: Volume, head: NDArray[np.bool_]) -> float:
-    return float(np.count_nonzero(head) * np.prod(source.spacing) / 1e6)
-
-
-def _largest_section_cm2(source: Volume, head: NDArray[np.bool_]) -> float:
-    turn = Reorientation.between(source.affine, "LPS")
-    pixel = float(np.prod(source.spacing[list(turn.order)][1:]))
-    return float(turn.view(head).sum(axis=(1, 2)).max() * pixel / 100)
 
 
 def doubts(source: Volume, contrast: str) -> tuple[str, ...]:
