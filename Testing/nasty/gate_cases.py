@@ -52,6 +52,22 @@ def as_ct(volume: Volume) -> Volume:
     return volume.with_array(array)
 
 
+def uniform_image(volume: Volume) -> Volume:
+    """MP2RAGE's quotient of two complex images with noise, -0.5 to 0.5, stored as 0 to 4095
+    (Marques et al., NeuroImage 2010, Eq. 3): where there is no signal, it is noise of full range.
+    """
+    rng, noise = np.random.default_rng(0), 0.05
+    bright = volume.array / volume.array.max()
+    signal = (bright > 0.03).astype(float)
+    first = signal * np.tan(np.arcsin(2 * np.clip(bright, 0, 0.95) - 1) / 2)  # so that q = b - 1/2
+    one, two = (
+        image + noise * (rng.standard_normal(bright.shape) + 1j * rng.standard_normal(bright.shape))
+        for image in (first, signal)
+    )
+    quotient = (one.conj() * two).real / (abs(one) ** 2 + abs(two) ** 2)
+    return volume.with_array(np.rint((quotient + 0.5) * 4095).astype(np.float32))
+
+
 def cases() -> list[Case]:
     return [
         shows("a T1w head", lambda volume: volume, "ok"),
@@ -66,4 +82,5 @@ def cases() -> list[Case]:
         shows("a head ten times as large", sized(10.0)),
         shows("a head upside down", upside_down),
         shows("computed tomography in Hounsfield units", as_ct),
+        shows("MP2RAGE's uniform image", uniform_image),
     ]  # fmt: skip

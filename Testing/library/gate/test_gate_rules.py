@@ -8,6 +8,7 @@ from MambaSynthLib.gate.rules import ct, holes, mask_or_labels, noise_around, si
 from MambaSynthLib.gate.verdict import examine
 from MambaSynthLib.image.volume import Volume
 from Testing.analytic_heads import analytic_head
+from Testing.nasty.gate_cases import uniform_image
 
 
 @pytest.fixture(scope="module")
@@ -92,22 +93,6 @@ def test_hounsfield_units_are_ct(t1w):
     volume = changed(t1w, lambda a: np.where(a > a.mean() / 2, a / 20, -1000))
     assert ct(volume).sure
     assert ct(Volume(volume.array + 1000, t1w.affine)) is None
-
-
-def uniform_image(volume, noise=0.05):
-    """MP2RAGE's quotient of two complex images with noise, -0.5 to 0.5, stored as 0 to 4095
-    (Marques et al., NeuroImage 2010, Eq. 3): where there is no signal, it is noise of full range.
-    """
-    rng = np.random.default_rng(0)
-    bright = volume.array / volume.array.max()
-    signal = (bright > 0.03).astype(float)
-    first = signal * np.tan(np.arcsin(2 * np.clip(bright, 0, 0.95) - 1) / 2)  # so that q = b - 1/2
-    one, two = (
-        image + noise * (rng.standard_normal(bright.shape) + 1j * rng.standard_normal(bright.shape))
-        for image in (first, signal)
-    )
-    quotient = (one.conj() * two).real / (abs(one) ** 2 + abs(two) ** 2)
-    return volume.with_array(np.rint((quotient + 0.5) * 4095).astype(np.float32))
 
 
 def test_the_uniform_image_of_mp2rage_is_named_and_what_to_give_in_its_place(t1w):
