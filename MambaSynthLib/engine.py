@@ -289,7 +289,7 @@ class Engine:
         card, source = self.card, preparation.volume
         volumes = [source, *(volume for volume, _ in preparation.others)]
         sources = dict(zip(card.source_contrasts, volumes, strict=True))
-        taken = taken_for(source, ~preparation.empty) if card.intensity.rule == "median" else ()
+        knows_both = card.intensity.rule == "median"
         return Provenance(
             method=card.method,
             model_id=card.id,
@@ -300,6 +300,7 @@ class Engine:
             target_contrast=" + ".join(card.target_contrasts),
             source_name=", ".join(volume.name for volume in volumes),
             source_sha256=", ".join(map(sha256_of, volumes)),
+            taken_for=taken_for(source, ~preparation.empty) if knows_both else None,
             seed=request.seed,
             steps=request.steps,
             samples=request.samples,
@@ -311,7 +312,6 @@ class Engine:
             limits=f"Lesions that {' + '.join(card.source_contrasts)} does not show do not appear",
             warnings=(
                 *(warning for _, warning in self.warnings(sources)),
-                *taken,
                 *fallback_warnings(places, self.device),
             ),
         )

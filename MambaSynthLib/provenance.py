@@ -32,6 +32,7 @@ BIDS_KEYS = {
     "source_contrast": "SourceContrast",
     "target_contrast": "TargetContrast",
     "source_sha256": "SourceSHA256",
+    "taken_for": "TakenFor",
     "seed": "Seed",
     "steps": "Steps",
     "samples": "Samples",
@@ -79,6 +80,8 @@ class Provenance:
     source_contrast, target_contrast: BIDS spelling, e.g. ``T1w`` and ``T2w``.
     source_name: base name of the source file, or name of the source node; never a path.
     source_sha256: hash of the source's voxels, see ``io.files.sha256_of``.
+    taken_for: whether the source was seen as a head or as a brain, and how large, where the model
+        knows both; None elsewhere, and in records of versions that kept it among the warnings.
     seed, steps, samples: of the sampler; ``samples`` is how many noise draws were averaged.
     noise: ``per-slice`` or ``shared``.
     backend, device, precision: what the networks really ran on, e.g. ``torch``, ``cuda``, ``tf32``.
@@ -119,6 +122,7 @@ class Provenance:
     device: str
     precision: str | None = None
     package_sha256: str | None = None
+    taken_for: str | None = None
     quantity: str | None = None
     units: str | None = None
     slices: tuple[int, int] | None = None
@@ -220,10 +224,12 @@ class Provenance:
             )
         part = f", slices {self.slices[0]} to {self.slices[1] - 1} only" if self.slices else ""
         limits = f" {self.limits}." if self.limits else ""
+        seen = f", taken for {self.taken_for.partition(',')[0]}," if self.taken_for else ""
         what = f"{self.quantity}; units: {self.units}. It belongs to the " if self.quantity else ""
         return (
             f"{MARK}: {what}{self.target_contrast} synthesized from {self.source_contrast} "
-            f"{self.source_name} by {self.software}, model {self.model_id} {self.model_version} "
+            f"{self.source_name}{seen} by {self.software}, "
+            f"model {self.model_id} {self.model_version} "
             f"({self.method}, seed {self.seed}, {steps}, {samples}{part}).{limits}"
         )
 

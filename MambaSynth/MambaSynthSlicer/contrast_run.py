@@ -111,8 +111,8 @@ class ContrastJob:
         if self.request.preview:
             output.SetAttribute(mrml.PREVIEW_ATTRIBUTE, "one slice")
         annotation.refresh()
-        said = [*provenance.warnings, *filter(None, [provenance.limits])]
-        placed = {"output": output, "spread": None, "warnings": said}
+        told = {"warnings": provenance.warnings, "notes": notesOf(provenance)}
+        placed = {"output": output, "spread": None, **told}
         if spread is None:
             return placed
         spreadNode = mrml.newVolumeNode(source, f"{name} {UNCERTAINTY}")
@@ -127,3 +127,9 @@ class ContrastJob:
             return mrml.previewOf(source) or mrml.newVolumeNode(source, f"{name} preview")
         chosen = slicer.mrmlScene.GetNodeByID(self._outputId) if self._outputId else None
         return chosen or mrml.newVolumeNode(source, name)
+
+
+def notesOf(provenance: Provenance) -> list[str]:
+    """What is said of every result and is no warning: a warning each time is read by nobody."""
+    seen = provenance.taken_for and _("Taken for {what}.").format(what=provenance.taken_for)
+    return [*filter(None, [seen, provenance.limits and f"{provenance.limits}."])]

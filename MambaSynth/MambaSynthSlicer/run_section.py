@@ -258,7 +258,8 @@ class RunSection:
     def on_finished(self, event: Event) -> None:
         done = _("Done in {time}.").format(time=duration(event["seconds"]))
         warnings = [_("Warning: {text}.").format(text=text) for text in event["warnings"]]
-        self._ended(" ".join(filter(None, (done, self._running.present(event), *warnings))))
+        told = (done, self._running.present(event), *warnings, *event.get("notes", ()))
+        self._ended(" ".join(filter(None, told)))
 
     def on_cancelled(self, event: Event) -> None:
         several = "results" in event

@@ -48,13 +48,14 @@ def looked(node: Any, contrast: str) -> str:
     volume = mrml.readVolume(node)
     found = [sentence(text) for text in doubts(volume, contrast)]
     try:
-        found += [sentence(text) for text in taken_for(volume, ~air_around(volume))]
+        seen = taken_for(volume, ~air_around(volume))
+        found.append(_("Taken for {what}.").format(what=seen))
     except MambaSynthError as error:  # a constant volume
         found.append(str(error))
     return " ".join(found)
 
 
 def sentence(note: str) -> str:
-    """``input: taken for a whole head, 250 cm2`` -> ``Taken for a whole head, 250 cm2.``"""
+    """``contrast: the name says FLAIR`` -> ``The name says FLAIR.``"""
     words = note.partition(": ")[2] or note
     return words[:1].upper() + words[1:].rstrip(".") + "."

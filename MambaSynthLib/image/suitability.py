@@ -21,15 +21,14 @@ AIR_HU = (-1050.0, -950.0)  # of air in CT, whose scale is fixed
 CT_SHARE = 0.05  # of all voxels, from which on the air around a body is seen
 
 
-def taken_for(source: Volume, head: NDArray[np.bool_]) -> tuple[str, ...]:
-    """What a model of whole heads and brains took ``source`` for, and how large that is.
+def taken_for(source: Volume, head: NDArray[np.bool_]) -> str:
+    """What a model of whole heads and brains takes ``source`` for, and how large that is.
 
     ``head`` (I,J,K) is where it shows something.
     """
     kind = "a whole head" if has_skull(source, head) else "a brain without its skull"
     largest, volume = section_cm2(source, head), liters(source, head)
-    size = f"{largest:.0f} cm2 at its largest axial section, {volume:.1f} l in all"
-    return (f"input: taken for {kind}, {size}",)
+    return f"{kind}, {largest:.0f} cm2 at its largest axial section, {volume:.1f} l in all"
 
 
 def doubts(source: Volume, contrast: str) -> tuple[str, ...]:

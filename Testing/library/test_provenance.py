@@ -16,6 +16,7 @@ FULL = replace(
     created="2025-01-02T03:04:05Z",
     warnings=("slight shear: 1e-5", 'quotes " and \\ and\nnewline'),
     source_name="Kopf ü 頭.nii",
+    taken_for="a whole head, 250 cm2 at its largest axial section, 3.5 l in all",
 )
 
 
@@ -59,6 +60,12 @@ def test_no_time_is_recorded_unless_asked():
     assert RECORD.created is None
     assert "Created" not in RECORD.to_bids()
     assert "MambaSynth.created" not in RECORD.to_tags()
+
+
+def test_the_sentence_says_what_the_source_was_taken_for():
+    seen = replace(RECORD, taken_for=FULL.taken_for)
+    before, after = RECORD.sentence().split(" by MambaSynth")
+    assert seen.sentence() == f"{before}, taken for a whole head, by MambaSynth{after}"
 
 
 def test_the_sentence_names_mark_contrasts_source_model_and_seed():

@@ -118,6 +118,7 @@ class FakeEngine:
             slices=slices,
             planes="axial" if planes == "one" else None,
             limits="Lesions that T1w does not show do not appear",
+            taken_for="a whole head, 250 cm2",
             warnings=source.notes,
         )
 

@@ -65,8 +65,11 @@ def test_a_loaded_t1_is_synthesized_by_one_click_on_its_own_grid(panel, name, tm
     assert np.abs(matrix_of(output) - matrix_of(source)).max() < 1e-6
     assert output.GetImageData().GetDimensions() == source.GetImageData().GetDimensions()
     assert np.allclose(slicer.util.arrayFromVolume(output), inverted(source))
-    limits = "Lesions that T1w does not show do not appear"
-    assert limits in panel.ui.statusLabel.text and limits in output.GetDescription()
+    limits = "Lesions that T1w does not show do not appear."
+    assert panel.ui.statusLabel.text.endswith(f"Taken for a whole head, 250 cm2. {limits}")
+    assert "Warning" not in panel.ui.statusLabel.text  # which is for what is not said each time
+    assert limits in output.GetDescription()
+    assert ", taken for a whole head, by " in output.GetDescription()
 
 
 @pytest.mark.parametrize("parent", [False, True], ids=["world", "parent transform"])

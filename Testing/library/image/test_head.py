@@ -108,4 +108,4 @@ def test_one_pass_finds_what_the_sweeps_find():
     ("volume", "word"), [(head(), "a whole head"), (brain(), "a brain without")]
 )
 def test_it_is_said_what_an_input_was_taken_for(volume, word):
-    assert word in taken_for(volume, ~air_around(volume))[0]
+    assert taken_for(volume, ~air_around(volume)).startswith(word)

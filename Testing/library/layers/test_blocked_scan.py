@@ -150,16 +150,18 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 def test_half_a_million_tokens_need_less_than_a_gigabyte():
-    pytest.importorskip("resource", reason="peak memory is read from Unix's resource module")
     program = (
-        "import resource, torch\n"
+        "import torch\n"
         "from MambaSynthLib.layers.blocked_scan import selective_scan_blocked\n"
         "L = 524_288\n"
         "u, delta, B, C = (torch.rand(1, 1, L, 16) for _ in range(4))\n"
         "with torch.no_grad():\n"
         "    selective_scan_blocked(u, delta, -torch.rand(1, 16, 16), B, C, torch.ones(1, 16))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        # Not ru_maxrss: that starts with what the process that called this one had in memory.
+        "status = open('/proc/self/status').read().split()\n"
+        "print(status[status.index('VmHWM:') + 1])\n"
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    assert int(finished.stdout) < 1_000_000  # KiB, of the whole process
+    assert 50_000 < int(finished.stdout) < 1_000_000  # kB, of the whole process

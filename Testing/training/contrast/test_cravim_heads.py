@@ -308,7 +308,8 @@ def test_a_run_becomes_a_package_by_its_scores_alone(run, heads, tmp_path):
     assert package.card.network["skips"] == 1 and package.card.license == "CC0-1.0"  # as told
     assert "bert, given stripped" in (package.folder / "README.md").read_text()
     made = Engine(package, device="cpu").synthesize({"T1w": head("T1w", 1)})
-    assert any("taken for" in warning for warning in made.provenance.warnings)
+    assert made.provenance.taken_for.startswith("a whole head, ")
+    assert made.provenance.warnings == ()
     air = head("T1w", 1).array == 0
     assert np.abs(made.volumes["T2w"].array[air]).max() == 0
 
