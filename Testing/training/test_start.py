@@ -61,6 +61,56 @@ def test_without_a_start_the_card_names_none():
     )
 
 
+def test_a_run_begins_with_the_mean_of_several_and_its_card_names_each(place, tmp_path):
+    first, second = place / "other", tmp_path / "second"
+    assert main(words(place, second, "--start", str(first))) == 0
+    both = ["--start", str(first), str(second), "--set", STILL]
+    assert main(words(place, tmp_path / "run", *both)) == 0
+    run, each = open_run(tmp_path / "run"), [open_run(first).weights(), open_run(second).weights()]
+    assert not torch.equal(each[0]["conv1.weight"], each[1]["conv1.weight"])
+    for name in ("conv1.weight", "deconv3_content.weight"):
+        expected = (each[0][name] + each[1][name]) / 2
+        torch.testing.assert_close(run.weights()[name], expected, rtol=0, atol=1e-6)
+    told = draft(run, tmp_path / "draft").describe()
+    n = open_run(first).record["iterations"]
+    assert "They began with the mean of those of a run of " in told
+    assert "`other.yaml`), and of a run of " in told
+    assert f"They began with those of a run of {n} iterations" in told  # the second one did
+    assert main(words(place, tmp_path / "run", *both)) == 0  # it is finished
+
+
+def test_the_history_that_several_runs_share_is_told_once():
+    oldest = {"iterations": 5, "minutes": 1.0, "recipe": "a.yaml"}
+    old = {"iterations": 10, "minutes": 2.0, "recipe": "b.yaml", "start": oldest}
+    new = {"iterations": 20, "minutes": 3.0, "recipe": "c.yaml", "start": old}
+    told = start_words({"start": {"mean_of": [old, new]}})
+    assert told == (
+        " They began with the mean of those of a run of 10 iterations (2 minutes, `b.yaml`), and "
+        "of a run of 20 iterations (3 minutes, `c.yaml`). They began with those of a run of 10 "
+        "iterations (2 minutes, `b.yaml`). They began with those of a run of 5 iterations (1 "
+        "minutes, `a.yaml`)."
+    )
+
+
+def test_runs_of_unlike_networks_have_no_mean(place, tmp_path, capsys):
+    text = (place / "tiny.yaml").read_text().replace("ngf: 4", "ngf: 8")
+    (tmp_path / "wide.yaml").write_text(text)
+    train(tmp_path / "wide.yaml", place / "data", tmp_path / "wide")
+    more = ["--start", str(place / "other"), str(tmp_path / "wide")]
+    assert main(words(place, tmp_path / "run", *more)) == 2
+    assert "its layers are not those of" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_does_not_go_on_with_another_run_or_mean(place, tmp_path, capsys):
+    first, second = str(place / "other"), str(tmp_path / "second")
+    assert main(words(place, tmp_path / "second", "--start", first)) == 0
+    assert main(words(place, tmp_path / "run", "--start", first, second)) == 0
+    assert main(words(place, tmp_path / "run", "--start", second)) == 2
+    told = capsys.readouterr().err
+    assert "the run in this folder began with the mean of 2 runs; choose another folder" in told
+
+
 def test_a_run_does_not_go_on_with_another_start(place, tmp_path, capsys):
     assert main(words(place, tmp_path / "run")) == 0
     assert main(words(place, tmp_path / "run", "--init", str(place / "package"))) == 2
@@ -117,6 +167,6 @@ def test_another_direction_and_other_intensities_are_told(place):
 
 
 def test_the_recipe_of_heads_goes_on_from_the_shipped_model():
-    start = start_of(None, str(ROOT / "models/cravim-head-t1w-t2w"), read_recipe(HEADS))
+    start = start_of([], str(ROOT / "models/cravim-head-t1w-t2w"), read_recipe(HEADS))
     assert isinstance(start, PackageStart)
     assert {value.dtype for value in start.weights().values()} == {torch.float32, torch.int64}

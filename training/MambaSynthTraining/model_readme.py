@@ -83,10 +83,22 @@ def start_words(training: dict[str, Any]) -> str:
             f" They began with those of the checkpoint `{start['checkpoint']}` (sha256 "
             f"{start['weights_sha256'][:12]}), which says neither its license nor its data."
         )
-    return (
-        f" They began with those of a run of {start['iterations']} iterations "
-        f"({start['minutes']:.0f} minutes, `{start['recipe']}`).{start_words(start)}"
-    )
+    if "mean_of" in start:
+        return _mean_words(start["mean_of"])
+    return f" They began with those of {_run_words(start)}.{start_words(start)}"
+
+
+def _run_words(about: dict[str, Any]) -> str:
+    spent = f"{about['minutes']:.0f} minutes, `{about['recipe']}`"
+    return f"a run of {about['iterations']} iterations ({spent})"
+
+
+def _mean_words(runs: list[dict[str, Any]]) -> str:
+    """What of one's beginnings is told with another's is not told again."""
+    beginnings = {start_words(run): None for run in runs}
+    told = [text for text in beginnings if not any(text in o for o in beginnings if o != text)]
+    each = ", and of ".join(map(_run_words, runs))
+    return f" They began with the mean of those of {each}.{''.join(told)}"
 
 
 def _training(training: dict[str, Any]) -> str:

@@ -1,9 +1,9 @@
-"""What a new training begins with: the weights of another run, of a package or of a checkpoint."""
+"""What a new training begins with: the weights of other runs, of a package or of a checkpoint."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from MambaSynthTraining.data.batches import TrainingData
 from MambaSynthTraining.methods import method_class
 from MambaSynthTraining.recipe import Recipe
 from MambaSynthTraining.run_folder import RUN
-from MambaSynthTraining.runs import open_run
+from MambaSynthTraining.runs import TrainedRun, open_run
 
 
 class Start(Protocol):
@@ -60,6 +60,39 @@ class PackageStart:
 
 
 @dataclass(frozen=True)
+class MeanStart:
+    """Runs that began with one another, or with the same: the mean of their weights is often better
+    than each of them (Wortsman et al., Model soups, ICML 2022).
+
+    Raises RequestError: their networks differ.
+    """
+
+    runs: tuple[TrainedRun, ...]
+
+    def __post_init__(self) -> None:
+        first, *others = self.runs
+        for other in others:
+            different = _first_difference(first.weights(), other.weights())
+            if different:
+                raise RequestError(
+                    f"{other.folder}: its layers are not those of {first.folder} ({different}); "
+                    "give runs of one network."
+                )
+
+    def weights(self) -> dict[str, Tensor]:
+        """Counts of batches are those of the first run."""
+        each = [run.weights() for run in self.runs]
+        return {
+            name: torch.stack([weights[name] for weights in each]).mean(dim=0)
+            if value.is_floating_point() else value
+            for name, value in each[0].items()
+        }  # fmt: skip
+
+    def about(self) -> dict[str, Any]:
+        return {"mean_of": [run.about() for run in self.runs]}
+
+
+@dataclass(frozen=True)
 class CheckpointStart:
     """What another program's training saved of the generator that the recipe exports.
 
@@ -86,9 +119,9 @@ class CheckpointStart:
         return {"checkpoint": self.path.name, "weights_sha256": digest}
 
 
-def start_of(run: Path | None, init: str | None, recipe: Recipe) -> Start | None:
-    """The start that a command names: a run, however far it has come, a model by its id or folder,
-    the file of a checkpoint, or none.
+def start_of(runs: Sequence[Path], init: str | None, recipe: Recipe) -> Start | None:
+    """The start that a command names: a run, however far it has come, several of them, a model by
+    its id or folder, the file of a checkpoint, or none.
 
     Raises
     ------
@@ -97,8 +130,9 @@ def start_of(run: Path | None, init: str | None, recipe: Recipe) -> Start | None
     RequestError: its layers are not those of the recipe's network.
     """
     start: Start
-    if run is not None:
-        start, name = open_run(run, unfinished=True), str(run)
+    if runs:
+        opened = tuple(open_run(run, unfinished=True) for run in runs)
+        start, name = opened[0] if len(opened) == 1 else MeanStart(opened), str(runs[0])
         remedy = "give the recipe of that run"
     elif init is not None and Path(init).is_file():
         start, name = CheckpointStart(Path(init), recipe.method, _exported(recipe)), init
@@ -164,10 +198,17 @@ def check_same_start(run: Path, former: Mapping[str, Any], start: Start | None) 
     if start is None:
         return
     begun, wanted = former.get("start", {}), start.about()
-    if not begun or begun.get("weights_sha256") != wanted.get("weights_sha256"):
-        own = "another run" if begun else "weights of its own"
+    if not begun or _hashes(begun) != _hashes(wanted):
+        several, one = begun.get("mean_of"), "another run" if begun else "weights of its own"
+        own = f"the mean of {len(several)} runs" if several else one
         with_what = begun.get("package") or begun.get("checkpoint") or own
         raise FileError(
             f"{run / RUN}: the run in this folder began with {with_what}; choose another folder "
             "for this start."
         )
+
+
+def _hashes(about: Mapping[str, Any]) -> list[str]:
+    """Of the weights that a start is made of."""
+    parts = about.get("mean_of", [about])
+    return [part.get("weights_sha256") or part["checkpoint_sha256"] for part in parts]

@@ -221,7 +221,7 @@ def test_a_run_can_begin_with_the_weights_of_another(run, heads, tmp_path):
 
 def test_a_network_with_an_interval_can_begin_with_one_without(run, heads, tmp_path):
     recipe = recipe_of(INTERVAL | {"optimization": STILL})
-    start = start_of(run, None, recipe)
+    start = start_of([run], None, recipe)
     fit(recipe, run / "x.yaml", prepared_data(heads[2], recipe), tmp_path / "on", Hardware("cpu"),
         start)  # fmt: skip
     found = open_run(tmp_path / "on").weights()

@@ -22,8 +22,9 @@ def add_parser(commands: Any) -> None:
     add("--small", action="store_true", help="the recipe's small form, for a CPU")
     add("--out", type=Path, required=True, metavar="RUN", help="folder of checkpoints and logs")
     begin = parser.add_mutually_exclusive_group()
-    begin.add_argument("--start", type=Path, metavar="RUN", help="begin with the averaged weights "
-        "of another run of the same network, as far as it has come")  # fmt: skip
+    begin.add_argument("--start", type=Path, metavar="RUN", nargs="+", help="begin with the "
+        "averaged weights of another run of the same network, as far as it has come; of several, "
+        "with the mean of them")  # fmt: skip
     begin.add_argument("--init", metavar="PACKAGE|CHECKPOINT", help="begin with the weights of a "
         "model, by its id or folder, or of a generator that CRAViM's, CycleGAN's, SynDiff's or "
         "DDM's own training saved; its network must be the recipe's")  # fmt: skip
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     unused = unused_parts(recipe, data)
     if unused and is_first_process():
         note(f"{options.recipe}: this run does not use {', '.join(unused)}")
-    start = start_of(options.start, options.init, recipe)
+    start = start_of(options.start or (), options.init, recipe)
     for remark in remarks(start, data) if is_first_process() else ():
         note(remark)
     hardware = Hardware(
