@@ -85,7 +85,8 @@ def test_the_page_says_what_made_it_its_limits_and_versions(panel, desk):
     entry = panel.widget.models.entryOf(desk[1])
     text = "\n".join(report_page.linesOf(provenance, entry))
     for said in (
-        "SYNTHETIC - NOT FOR DIAGNOSIS: T2w synthesized from T1w Head by MambaSynth",
+        "SYNTHETIC - NOT FOR DIAGNOSIS: T2w synthesized from T1w Head, taken for a whole head, by "
+        "MambaSynth",
         "model inverter 1.0.0",
         "seed 0",
         "What the model cannot do:",
