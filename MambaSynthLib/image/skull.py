@@ -4,8 +4,8 @@
     brightness by depth: of a head scalp, bone and brain, bright, dark and bright again
 
 Bone is dark in every contrast, scalp and brain are not. A brain's own layers get brighter or darker
-inwards, but not both. That holds for children and for the upper part of a head, whose size is a
-brain's; where fat is suppressed and no scalp is seen, size decides.
+inwards, but not both. The upper part of a head, or a child's head, may have the size of a brain;
+where fat is suppressed and no scalp is seen, size decides.
 """
 
 from __future__ import annotations
