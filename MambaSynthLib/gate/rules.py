@@ -109,16 +109,17 @@ def noise_around(volume: Volume) -> Finding | None:
     Neighbors in the faces of other heads that were looked at differ by 0.1 medians at most, those
     of a piece of spine by 0.2.
     """
+    ends = ((axis, end) for axis in range(3) for end in (0, -1))
+    faces = [np.moveaxis(volume.array, axis, 0)[end] for axis, end in ends]
+    noise = sorted(map(_difference, faces), reverse=True)[LOUD_FACES - 1]
+    if not noise:  # as where air was set to one value: nothing more to look at
+        return None
     try:
         median = median_scaling(volume).half_width / 2
     except VolumeError:  # constant; the look says so
         return None
-    ends = ((axis, end) for axis in range(3) for end in (0, -1))
-    faces = [np.moveaxis(volume.array, axis, 0)[end] for axis, end in ends]
-    loudness = sorted((_difference(face) / median for face in faces), reverse=True)
     middle = volume.array[tuple(slice(n // 3, n - n // 3) for n in volume.shape)]
-    noise = loudness[LOUD_FACES - 1]
-    if noise < LOUD or _difference(middle) / median > QUIETER * noise:
+    if noise < LOUD * median or _difference(middle) > QUIETER * noise:
         return None
     looks = "has air as bright as the head, as MP2RAGE's uniform image (UNI) has"
     remedy = "give the denoised one (UNI-DEN), or first multiply it by the second inversion's image"
@@ -126,8 +127,8 @@ def noise_around(volume: Volume) -> Finding | None:
 
 
 def _difference(array: NDArray[np.float32]) -> float:
-    """The median one of neighbors along the first axis; infinite where there are none."""
-    return float(np.median(np.abs(np.diff(array, axis=0)))) if len(array) > 1 else np.inf
+    """The median one of neighbors along the first axis; 0 where there are none."""
+    return float(np.median(np.abs(np.diff(array, axis=0)))) if len(array) > 1 else 0.0
 
 
 def ct(volume: Volume) -> Finding | None:

@@ -112,3 +112,11 @@ def test_the_same_image_times_the_second_inversions_is_a_head(t1w):
 def test_noise_alone_is_no_mp2rage(t1w):
     noise = np.random.default_rng(0).normal(100, 30, t1w.shape).astype(np.float32)
     assert noise_around(t1w.with_array(noise)) is None
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_single_slice_is_no_mp2rage(t1w, axis):
+    middle = t1w.shape[axis] // 2
+    part = np.take(t1w.array, [middle], axis)
+    noisy = part + 30 * np.random.default_rng(0).standard_normal(part.shape).astype(np.float32)
+    assert noise_around(Volume(noisy, t1w.affine)) is None
