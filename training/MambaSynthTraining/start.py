@@ -80,12 +80,12 @@ class MeanStart:
                 )
 
     def weights(self) -> dict[str, Tensor]:
-        """Counts of batches are those of the first run."""
+        """A part that one of them has not begins on its own; counts of batches are the first's."""
         each = [run.weights() for run in self.runs]
         return {
             name: torch.stack([weights[name] for weights in each]).mean(dim=0)
             if value.is_floating_point() else value
-            for name, value in each[0].items()
+            for name, value in each[0].items() if all(name in weights for weights in each)
         }  # fmt: skip
 
     def about(self) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def check_same_start(run: Path, former: Mapping[str, Any], start: Start | None) 
         )
 
 
-def _hashes(about: Mapping[str, Any]) -> list[str]:
+def _hashes(about: Mapping[str, Any]) -> list[str | None]:
     """Of the weights that a start is made of."""
     parts = about.get("mean_of", [about])
-    return [part.get("weights_sha256") or part["checkpoint_sha256"] for part in parts]
+    return [part.get("weights_sha256") or part.get("checkpoint_sha256") for part in parts]

@@ -229,6 +229,15 @@ def test_a_network_with_an_interval_can_begin_with_one_without(run, heads, tmp_p
     assert "interval.inner.weight" in found
 
 
+def test_the_mean_of_runs_with_and_without_an_interval_has_none(run, heads, tmp_path):
+    recipe = recipe_of(INTERVAL | {"optimization": STILL})
+    fit(recipe, run / "x.yaml", prepared_data(heads[2], recipe), tmp_path / "with",
+        Hardware("cpu"), start_of([run], None, recipe))  # fmt: skip
+    mean = start_of([tmp_path / "with", run], None, recipe).weights()
+    assert not any(name.startswith("interval.") for name in mean)
+    assert mean["heads.weight"].equal(open_run(run).weights()["heads.weight"])
+
+
 def test_the_factor_of_the_interval_is_found_on_people_who_were_left_out(heads, tmp_path):
     recipe = recipe_of(INTERVAL)
     fit(recipe, tmp_path / "x.yaml", prepared_data(heads[2], recipe), tmp_path / "run",
