@@ -36,6 +36,7 @@ class HeadWeights:
     lambda_structure: float = 0.15
     lambda_air: float = 0.5
     lambda_detail: float = 0.0
+    lambda_adversarial: float = 0.0
 
 
 def nearest_target(synthetic: Tensor, acquired: Tensor) -> Tensor:
