@@ -204,7 +204,7 @@ class Engine:
         grid = self.card.grid
         if grid.planes != "all" or request.slices is not None:
             return {plane_across(grid.axis_codes[2]): grid.axis_codes}
-        names = planes_for(preparation.volume, ~preparation.empty, request.planes)
+        names = planes_for(preparation.volume, request.planes)
         return {name: PLANES[name] for name in names}
 
     def _in_plane(self, plan: Plan, request: Request, calls: Calls) -> Targets:

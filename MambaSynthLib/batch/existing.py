@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from MambaSynthLib.engine import Request, contrast_card
+from MambaSynthLib.engine import Request
 from MambaSynthLib.errors import FileError, VolumeError
 from MambaSynthLib.image.planes import planes_for
-from MambaSynthLib.image.preparation import empty_in
 from MambaSynthLib.image.volume import Volume, check_same_grid
 from MambaSynthLib.io.files import VOXELS, read_marks, read_volume, sha256_of
 from MambaSynthLib.io.marks import mark_in_sidecar, read_record, sidecar_of
@@ -127,10 +126,8 @@ def _differences(
         )
     if made.quantity is not None:
         found.append("as another quantity")
-    if made.planes is not None:
-        head = ~empty_in(source, contrast_card(package).intensity)
-        if made.planes != ", ".join(planes_for(source, head, settings.planes)):
-            found.append(f"of {made.planes} slices")
+    if made.planes not in (None, ", ".join(planes_for(source, settings.planes))):
+        found.append(f"of {made.planes} slices")
     if made.slices is not None:
         found.append(f"of slices {made.slices[0]} to {made.slices[1] - 1} only")
     return found

@@ -25,7 +25,7 @@ def add_synthesis_options(parser: Any) -> None:
     add("--backend", default="auto", metavar="auto|torch|onnxruntime", help="what computes")
     add("--planes", choices=("auto", "one", "all"), default="auto",
         help="make axial, coronal and sagittal slices and average, or those that were acquired "
-        "(default: all, of brains in thin voxels, where the model knows them)")  # fmt: skip
+        "(default: all, of thin voxels, where the model knows them)")  # fmt: skip
     add("--batch", type=int, metavar="N", help="slices per network call (default: by device)")
     add("--prefer", choices=("sform", "qform"), help="which of two disagreeing NIfTI forms counts")
     add("--nan-as-zero", action="store_true", help="read NaN and infinite voxels as zero")

@@ -3,18 +3,15 @@
 Each is drawn as a radiologist sees it: rows grow towards the back in axial slices and towards the
 feet in the others, columns towards the patient's left, or the back in sagittal slices.
 
-A network that has learned all planes synthesizes a brain of thin voxels three times; what the
+A network that has learned all planes synthesizes a volume of thin voxels three times; what the
 three say of a voxel is averaged, see ``Targets.add``. Thick slices are taken as they were
-acquired. Whole heads are cut in one plane, too: no pair of thin slices with a skull tells what the
-mean is worth there.
+acquired.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from MambaSynthLib.image.skull import has_skull
 from MambaSynthLib.image.volume import AXIS_LETTERS, Volume
 
 PLANES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}  # columns, rows, slices
@@ -24,18 +21,17 @@ THICK = 1.5  # times the pixels, from which on a slice is thick
 SLAB_MM = 80.0  # narrower than that, a volume is a slab, and other cuts of it are strips
 
 
-def planes_for(volume: Volume, head: NDArray[np.bool_], choice: str) -> tuple[str, ...]:
-    """The planes to cut ``volume`` in, by name; ``head`` (I,J,K) is where it shows something.
+def planes_for(volume: Volume, choice: str) -> tuple[str, ...]:
+    """The planes to cut ``volume`` in, by name.
 
-    ``auto``: all of a brain without skull, where its voxels are thin in every direction and it is
-    no slab, else its own; ``one``: its own; ``all``: all. Its own is the one it was acquired in, if
-    thick slices tell; else the axial one.
+    ``auto``: all, where its voxels are thin in every direction and it is no slab, else its own;
+    ``one``: its own; ``all``: all. Its own is the one it was acquired in, if thick slices tell;
+    else the axial one.
     """
     *_, second, largest = np.sort(volume.spacing)
     thin = largest <= THIN_MM
     slab = np.min(volume.spacing * volume.shape) < SLAB_MM
-    gains = choice == "auto" and thin and not slab and not has_skull(volume, head)
-    if choice == "all" or gains:
+    if choice == "all" or (choice == "auto" and thin and not slab):
         return tuple(PLANES)
     if thin or largest < THICK * second:
         return ("axial",)

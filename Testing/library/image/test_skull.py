@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from MambaSynthLib.image.head import air_around
-from MambaSynthLib.image.planes import PLANES, planes_for
 from MambaSynthLib.image.skull import has_skull, liters, section_cm2
 from MambaSynthLib.image.suitability import taken_for
 from MambaSynthLib.image.volume import Volume
@@ -48,12 +47,6 @@ def test_a_childs_head_and_the_upper_part_of_a_head_have_a_skull(contrast, spaci
 def test_a_brain_has_none_whatever_its_size(contrast, factor):
     brain = analytic_head((2.0, 2.0, 2.0), skull=False)[contrast]
     assert not shows_skull(smaller(brain, factor)) and not shows_skull(upper(brain))
-
-
-def test_the_upper_part_of_a_head_is_not_cut_in_other_planes():
-    head, brain = (upper(analytic_head((2.0, 2.0, 2.0), skull)["T1w"]) for skull in (True, False))
-    assert planes_for(head, ~air_around(head), "auto") == ("axial",)
-    assert planes_for(brain, ~air_around(brain), "auto") == tuple(PLANES)
 
 
 @pytest.mark.parametrize(("axes", "flips"), ORIENTATIONS[::7])

@@ -171,7 +171,7 @@ def test_a_head_without_target_is_drawn_for_t1w_to_t2w_alone(listed):
     entry = make_neck(folder / "set", folder, pair, lambda _: brain)
     write_list(folder / "set", [entry], [])
     data = prepared_data(folder / "set", recipe_of(RECIPE))
-    ((carl,),) = data.heads  # in one plane
+    ((carl,),) = data.heads
     assert carl.entry.id == "carl"
     drawn = [n in carl.drawn for n in range(len(carl.weight))]
     assert drawn == [bool(slice_.any()) for slice_ in carl.weight], "else a draw teaches nothing"

@@ -38,6 +38,10 @@ def add_parser(commands: Any) -> None:
     add("--lesions", type=Path, nargs="+", default=[], metavar="MASK", help="lesions of other "
         "people: brains on the grid of the masks are added thrice more with some of "
         "them")  # fmt: skip
+    add("--transplants", type=int, default=0, metavar="N", help="heads without target that each "
+        "brain of the list is put into, too; needs --brain-teacher")  # fmt: skip
+    add("--transplant-share", type=float, default=0.35, metavar="SHARE",
+        help="how often each is drawn, in the unit of the list's shares")  # fmt: skip
     add("--labels", type=Path, metavar="FOLDER", help="label maps of the phantoms")
     add("--phantoms", type=int, default=20, metavar="N")
     add("--phantom-share", type=float, default=0.125, metavar="SHARE",
@@ -60,8 +64,10 @@ def run(options: argparse.Namespace) -> int:
     phantoms = [_person(plan) for plan in plans]
     check_left_out(options.leave_out, [*(pair.person for pair in pairs), *phantoms])
     _check_necks(options, pairs, known)
+    transplants = _transplants(options, pairs)
     entries = [e for pair in pairs for e in _pair(options, pair, teacher, known)]
     entries += [e for pair in pairs if shapes for e in _lesioned(options, pair, shapes, known)]
+    entries += [_transplant(options, *two, teacher, known) for two in transplants]
     entries += [_phantom(options, plan, known) for plan in plans]
     write_list(options.out, entries, options.leave_out)
     left_out = ", ".join(options.leave_out) or "none"
@@ -146,17 +152,71 @@ def _neck(
     return make_neck(options.out, options.data, pair, teacher)
 
 
+def _transplants(
+    options: argparse.Namespace, pairs: list[HeadPair]
+) -> list[tuple[HeadPair, HeadPair]]:
+    """Brains and the heads that they are put into, these in turn.
+
+    Raises RequestError: there are too few, nothing says where their brains are, or the share is no
+    positive number.
+    """
+    from itertools import cycle, islice
+
+    from MambaSynthLib.errors import RequestError
+
+    count = options.transplants
+    brains = [pair for pair in pairs if pair.is_brain]
+    hosts = [pair for pair in pairs if not pair.target]
+    if not 0 <= count <= len(hosts):
+        raise RequestError(
+            f"--transplants {count}: {options.list} has {len(hosts)} heads without target; give 0 "
+            f"to {len(hosts)}."
+        )
+    if count and not options.brain_teacher:
+        raise RequestError(
+            f"--transplants {count}: nothing says where the brains of the heads without target "
+            "are; add --brain-teacher own."
+        )
+    _check_share("--transplant-share", options.transplant_share)
+    turn = cycle(hosts)
+    return [(brain, host) for brain in brains for host in islice(turn, count)]
+
+
+def _transplant(
+    options: argparse.Namespace, pair: HeadPair, host: HeadPair, teacher: BrainMask | None,
+    known: dict[str, Entry],
+) -> Entry:  # fmt: skip
+    """A brain in another head; ``_transplants`` saw to it that there is a teacher."""
+    from dataclasses import replace
+
+    from MambaSynthLib.commands.console import note
+    from MambaSynthTraining.data.heads_set import make_transplant
+
+    name, share = pair.transplant_id(host), options.transplant_share
+    if name in known:
+        return replace(known[name], person=pair.person, host=host.person, share=share)
+    assert teacher is not None
+    note(f"{name}: making")
+    return make_transplant(options.out, options.data, pair, host, teacher, share)
+
+
+def _check_share(option: str, share: float) -> None:
+    """Raises RequestError: it is no positive number."""
+    from MambaSynthLib.errors import RequestError
+
+    if not (share > 0 and math.isfinite(share)):
+        raise RequestError(f"{option} {share}: give a positive number.")
+
+
 def _plans(options: argparse.Namespace) -> list[PhantomPlan]:
     """Phantoms of the label maps in turn, three of four with their skull.
 
     Raises RequestError as ``find``, and for a share that is no positive number.
     """
-    from MambaSynthLib.errors import RequestError
     from MambaSynthTraining.data.phantom_config import PhantomConfig
     from MambaSynthTraining.data.phantom_subjects import PhantomPlan, find
 
-    if not (options.phantom_share > 0 and math.isfinite(options.phantom_share)):
-        raise RequestError(f"--phantom-share {options.phantom_share}: give a positive number.")
+    _check_share("--phantom-share", options.phantom_share)
     contrasts, count = ("T1w", "T2w"), options.phantoms
     found = find(options.labels, count, options.seed, contrasts, PhantomConfig(), SKULLS)
     return [plan for plan in found.subjects if isinstance(plan, PhantomPlan)]

@@ -37,6 +37,9 @@ def add_parser(commands: Any) -> None:
         help="a run of 'train', a model package, or volumes ID-INPUT.nii.gz")  # fmt: skip
     add("--brain-teacher", type=Path, metavar="ONNX|own", help="brainchop's mindgrab.onnx, or "
         "the mask model, to score the brains of whole heads, too")  # fmt: skip
+    add("--host", type=Path, metavar="T1W", help="a whole head of thin slices that nobody was "
+        "trained on: brains of the list are given in that head, too; needs "
+        "--brain-teacher")  # fmt: skip
     add("--lesions", action="append", default=[], metavar="ID=FILE",
         help="an expert's mask of lesions, on the grid of the pair's source")  # fmt: skip
     add("--source", choices=("T1w", "T2w"), default="T1w")
@@ -56,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
         raise RequestError(f"{', '.join(sorted(missing))}: no pair of {options.list}; name others.")
     masks = dict(_mask(text, pairs, options.brain_teacher) for text in options.lesions)
     teacher = brain_masks(options.brain_teacher) if options.brain_teacher else None
+    host = _host(options)
     candidates: dict[str, Engine | Path] = {}
     for text in options.candidate:
         name, maker = _candidate(text, options.out)
@@ -65,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     lesions: list[dict[str, Any]] = []
     for pair in pairs:
-        for given in inputs_of(pair, options.data, options.source, teacher):
+        for given in inputs_of(pair, options.data, options.source, teacher, host):
             rows += score(given, candidates, options.source, options.out / "volumes")
             write_rows(options.out / CSV, rows)
             made = _made(options.out, given, candidates)
@@ -101,6 +105,19 @@ def _candidate(text: str, out: Path) -> tuple[str, Engine | Path]:
         shutil.rmtree(out / "drafts" / name, ignore_errors=True)
         return name, Engine(draft(open_run(folder), out / "drafts" / name))
     return name, folder
+
+
+def _host(options: argparse.Namespace) -> Volume | None:
+    """Raises RequestError: nothing says where its brain is, or T2w is synthesized from."""
+    from MambaSynthLib.io.files import read_volume
+
+    if options.host is None:
+        return None
+    if options.source != "T1w":
+        raise RequestError("--host: is a T1w head; leave it out where T1w is synthesized.")
+    if not options.brain_teacher:
+        raise RequestError("--host: nothing says where its brain is; add --brain-teacher own.")
+    return read_volume(options.host)
 
 
 def _mask(text: str, pairs: list[HeadPair], teacher: Path | None) -> tuple[str, Volume]:

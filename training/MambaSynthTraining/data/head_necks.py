@@ -1,12 +1,12 @@
-"""What a T1w head without its T2w teaches: face and neck below the skull base, and the eyes.
+"""What a T1w head without its T2w teaches: face and neck, the eyes, scalp and bone.
 
 The clinical pairs end at the skull base, so nothing acquired says what a T2w volume looks like
-further down. But where they show muscle, fat, marrow and air, T2w follows T1w: `mambasynth heads`
-prints by how much for each whole head (``outside_brain``), and ``brightness`` is that rule. Spinal
-cord and fluid are found by following the cord down (``head_cord``); their T2w brightness is a
-number. So is that of the eyeballs, which T1w shows as dark as bone (``head_eyes``). Where it cannot
-be told, in the wall of the canal, near the brain and in it, the weight is 0, so that nothing
-computed is learned as anatomy of the brain.
+further down, and their slices are thick. But where they show muscle, fat, marrow and air, T2w
+follows T1w: `mambasynth heads` prints by how much for each whole head (``outside_brain``), and
+``brightness`` is that rule. Spinal cord and fluid are found by following the cord down
+(``head_cord``); their T2w brightness is a number. So is that of the eyeballs, which T1w shows as
+dark as bone (``head_eyes``). Where it cannot be told, in the wall of the canal, near the brain and
+in it, the weight is 0, so that nothing computed is learned as anatomy of the brain.
 
 | symbol | code      | shape   | meaning                                                   |
 |--------|-----------|---------|-----------------------------------------------------------|
@@ -66,8 +66,9 @@ def outside_brain(source: Floats, target: Floats, brain: Mask, slice_mm: float) 
 def weights(
     stack: Floats, brain: Mask, slice_mm: float, cord: Path, eyes: Eyes
 ) -> NDArray[np.uint16]:
-    """(N,H,W) in percent: below the skull base, without the wall of the canal and cisterns; the
-    orbits; and the nose between them, which is not to be taken for an eye.
+    """(N,H,W) in percent: below the skull base, without the wall of the canal and cisterns; where
+    the eyes are known also scalp and bone above; the orbits; and the nose between them, which is
+    not to be taken for an eye.
     """
     low = lowest(brain)
     n, i, _ = np.ogrid[tuple(map(slice, stack.shape))]
@@ -75,7 +76,7 @@ def weights(
     under = (n < low) | ((n < low + up / slice_mm) & (i < cord[-1, 0] - ahead))
     away = ndimage.distance_transform_edt(~brain, sampling=(slice_mm, 1.0, 1.0))
     orbits = head_eyes.around(eyes, stack.shape, ORBIT_MM, slice_mm) & (away > SCALP_MM)
-    known = (under & (away >= AWAY_MM)) | orbits
+    known = ((under | bool(eyes)) & (away >= AWAY_MM)) | orbits
     found = np.where((stack > EMPTY) & known, PLAIN, 0).astype(np.uint16)
     if eyes:
         top, behind, _ = np.max(eyes, axis=0)

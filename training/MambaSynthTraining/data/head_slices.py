@@ -76,11 +76,8 @@ class HeadSlices:
         return cls(entry, source, target, weight, slice_mm)
 
     def in_all_planes(self) -> list[HeadSlices]:
-        """The head as it is, and where its slices are thin cut in the other planes.
-
-        Not so a head that teaches its neck alone: whole heads are synthesized in one plane.
-        """
-        thin = self.slice_mm <= THIN_MM and not self.entry.neck
+        """The head as it is, and where its slices are thin cut in the other planes."""
+        thin = self.slice_mm <= THIN_MM
         return [self, *(self._cut(plane) for plane in PLANES if thin and plane != AXIAL)]
 
     def _cut(self, plane: str) -> HeadSlices:

@@ -151,12 +151,13 @@ def prepared_data(folder: Path, recipe: Recipe) -> HeadData:
     record, entries = read_list_of(folder)
     source = recipe.options.get("source", "T1w")
     contrasts = ("T1w", "T2w") if source == "T1w" else ("T2w", "T1w")
-    given = [entry for entry in entries if source == "T1w" or not entry.neck]
+    given = [entry for entry in entries if source == "T1w" or not entry.computed]
     heads = [HeadSlices.read(folder, entry, contrasts) for entry in given]
-    learned = [head for head in heads if head.entry.person not in record["left_out"]]
+    missing = set(record["left_out"])
+    learned = [head for head in heads if not head.entry.persons & missing]
     if not learned:
         raise RequestError(f"{folder}: all its heads are left out; keep some to learn from.")
-    left_out = [head for head in heads if head.entry.person in record["left_out"]]
+    left_out = [h for h in heads if h.entry.person in missing and not h.entry.host]
     digest = hashlib.sha256((folder / LIST).read_bytes()).hexdigest()
     seen, estimated = (int(recipe.network.get(name, 0)) for name in ("neighbors", "overlap"))
     planes = recipe.options.get("planes", "one")

@@ -5,7 +5,7 @@
 | id, person          | of the pair, and whose it is: a person is left out as a whole            |
 | share               | how often it is drawn, relative to the others                            |
 | source, target      | the two volumes, relative to the folder of the data; no target: a T1w    |
-|                     | head that teaches only what lies below the skull base (``head_necks``)   |
+|                     | head that teaches what lies around its brain (``head_necks``)            |
 | skull               | yes: whole heads, which may be written without skull, too; no: brains    |
 | source_to_common,   | texts of ITK affine transforms that bring each volume to a third one;    |
 | target_to_common    | empty where both lie on one grid                                         |
@@ -58,6 +58,15 @@ class HeadPair:
     @property
     def stripped_id(self) -> str:
         return f"{self.id}-brain"
+
+    @property
+    def is_brain(self) -> bool:
+        """Whether it is a pair that has lost its skull."""
+        return bool(self.target) and self.skull == "no"
+
+    def transplant_id(self, host: HeadPair) -> str:
+        """Of the brain in another head."""
+        return f"{self.id}-in-{host.id}"
 
     @property
     def lesioned_ids(self) -> list[str]:

@@ -6,7 +6,8 @@
     ID.png           what a person looks at: axial, coronal, sagittal, both contrasts
 
 Every pair goes through the Engine's own preparation, so that a network is trained on what it will
-be given. A whole head of which a brain mask is found is written twice, with and without skull.
+be given. A whole head of which a brain mask is found is written twice, with and without skull; a
+brain once more in each of some heads whose T2w is not known.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from MambaSynthTraining.data import head_eyes, head_lesions, head_necks
 from MambaSynthTraining.data.dataset_files import read_json
 from MambaSynthTraining.data.head_cord import follow
 from MambaSynthTraining.data.head_registration import onto_source
+from MambaSynthTraining.data.head_transplants import transplanted
 from MambaSynthTraining.data.heads_list import HeadPair
 from MambaSynthTraining.data.heads_picture import write_picture
 
@@ -42,8 +44,10 @@ INTENSITY = IntensitySpec("median", 99.5, (0.0, 1000.0))
 HIDDEN, SHOWN = 25, 500  # percent, of lesions: what T1w does not show cannot be learned from it
 LESION_SHARE = 0.2  # how often a brain with pasted lesions is drawn, of the share of its own
 Floats = NDArray[np.float32]
-BrainMask = Callable[[Volume], NDArray[np.bool_]]
-Counted = tuple[NDArray[np.bool_], int]  # voxels, and what they weigh in percent
+Mask = NDArray[np.bool_]
+BrainMask = Callable[[Volume], Mask]
+Counted = tuple[Mask, int]  # voxels, and what they weigh in percent
+BRAIN = 100  # percent, of a brain in another head
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,18 @@ class Entry:
     whole: bool  # with its skull
     license: str
     citation: str
-    neck: bool = False  # T1w alone, of which only what lies below the skull base is learned
+    neck: bool = False  # T1w alone: T2w is computed, and nothing of the brain is learned
+    host: str = ""  # of a brain in another head, whose that is; T2w is computed around the brain
+
+    @property
+    def persons(self) -> set[str]:
+        """Who is seen in it."""
+        return {self.person, self.host} - {""}
+
+    @property
+    def computed(self) -> bool:
+        """Whether something of its T2w is no acquired value."""
+        return self.neck or bool(self.host)
 
 
 def make_pair(
@@ -85,7 +100,7 @@ def make_pair(
     return entries
 
 
-def _lesions(source: Volume, path: Path) -> NDArray[np.bool_]:
+def _lesions(source: Volume, path: Path) -> Mask:
     """Raises VolumeError: they lie on another grid."""
     labels = read_volume(path)
     check_same_grid(labels, source)
@@ -113,25 +128,62 @@ def make_lesioned(folder: Path, data: Path, pair: HeadPair, shapes: list[Volume]
 
 
 def make_neck(folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask) -> Entry:
-    """Write a T1w head without T2w: weight 0 but below its skull base and in its orbits, see
-    ``head_necks``.
+    """Write a T1w head without T2w: weight 0 in and near its brain, see ``head_necks``.
 
     Raises FileError, VolumeError: the volume cannot be used, or shows no brain.
     """
     source = read_volume(data / pair.source)
     preparation = prepare(source, GRID, INTENSITY)
     brain = _marked(preparation, source.with_array(brain_mask(source).astype(np.float32), "brain"))
-    stack, slice_mm = preparation.stack(), _slice_mm(preparation)
     try:
-        cord = follow(stack, brain, slice_mm)
+        images = _around_brain(preparation, brain, pair.id)
     except VolumeError as error:
         raise VolumeError(f"{data / pair.source}: {error}") from error
+    _save(folder, pair.id, *images, _slice_mm(preparation))
+    return Entry(pair.id, pair.person, pair.share, True, pair.license, pair.citation, neck=True)
+
+
+def make_transplant(
+    folder: Path, data: Path, pair: HeadPair, host: HeadPair, brain_mask: BrainMask, share: float
+) -> Entry:
+    """Write a brain in the head of another person: the acquired T2w of the brain, around it what
+    ``head_necks`` computes.
+
+    Raises FileError, VolumeError: a volume cannot be used.
+    """
+    source, around = read_volume(data / pair.source), read_volume(data / host.source)
+    target = onto_source(source, read_volume(data / pair.target), data, pair)
+    name = pair.transplant_id(host)
+    try:
+        head, mask = transplanted(source, around, brain_mask(around))
+        preparation = prepare(head, GRID, INTENSITY)
+        brain = _marked(preparation, head.with_array(mask.astype(np.float32), "brain"))
+        a, b, weight = _around_brain(preparation, brain, name)
+    except VolumeError as error:
+        raise VolumeError(f"{data / pair.source} in {data / host.source}: {error}") from error
+    bare = target.with_array(np.where(mask, target.array, target.array.min()), target.name)
+    b, weight = np.where(brain, preparation.stack_of(bare), b), np.where(brain, BRAIN, weight)
+    if pair.lesions:
+        there = _lesions(source, data / pair.lesions).astype(np.float32)
+        weight[_marked(preparation, head.with_array(there, "lesions")) & brain] = HIDDEN
+    _save(folder, name, a, b, weight.astype(np.uint16), _slice_mm(preparation))
+    made = f"{pair.citation}; {host.citation}", f"{pair.license}, {host.license}"
+    return Entry(name, pair.person, share, True, made[1], made[0], host=host.person)
+
+
+def _around_brain(
+    preparation: Preparation, brain: Mask, name: str
+) -> tuple[Floats, Floats, NDArray[np.uint16]]:
+    """(N,H,W) each: T1w as some coil sees it, the T2w computed of it and its weights, of a head
+    with that brain. The coil is drawn by the head's name. Raises VolumeError: it has no brain.
+    """
+    stack, slice_mm = preparation.stack(), _slice_mm(preparation)
+    cord = follow(stack, brain, slice_mm)
     eyes = head_eyes.find(stack, brain, slice_mm)
     weight = head_necks.weights(stack, brain, slice_mm, cord, eyes)
-    rng = np.random.default_rng(list(pair.id.encode()))
+    rng = np.random.default_rng(list(name.encode()))
     stack = head_necks.faded(stack, brain, slice_mm, rng)
-    _save(folder, pair.id, stack, head_necks.target(stack, slice_mm, cord, eyes), weight, slice_mm)
-    return Entry(pair.id, pair.person, pair.share, True, pair.license, pair.citation, neck=True)
+    return stack, head_necks.target(stack, slice_mm, cord, eyes), weight
 
 
 def make_phantom(
@@ -160,7 +212,7 @@ def write_list(folder: Path, entries: list[Entry], left_out: list[str]) -> None:
 
     Raises FileError for a person who is not there.
     """
-    check_left_out(left_out, [entry.person for entry in entries])
+    check_left_out(left_out, {person for entry in entries for person in entry.persons})
     record = {
         "format": FORMAT,
         "contrasts": ["T1w", "T2w"],
@@ -202,10 +254,10 @@ def _slice_mm(preparation: Preparation) -> float:
     return float(preparation.volume.spacing[preparation.reorientation.order[0]])
 
 
-def _marked(preparation: Preparation, mask: Volume) -> NDArray[np.bool_]:
+def _marked(preparation: Preparation, mask: Volume) -> Mask:
     """(N,H,W): a mask of 0 and 1 on the source's grid, as the network sees the source."""
     placed = preparation.resampling.apply(preparation.reorientation.apply(mask.array))
-    marked: NDArray[np.bool_] = preparation.canvas.apply(placed, 0.0) > 0
+    marked: Mask = preparation.canvas.apply(placed, 0.0) > 0
     return marked
 
 

@@ -3,7 +3,8 @@
     pair of the list --onto the source's grid--> source, acquired --Engine--> synthetic --> measures
 
 A whole head is given twice, as it is, scored in the head and in the brain, and without its skull,
-scored in the brain and tissue by tissue.
+scored in the brain and tissue by tissue. A brain is given as it is and, where there is a host, in
+the head of that person, who has no T2w: a whole head of thin slices, scored in the brain.
 The trivial rival is the source itself, under the best linear map.
 """
 
@@ -26,6 +27,7 @@ from MambaSynthLib.image.volume import Volume, check_same_grid
 from MambaSynthLib.io.files import read_volume, write_volume
 from MambaSynthTraining.data.head_registration import onto_source
 from MambaSynthTraining.data.head_tissues import tissues_of
+from MambaSynthTraining.data.head_transplants import transplanted
 from MambaSynthTraining.data.heads_list import HeadPair
 from MambaSynthTraining.data.orientation import orient
 from MambaSynthTraining.evaluation.head_measures import (
@@ -45,6 +47,7 @@ COLUMNS = (
     "seconds", *FACTORS,
 )  # fmt: skip
 TRIVIAL = "source, best linear map"
+INSERTED = "inserted"  # into another head
 SEVERAL = ", "  # between the planes of a record
 CODES = "RAS"  # slices along the last axis
 
@@ -55,7 +58,7 @@ class Given:
 
     id: str
     person: str
-    input: str  # whole or stripped
+    input: str  # whole, stripped or INSERTED
     source: Volume
     acquired: Volume
     regions: dict[str, Mask]
@@ -63,11 +66,16 @@ class Given:
 
 
 def inputs_of(
-    pair: HeadPair, data: Path, source: str, brain_mask: Callable[[Volume], Mask] | None
+    pair: HeadPair,
+    data: Path,
+    source: str,
+    brain_mask: Callable[[Volume], Mask] | None,
+    host: Volume | None = None,
 ) -> Iterator[Given]:
     """The inputs that a pair of the list makes; ``source`` is T1w or T2w.
 
-    Without ``brain_mask`` pairs with a skull are given and scored as whole heads only.
+    Without ``brain_mask`` pairs with a skull are given and scored as whole heads only. ``host`` is
+    the T1w head of a person nobody was trained on; it needs ``brain_mask``, and T1w as source.
     """
     t1 = read_volume(data / pair.source)
     t2 = onto_source(t1, read_volume(data / pair.target), data, pair)
@@ -76,6 +84,11 @@ def inputs_of(
     if not pair.has_skull:
         regions = {"brain": ~air}
         yield Given(pair.id, pair.person, "stripped", given, acquired, regions, air)
+        if host is not None and brain_mask is not None:
+            head, brain = transplanted(given, host, brain_mask(host))
+            regions = {"brain": brain & ~air}
+            outside = air_around(head)
+            yield Given(pair.id, pair.person, INSERTED, head, acquired, regions, outside)
         return
     shown = acquired.array > 0  # where the acquired volume's own field of view ends
     if brain_mask is None:

@@ -17,7 +17,7 @@ from MambaSynthLib.errors import RequestError
 from MambaSynthLib.model.package import ModelPackage
 from MambaSynthTraining.contrast.cravim.card import INTENDED_USE, network_of
 from MambaSynthTraining.data.head_tissues import TISSUES
-from MambaSynthTraining.evaluation.heads import TRIVIAL, read_rows
+from MambaSynthTraining.evaluation.heads import INSERTED, TRIVIAL, read_rows
 from MambaSynthTraining.evaluation.interval import coverage, interval_of_scores
 from MambaSynthTraining.evaluation.lesions import MEASURES as OF_LESIONS
 from MambaSynthTraining.evaluation.lesions import read_lesions
@@ -31,6 +31,7 @@ Row = dict[str, Any]
 MEASURES = ("psnr", "ssim", "nmi", "r", "detail", "jitter", "air", "seconds")
 DIGITS = {"psnr": 2, "ssim": 3, "nmi": 3, "r": 3, "detail": 2, "jitter": 2, "air": 4, "seconds": 0}
 NAMES = {TRIVIAL: "best linear map of source"}  # as all cards call it
+GIVEN = {INSERTED: "in the head of another person"}
 LIMITS = (
     "Trained on very few people, most of them with multiple sclerosis, for a short time. Lesions "
     "that the source does not show do not appear. Anatomy can be missing, invented or of the wrong "
@@ -88,8 +89,8 @@ def scores(run: TrainedRun, rehearsal: ModelPackage, folders: Sequence[Path]) ->
     entries: dict[str, dict[str, Any]] = {}
     for row in (row for row in rows if row["region"] not in TISSUES):
         what = (
-            f"{row['head']}, given {row['input']}, scored in the {row['region']}, by a twin that "
-            "never saw this person"
+            f"{row['head']}, given {GIVEN.get(row['input'], row['input'])}, scored in the "
+            f"{row['region']}, by a twin that never saw this person"
         )
         entry = entries.setdefault(
             what, {"data": what, "command": "mambasynth score-heads", "rows": []}
@@ -191,7 +192,7 @@ on* says; these weights themselves have seen them.
 
 
 def _planes(card: dict[str, Any]) -> str:
-    thin = "axial, coronal and sagittal slices, averaged for brains in thin voxels"
+    thin = "axial, coronal and sagittal slices, averaged in thin voxels"
     return thin if _turns(card) else "axial slices"
 
 
