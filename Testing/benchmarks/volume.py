@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--model", default="", help="an installed model instead of random weights")
     parser.add_argument("--planes", choices=("one", "all"), default="one",
-        help="one, as of a whole head, or all three, as of a brain")  # fmt: skip
+        help="one, as of thick slices, or all three, as of thin ones")  # fmt: skip
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     sizes = [(slices, size) for size in options.pixels for slices in options.slices]
