@@ -24,8 +24,8 @@ def add_parser(commands: Any) -> None:
         "heads",
         help="make the data set of whole heads and brains",
         description="Register the pairs of a list, strip whole heads once more of their skull, "
-        "put brains into other heads, compute phantoms. What is there already is kept: the same command with another "
-        "--leave-out takes a second.",
+        "put brains into other heads, compute phantoms. What is there already is kept: the same "
+        "command with another --leave-out takes a second.",
     )
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="the folder that the list's paths start from")
