@@ -59,8 +59,9 @@ bench: $(VENV)/test.done
 	  python -m Testing.benchmarks.scan --threads $$threads && \
 	  python -m Testing.benchmarks.network --rounds 9 --others --compile --threads $$threads && \
 	  python -m Testing.benchmarks.volume --threads $$threads && \
-	  python -m Testing.benchmarks.volume --model cravim-head-t1w-t2w --slices 150 \
-	    --pixels 192x160 --threads $$threads --planes all || exit; done
+	  python -m Testing.benchmarks.volume \
+	    --model cravim-head-t1w-t2w --slices 150 --pixels 192x160 --threads $$threads --planes all \
+	    || exit; done
 	$(IN_VENV) python -m Testing.benchmarks.volume --model cravim-head-t1w-t2w --slices 150 \
 	  --pixels 192x160 --threads 2
 	$(IN_VENV) python -m Testing.benchmarks.volume --slices 10 --pixels 128 256 512

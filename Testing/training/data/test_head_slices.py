@@ -64,14 +64,15 @@ def test_half_of_the_crops_are_mirrored_left_and_right(plane):
     assert 10 < sum(ways) < 30
 
 
-def test_slices_are_drawn_by_what_counts_most_in_them():
+def test_slices_of_each_kind_are_drawn_as_often_however_few_they_are():
     slices = head()
     slices.weight[:] = 20
-    slices.weight[30:, 40, 40] = 80
+    slices.weight[30:, 40, 40] = 400
+    slices.weight[10:14, 40, 40] = 100
     rng = np.random.default_rng(4)
-    names = [slices.crop(1, 0, (64, 64), rng)[1] for _ in range(200)]
-    upper = sum(int(name.split()[3]) >= 30 for name in names)
-    assert upper == pytest.approx(200 * 8 * 80 / (8 * 80 + 28 * 20), abs=30)
+    numbers = [int(slices.crop(1, 0, (64, 64), rng)[1].split()[3]) for _ in range(300)]
+    upper, few = (sum(n in part for n in numbers) for part in (range(30, 40), range(10, 14)))
+    assert upper == pytest.approx(100, abs=30) and few == pytest.approx(100, abs=30)
 
 
 def test_at_the_end_of_a_volume_the_border_slice_stands_in_for_the_missing():
