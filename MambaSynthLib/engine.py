@@ -19,10 +19,12 @@ from MambaSynthLib.image.neighbors import OverlapMean
 from MambaSynthLib.image.plan import Plan
 from MambaSynthLib.image.planes import CHOICES, PLANES, THIN_MM, plane_across, planes_for
 from MambaSynthLib.image.preparation import Preparation, prepare
+from MambaSynthLib.image.skull import has_skull
 from MambaSynthLib.image.suitability import doubts, taken_for
 from MambaSynthLib.image.targets import Targets
 from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import sha256_of
+from MambaSynthLib.mask.nearness import near_brain
 from MambaSynthLib.methods import METHODS
 from MambaSynthLib.model.card import ContrastCard
 from MambaSynthLib.model.package import ModelPackage
@@ -191,8 +193,9 @@ class Engine:
         plans = [Plan.of(cut, request.slices, card.overlap) for cut in cuts]
         calls = Calls(sum(len(plan.computed) for plan in plans), progress, cancelled)
         found = self._in_plane(plans[0], request, calls)
+        weight = _of_further_planes(preparation) if len(plans) > 1 else 1.0
         for number, plan in enumerate(plans[1:], 2):
-            found.add(self._in_plane(plan, request, calls), number)
+            found.add(self._in_plane(plan, request, calls), number, weight)
         marks = [mark(image, source, card.id, wanted=pixel_mark) for image in found.images]
         record = self._provenance(preparation, request, calls.places or self._network.places)
         several = ", ".join(cut_in) if card.grid.planes == "all" else None
@@ -315,6 +318,15 @@ class Engine:
                 *fallback_warnings(places, self.device),
             ),
         )
+
+
+def _of_further_planes(preparation: Preparation) -> Stack | float:
+    """What coronal and sagittal slices count beside axial ones: as much; of a head near its brain
+    alone.
+    """
+    source = preparation.volume
+    near = near_brain(source) if has_skull(source, ~preparation.empty) else None
+    return 1.0 if near is None else near
 
 
 def contrast_card(package: ModelPackage) -> ContrastCard:

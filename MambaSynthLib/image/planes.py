@@ -4,8 +4,8 @@ Each is drawn as a radiologist sees it: rows grow towards the back in axial slic
 feet in the others, columns towards the patient's left, or the back in sagittal slices.
 
 A network that has learned all planes synthesizes a volume of thin voxels three times; what the
-three say of a voxel is averaged, see ``Targets.add``. Thick slices are taken as they were
-acquired.
+three say of a voxel is averaged, see ``Targets.add``; of a head near its brain, see
+``mask/nearness.py``. Thick slices are taken as they were acquired.
 """
 
 from __future__ import annotations

@@ -45,19 +45,21 @@ class Targets:
                 spread = half_widths[:, 0, 0] if half_widths.size else drawn.std(axis=1)
                 self._preparation.write(self._spreads[number], chosen, spread - 1, self._unit)
 
-    def add(self, other: Targets, number: int) -> None:
+    def add(self, other: Targets, number: int, weight: Floats | float = 1.0) -> None:
         """Take in what another plane says of the same voxels, the ``number``-th from 2 on.
 
-        The n images x become their mean; the half-widths h of their intervals, of which there are
-        as many, grow by what the images lie apart: h^2 = mean h_i^2 + Z^2 variance x_i.
+        The n images x become their mean, in which the first counts 1 and the others ``weight``
+        (I,J,K); the half-widths h of their intervals, of which there are as many, grow by what the
+        images lie apart: h^2 = mean h_i^2 + Z^2 variance x_i.
         """
+        share = np.asarray(weight / (1 + (number - 1) * weight), np.float32)  # of the further plane
         for which, (mean, further) in enumerate(zip(self._means, other._means, strict=True)):
             apart = further - mean
-            mean += apart / np.float32(number)
+            mean += apart * share
             if self._spreads:
                 spread, its = self._spreads[which], other._spreads[which]
-                between = (Z * apart) ** 2 * ((number - 1) / number)  # Welford
-                np.sqrt(((number - 1) * spread**2 + its**2 + between) / number, out=spread)
+                between = (Z * apart) ** 2 * (1 - share)  # Welford
+                np.sqrt((1 - share) * spread**2 + share * (its**2 + between), out=spread)
 
     @property
     def images(self) -> tuple[Floats, ...]:
