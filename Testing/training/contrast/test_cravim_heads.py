@@ -254,7 +254,6 @@ def test_each_ablation_of_the_recipe_differs_in_what_it_is_named_after():
         "minus-planes": replace(whole, options={**whole.options, "planes": "one"}),
         "minus-augmentation": replace(whole, augmentation=Augmentation()),
         "minus-overlap": replace(whole, network={**whole.network, "overlap": 0}),
-        "minus-neighbors": replace(whole, network={**whole.network, "overlap": 0, "neighbors": 0}),
     }  # fmt: skip
     assert found == changed
     assert sum(s.iterations for s in judged.stages) == whole.iterations

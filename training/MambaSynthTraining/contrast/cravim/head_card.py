@@ -44,7 +44,9 @@ the table names; PSNR against the 99.9 percentile there, SSIM of axial slices av
 volume's. *jitter*: the same for the brightness jumps between slices. *air*: share of voxels outside
 the head above a tenth of the range. *seconds* on two shared cores. *within*: share of the acquired
 values within the 90 % interval, whose factor was found on the other people of these tables; of
-brains also by classes of their T1w brightness."""
+brains also by classes of their T1w brightness. Losses and parts one by one:
+`training/recipes/head_ablations`. The command draws everybody's worst slice; no picture of them is
+here, as no image of a data set is part of the project."""
 ALONE = """ A row
 *axial slices alone* is what the same weights make without the mean over planes."""
 
