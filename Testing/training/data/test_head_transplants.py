@@ -18,6 +18,7 @@ from MambaSynthTraining.data.head_transplants import transplanted
 from MambaSynthTraining.data.heads import prepared_data
 from MambaSynthTraining.data.heads_list import read_list
 from MambaSynthTraining.data.heads_set import make_transplant, write_list
+from MambaSynthTraining.data.registration import Registration
 from MambaSynthTraining.evaluation.heads import INSERTED, TRIVIAL, inputs_of, score
 from MambaSynthTraining.recipe_file import recipe_of
 from Testing.training.data.test_head_necks import RECIPE, volume
@@ -88,6 +89,18 @@ def test_the_brain_is_as_it_was_the_head_as_bright_as_the_host_and_nothing_left_
     left = head.array[(whole.array > 0) & ~brain]
     assert len(left) > 3000 and (left <= FLUID).mean() > 0.7
     assert (left > 0.9 * np.median(cut[brain])).mean() < 0.05  # muscle has 0.6
+
+
+def test_a_host_that_is_brought_beside_the_brain_is_refused(monkeypatch):
+    host, mask = volume()
+    away = np.eye(4)
+    away[:3, 3] = 1000
+    monkeypatch.setattr(
+        "MambaSynthTraining.data.head_transplants.register",
+        lambda *images: Registration("affine", away, 0.0, 0.0),
+    )
+    with pytest.raises(VolumeError, match="was not brought onto that of"):
+        transplanted(brain_pair()["T1w"], host, mask)
 
 
 def test_it_teaches_the_acquired_brain_and_around_it_the_rule(made):

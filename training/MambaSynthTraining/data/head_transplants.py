@@ -35,12 +35,17 @@ def transplanted(source: Volume, host: Volume, host_brain: Mask) -> tuple[Volume
     """
     if not host_brain.any():
         raise VolumeError(f"{host.name}: no brain was found in it; give another head.")
-    brain = ndimage.binary_closing(~air_around(source), iterations=CLOSED)
+    shown = ~air_around(source)
+    brain = shown | ndimage.binary_closing(shown, iterations=CLOSED)
     bare = host.with_array(np.where(host_brain, host.array, host.array.min()), host.name)
     placing = register(source, bare, "affine")
     around = placing.apply(host, source).array.clip(min=0)
     mask = host.with_array(host_brain.astype(np.float32), host.name)
     own = placing.apply(mask, source).array > 0.5
+    if not own.any():
+        raise VolumeError(
+            f"{host.name}: its brain was not brought onto that of {source.name}; give another head."
+        )
     around = around * (np.median(source.array[brain]) / np.median(around[own]))
     left = ndimage.binary_dilation(own, iterations=RIM) & ~brain
     around[left] = np.minimum(around[left], np.percentile(source.array[brain], FLUID))
