@@ -45,4 +45,8 @@ def test_eyes_are_bright_lenses_dark_and_both_count_though_they_lie_above_the_sk
         assert t2w[n, row - 9, column] < 0.6
     assert weight[EYES[0][0], 20, 60] == head_necks.NOSE, "else the nose is taken for an eye"
     assert not weight[LOW + 10 :][brain[LOW + 10 :]].any()
-    assert not weight[LOW + 10 :, 75:].any(), "nothing but the face counts so high up"
+    above = weight[LOW + 12]
+    assert above[140, 60] == head_necks.PLAIN, "where eyes are known, scalp is told from them"
+    assert not above[121, 60] and not above[80, 60], "but not from what is near the brain"
+    without = head_necks.weights(stack, brain, SLICE_MM, cord, [])
+    assert not without[LOW + 10 :, 75:].any(), "nothing but the face counts so high up"
