@@ -9,8 +9,8 @@ from MambaSynthLib.engine import Engine
 from MambaSynthLib.image.planes import PLANES
 from MambaSynthLib.image.targets import Z
 from MambaSynthLib.mask.engine import MaskEngine
-from MambaSynthLib.mask.nearness import STEPS_MM, near_brain
-from MambaSynthLib.model.registry import mask_model
+from MambaSynthLib.mask.nearness import MODEL, STEPS_MM, near_brain
+from MambaSynthLib.model.registry import find_model
 from Testing.analytic_heads import analytic_head
 from Testing.library.image.test_overlap import SIZES, untrained
 from Testing.library.image.test_planes import cut_in
@@ -37,7 +37,7 @@ def engine(tmp_path_factory, make_package):
 
 
 def test_the_brain_counts_in_full_and_what_is_far_from_it_nothing(head, near):
-    brain = MaskEngine(mask_model(), "cpu").find(head).brain.array > 0
+    brain = MaskEngine(find_model(MODEL), "cpu").find(head).brain.array > 0
     assert (near[brain] == 1).all() and near.shape == head.shape
     assert set(np.unique(near)) == {0, 0.25, 0.5, 0.75, 1}
     for axis in range(3):
@@ -49,8 +49,8 @@ def test_the_brain_counts_in_full_and_what_is_far_from_it_nothing(head, near):
 
 
 def test_it_is_nowhere_where_no_brain_is_found(head, tmp_path, monkeypatch):
-    package = threshold_package(tmp_path / "m", brain=5, head=5)
-    monkeypatch.setattr("MambaSynthLib.mask.nearness.mask_model", lambda: package)
+    nowhere = MaskEngine(threshold_package(tmp_path / "m", brain=5, head=5), "cpu")
+    monkeypatch.setattr("MambaSynthLib.mask.nearness._mask_engine", lambda: nowhere)
     assert near_brain(head) is None
 
 
