@@ -67,8 +67,20 @@ def median_scaling(volume: Volume) -> Scaling:
     """Background -> -1, the median of the middle of the head -> -1/2, four times that -> +1.
 
     A fat scalp or a bright eye moves a percentile of the whole head, but not the median of what
-    lies in the middle of its box: brain, with and without the skull around it. The middle is half
-    of the box across, and of its height the part from 40 to 80 %.
+    lies in the middle of its box.
+
+    Raises
+    ------
+    VolumeError: all voxels are (nearly) the same.
+    """
+    low, values = middle_of_head(volume)
+    return Scaling.of_range(low, low + MEDIANS * (float(np.median(values)) - low))
+
+
+def middle_of_head(volume: Volume) -> tuple[float, NDArray[np.float32]]:
+    """Black, and the values of the tissue in the middle of the box of a head: brain, with and
+    without the skull around it. The middle is half of the box across, and of its height the part
+    from 40 to 80 %.
 
     Raises
     ------
@@ -83,8 +95,7 @@ def median_scaling(volume: Volume) -> Scaling:
     )
     box = tuple(middle[turn.order.index(axis)] for axis in range(3))
     inside = volume.array[box][tissue[box]]
-    values = inside if inside.size else volume.array[tissue]
-    return Scaling.of_range(low, low + MEDIANS * (float(np.median(values)) - low))
+    return low, inside if inside.size else volume.array[tissue]
 
 
 def _middle(turn: Reorientation) -> list[tuple[float, float]]:

@@ -25,6 +25,7 @@ from MambaSynthLib.image.intensity import (
     zscore_scaling,
 )
 from MambaSynthLib.image.neighbors import neighbors_of
+from MambaSynthLib.image.tone import Toned
 from MambaSynthLib.image.volume import AXIS_LETTERS, Volume, check_finite, check_same_grid
 
 SMALLEST = 4  # pixels per row or column that a slice must have
@@ -53,6 +54,7 @@ class IntensitySpec:
     rule: str  # 'percentile', 'zscore' or 'median'
     upper_percentile: float
     target_range: tuple[float, float]  # what the network's -1 and +1 mean in the synthetic volume
+    white_over_gray: float = 0.0  # that sources are brought to, see tone.py; 0: as they are
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def prepare(
         check_finite(each)
         check_same_grid(each, volume)
     turned = _turned(volume, grid)
-    scaling, *more = (scaling_of(each, intensity) for each in volumes)
+    scaling, *more = (_of_source(each, intensity) for each in volumes)
     empty = np.logical_and.reduce([empty_in(each, intensity) for each in volumes])
     pairs = tuple(zip(others, more, strict=True))
     canvas = _canvas(grid, empty, *turned)
@@ -220,6 +222,13 @@ def _check_sizes(resampling: InPlaneResampling, name: str) -> None:
             f"{name}: its slices would become {rows} x {columns} pixels for this model, more than "
             f"{LARGEST} a side; check the voxel size or crop the image."
         )
+
+
+def _of_source(volume: Volume, intensity: IntensitySpec) -> Scaling:
+    """As ``scaling_of``, bent where the card asks for it."""
+    if intensity.white_over_gray:
+        return Toned.of(volume, intensity.white_over_gray)
+    return scaling_of(volume, intensity)
 
 
 def scaling_of(volume: Volume, intensity: IntensitySpec) -> Scaling:

@@ -11,8 +11,9 @@ import torch
 
 from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import FileError, RequestError
+from MambaSynthLib.image.preparation import prepare
 from MambaSynthLib.image.volume import Volume
-from MambaSynthLib.io.files import write_volume
+from MambaSynthLib.io.files import read_volume, write_volume
 from MambaSynthTraining.contrast.cravim.heads import CRAViMHeads
 from MambaSynthTraining.data.heads import prepared_data
 from MambaSynthTraining.data.heads_list import HeadPair, read_list
@@ -260,6 +261,34 @@ def test_a_network_that_learned_all_planes_is_cut_and_scored_in_all_planes(heads
     rows = {row["candidate"]: row for row in scored if row["region"] == "brain"}
     assert list(rows) == [TRIVIAL, "twin (ours)", "twin, axial slices alone"]
     assert rows["twin (ours)"]["psnr"] != rows["twin, axial slices alone"]["psnr"]
+
+
+def test_white_matter_is_as_bright_beside_gray_in_training_as_the_engine_makes_it(heads, tmp_path):
+    recipe = recipe_of(RECIPE | {"options": {"white_over_gray": 1.5}})
+    data = prepared_data(heads[2], recipe)
+    fit(recipe, tmp_path / "x.yaml", data, tmp_path / "run", Hardware("cpu"))
+    card = Engine(draft(open_run(tmp_path / "run"), tmp_path / "draft"), device="cpu").card
+    assert card.intensity.white_over_gray == 1.5
+    source = read_volume(heads[0] / read_list(heads[1])[0].source)
+    seen = prepare(source, card.grid, card.intensity).stack()
+    seen = seen[(seen > -1).any(axis=(1, 2))]  # empty slices are not stored
+    learned = data.heads[0][0].source
+    plain = prepared_data(heads[2], recipe_of(RECIPE)).heads[0][0]
+    apart = np.abs(learned - seen).mean()  # of a stack of 1 mm, and of voxels of 4 mm
+    assert apart < 0.4 * np.abs(plain.source - seen).mean()
+    np.testing.assert_array_equal(plain.target, data.heads[0][0].target)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"white_over_gray": 1.3, "source": "T2w"}, "white matter is not the brightest"),
+        ({"white_over_gray": 0.8}, "is 0.8; give 1.05 to 2.0"),
+    ],
+)
+def test_a_ratio_of_white_to_gray_matter_that_cannot_be_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        CRAViMHeads.build(recipe_of(RECIPE | {"options": options}))
 
 
 def test_a_run_becomes_a_package_by_its_scores_alone(run, heads, tmp_path):

@@ -7,7 +7,7 @@ away, so that a network meets slices of 1 to 5 mm whatever its data are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from MambaSynthLib.image.grid import Reorientation, interpolation_matrix
 from MambaSynthLib.image.intensity import EMPTY
 from MambaSynthLib.image.neighbors import offsets, own_and_neighbors
 from MambaSynthLib.image.planes import PLANES, THIN_MM
+from MambaSynthLib.image.tone import Toned
+from MambaSynthLib.image.volume import Volume
 from MambaSynthTraining.data.heads_set import Entry
 
 Half = NDArray[np.float16]
@@ -79,6 +81,13 @@ class HeadSlices:
                 f"{path}: cannot be read; remove it and run 'mambasynth heads' again."
             ) from error
         return cls(entry, source, target, weight, slice_mm)
+
+    def toned(self, white_over_gray: float) -> HeadSlices:
+        """With the source as the engine gives it to a network that asks for that ratio."""
+        volume = Volume(self.source.astype(np.float32), STORED, self.entry.id)
+        bent = np.clip(Toned.of(volume, white_over_gray).apply(volume.array), -1, 1)
+        bent[self.source <= EMPTY] = EMPTY
+        return replace(self, source=bent.astype(np.float16))
 
     def in_all_planes(self) -> list[HeadSlices]:
         """The head as it is, and where its slices are thin cut in the other planes."""

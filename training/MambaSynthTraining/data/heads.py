@@ -62,6 +62,7 @@ class HeadData:
     overlap: int
     contrasts: tuple[str, str]
     planes: str  # one or all
+    white_over_gray: float  # that sources were brought to; 0: they are as they were
     record: dict[str, Any]  # heads.json
     sha256: dict[str, str]
 
@@ -100,7 +101,8 @@ class HeadData:
 
     def settings(self) -> dict[str, Any]:
         grid = self.record["grid"] | {"planes": self.planes}
-        return {"grid": grid, "intensity": self.record["intensity"]}
+        intensity = self.record["intensity"] | {"white_over_gray": self.white_over_gray}
+        return {"grid": grid, "intensity": intensity}
 
     def unused(self, recipe: Recipe) -> list[str]:
         return [] if self.left_out else [NO_VALIDATION]
@@ -153,6 +155,9 @@ def prepared_data(folder: Path, recipe: Recipe) -> HeadData:
     contrasts = ("T1w", "T2w") if source == "T1w" else ("T2w", "T1w")
     given = [entry for entry in entries if source == "T1w" or not entry.computed]
     heads = [HeadSlices.read(folder, entry, contrasts) for entry in given]
+    ratio = float(recipe.options.get("white_over_gray", 0))
+    if ratio:
+        heads = [head.toned(ratio) for head in heads]
     missing = set(record["left_out"])
     learned = [head for head in heads if not head.entry.persons & missing]
     if not learned:
@@ -162,4 +167,5 @@ def prepared_data(folder: Path, recipe: Recipe) -> HeadData:
     seen, estimated = (int(recipe.network.get(name, 0)) for name in ("neighbors", "overlap"))
     planes = recipe.options.get("planes", "one")
     cut = [head.in_all_planes() if planes == "all" else [head] for head in learned]
-    return HeadData(cut, left_out, seen, estimated, contrasts, planes, record, {LIST: digest})
+    hashes = {LIST: digest}
+    return HeadData(cut, left_out, seen, estimated, contrasts, planes, ratio, record, hashes)

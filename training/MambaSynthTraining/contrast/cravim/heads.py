@@ -32,19 +32,22 @@ from MambaSynthTraining.recipe import Optimization, Recipe, Stage
 
 SOURCES = ("T1w", "T2w")
 PLANES = ("one", "all")
+RATIOS = (1.05, 2.0)  # of white to gray matter that a head may be brought to
 
 
 @dataclass(frozen=True)
 class Options:
     """Which contrast is given; the other one is synthesized. In which planes heads with thin
     slices are cut: the axial one, or all. The pixels that a target may lie off unpunished, 0 or 1.
-    The width of the discriminator's first layer; 0: there is none.
+    The width of the discriminator's first layer; 0: there is none. How bright white matter is made
+    beside gray in each T1w head; 0: heads are taken as they are.
     """
 
     source: str = "T1w"
     planes: str = "one"
     shift: int = 1
     discriminator: int = 0
+    white_over_gray: float = 0.0
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
@@ -55,6 +58,19 @@ class Options:
             raise ValueError(f"options.shift is {self.shift}; give 0 or 1 pixels")
         if self.discriminator < 0:
             raise ValueError(f"options.discriminator is {self.discriminator}; give 0 or more")
+        if self.white_over_gray:
+            self._check_ratio(self.white_over_gray)
+
+    def _check_ratio(self, ratio: float) -> None:
+        if self.source != "T1w":
+            raise ValueError(
+                f"options.white_over_gray is {ratio}, but the source is {self.source}, in which "
+                "white matter is not the brightest tissue; give 0"
+            )
+        if not RATIOS[0] <= ratio <= RATIOS[1]:
+            raise ValueError(
+                f"options.white_over_gray is {ratio}; give {RATIOS[0]} to {RATIOS[1]}, or 0"
+            )
 
 
 class CRAViMHeads(TrainingMethod):
