@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import json
 
 import numpy as np
@@ -99,7 +100,9 @@ def test_the_command_adds_a_brain_thrice_with_lesions_that_count_five_times(data
         ANNA | {"share": "2"},
         more=["--lesions", data / "away.nii.gz", data / "lesions.nii.gz"],
     )
-    assert "anna: made 3 times with other people's lesions" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "anna: made 3 times with other people's lesions" in told
+    assert re.search(r"anna: white matter is 1\.\d\d times as bright as gray in T1w", told)
     plain, *lesioned = entries(data)
     assert [entry["id"] for entry in lesioned] == [f"anna-lesions-{k}" for k in range(3)]
     assert {entry["person"] for entry in lesioned} == {plain["person"]}  # left out together

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from MambaSynthLib.commands.console import note
 from MambaSynthLib.errors import FileError, VolumeError
-from MambaSynthLib.image.intensity import EMPTY
+from MambaSynthLib.image.intensity import EMPTY, middle_of_head
 from MambaSynthLib.image.preparation import Preparation, prepare
+from MambaSynthLib.image.tone import white_over_gray
 from MambaSynthLib.image.volume import Volume, check_same_grid, same_grid
 from MambaSynthLib.io.atomic import telling, write_whole
 from MambaSynthLib.io.files import read_volume
@@ -86,6 +87,7 @@ def make_pair(
     lesions = (_lesions(source, data / pair.lesions), HIDDEN) if pair.lesions else None
     preparation = prepare(source, GRID, INTENSITY)
     entries = [_write(folder, pair, pair.id, preparation, target, lesions, pair.has_skull)]
+    _tell_contrast(source, pair.id)
     if brain_mask is not None:
         mask = brain_mask(source)
         brain = _marked(preparation, source.with_array(mask.astype(np.float32), "brain"))
@@ -98,6 +100,13 @@ def make_pair(
         stripped = prepare(a, GRID, INTENSITY)
         entries.append(_write(folder, pair, pair.stripped_id, stripped, b, lesions, False))
     return entries
+
+
+def _tell_contrast(source: Volume, name: str) -> None:
+    """What a recipe's ``white_over_gray`` would change in it."""
+    low, values = middle_of_head(source)
+    ratio = white_over_gray(values - low)
+    note(f"{name}: white matter is {ratio:.2f} times as bright as gray in T1w")
 
 
 def _lesions(source: Volume, path: Path) -> Mask:
@@ -133,6 +142,7 @@ def make_neck(folder: Path, data: Path, pair: HeadPair, brain_mask: BrainMask) -
     Raises FileError, VolumeError: the volume cannot be used, or shows no brain.
     """
     source = read_volume(data / pair.source)
+    _tell_contrast(source, pair.id)
     preparation = prepare(source, GRID, INTENSITY)
     brain = _marked(preparation, source.with_array(brain_mask(source).astype(np.float32), "brain"))
     try:

@@ -166,7 +166,7 @@ def readme(card: dict[str, Any], weights: dict[str, NDArray[Any]]) -> str:
 noise: ngf {network["ngf"]}, {network["n_blocks"]} residual blocks, {network["n_attentions"]} \
 attention maps, {_reach(network)}; {count:,} values |
 | direction | {card["source_contrasts"][0]} -> {card["target_contrasts"][0]}, {_planes(card)}, \
-whole heads and brains |
+whole heads and brains |{_tone(card)}
 | license | {card["license"]} |
 
 ## Trained on
@@ -196,6 +196,12 @@ on* says; these weights themselves have seen them.
 def _planes(card: dict[str, Any]) -> str:
     thin = "axial, coronal and sagittal slices, averaged in thin voxels"
     return thin if _turns(card) else "axial slices"
+
+
+def _tone(card: dict[str, Any]) -> str:
+    ratio = card["intensity"].get("white_over_gray", 0)
+    row = f"\n| source | white matter is first made {ratio:g} times as bright as gray |"
+    return row if ratio else ""
 
 
 def _turns(card: dict[str, Any]) -> bool:
