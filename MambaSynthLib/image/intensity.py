@@ -73,7 +73,11 @@ def median_scaling(volume: Volume) -> Scaling:
     ------
     VolumeError: all voxels are (nearly) the same.
     """
-    low, values = middle_of_head(volume)
+    return scaling_by(*middle_of_head(volume))
+
+
+def scaling_by(low: float, values: NDArray[np.float32]) -> Scaling:
+    """The same of what ``middle_of_head`` found."""
     return Scaling.of_range(low, low + MEDIANS * (float(np.median(values)) - low))
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from MambaSynthLib.image.intensity import MEDIANS, Scaling, middle_of_head
+from MambaSynthLib.image.intensity import MEDIANS, Scaling, middle_of_head, scaling_by
 from MambaSynthLib.image.volume import Volume
 
 Floats = NDArray[np.float32]
@@ -46,7 +46,7 @@ class Toned(Scaling):
         Raises VolumeError: all voxels are (nearly) the same.
         """
         low, values = middle_of_head(volume)
-        plain = Scaling.of_range(low, low + MEDIANS * (float(np.median(values)) - low))
+        plain = scaling_by(low, values)
         gamma = np.log(wanted) / max(np.log(white_over_gray(values - low)), LEAST)
         return cls(plain.center, plain.half_width, float(np.clip(gamma, *GAMMAS)))
 
