@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from MambaSynthLib.engine import Engine
 from MambaSynthLib.errors import FileError, RequestError
-from MambaSynthLib.model.package import ModelPackage, write_package
+from MambaSynthLib.model.package import CARD, ModelPackage, read_package, write_package
 from MambaSynthTraining.methods import card_module
+from MambaSynthTraining.run_folder import RUN
 from MambaSynthTraining.runs import TrainedRun, open_run
 
 LARGEST_DIFFERENCE = 0.05  # of the images' range; more than float16 weights can explain
@@ -79,6 +81,18 @@ def draft(run: TrainedRun, folder: Path) -> ModelPackage:
     """The package of a run before it was scored, for ``evaluate-set`` alone."""
     description = Description("draft", "0.0.0", "draft", "draft", "NOASSERTION")
     return _write(run, folder, description, [], [], {})
+
+
+def engine_of(folder: Path, place: Path) -> Engine | None:
+    """Of a model package, or of a run by its draft, written to ``place``; None for another folder.
+
+    Raises FileError, ModelError: the one or the other is damaged.
+    """
+    if (folder / CARD).exists():
+        return Engine(read_package(folder))
+    if (folder / RUN).exists():
+        return Engine(draft(open_run(folder), place))
+    return None
 
 
 def _card_module(run: TrainedRun) -> ModuleType:

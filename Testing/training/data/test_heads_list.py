@@ -58,7 +58,7 @@ def run(data, *rows, more=()):
         ([ANNA | {"id": "../anna"}], "the id '../anna' can name no file"),
         ([ANNA | {"id": ""}], "the id '' can name no file"),
         ([ANNA | {"share": "inf"}], "the share of anna is no positive number"),
-        ([ANNA | {"source": ""}], "anna has no source"),
+        ([ANNA | {"source": "", "target": ""}], "anna has neither source nor target"),
         ([ANNA | {"skull": ""}], "the skull of anna is ''; give yes for whole heads"),
         ([ANNA | {"source_to_common": "a.txt"}], "anna has one of source_to_common"),
         ([ANNA | {"target_to_common": "b.txt"}], "anna has one of source_to_common"),

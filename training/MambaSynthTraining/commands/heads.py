@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from MambaSynthTraining.data.heads_list import HeadPair
     from MambaSynthTraining.data.heads_set import BrainMask, Entry
     from MambaSynthTraining.data.phantom_subjects import PhantomPlan
+    from MambaSynthTraining.source_model import SourceModel
 
 
 SKULLS = 0.75  # share of the phantoms that keep theirs
@@ -35,6 +36,8 @@ def add_parser(commands: Any) -> None:
     add("--leave-out", nargs="*", default=[], metavar="PERSON", help="not to be trained on")
     add("--brain-teacher", type=Path, metavar="ONNX|own", help="brainchop's mindgrab.onnx, or the "
         "mask model, to add each whole head of the list without its skull, too")  # fmt: skip
+    add("--source-model", type=Path, metavar="FOLDER", help="a package or run of T2w -> T1w, to "
+        "make the T1w of heads without source, which are not used else")  # fmt: skip
     add("--lesions", type=Path, nargs="+", default=[], metavar="MASK", help="lesions of other "
         "people: brains on the grid of the masks are added thrice more with some of "
         "them")  # fmt: skip
@@ -51,6 +54,8 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    import tempfile
+
     from MambaSynthLib.io.files import read_volume
     from MambaSynthTraining.data.brain_teacher import brain_masks
     from MambaSynthTraining.data.heads_list import read_list
@@ -58,14 +63,16 @@ def run(options: argparse.Namespace) -> int:
 
     teacher = brain_masks(options.brain_teacher) if options.brain_teacher else None
     known = _known(options.out)
-    pairs = read_list(options.list)
+    pairs = _usable(options, read_list(options.list))
     shapes = [read_volume(path) for path in options.lesions]
     plans = _plans(options) if options.labels else []
     phantoms = [_person(plan) for plan in plans]
     check_left_out(options.leave_out, [*(pair.person for pair in pairs), *phantoms])
     _check_necks(options, pairs, known)
     transplants = _transplants(options, pairs)
-    entries = [e for pair in pairs for e in _pair(options, pair, teacher, known)]
+    with tempfile.TemporaryDirectory() as drafts:
+        model = _source_model(options, pairs, Path(drafts))
+        entries = [e for pair in pairs for e in _pair(options, pair, teacher, model, known)]
     entries += [e for pair in pairs if shapes for e in _lesioned(options, pair, shapes, known)]
     entries += [_transplant(options, *two, teacher, known) for two in transplants]
     entries += [_phantom(options, plan, known) for plan in plans]
@@ -100,9 +107,45 @@ def _check_necks(
             )
 
 
+def _usable(options: argparse.Namespace, pairs: list[HeadPair]) -> list[HeadPair]:
+    """Without a model, those that have a source: whoever trains the first model has none.
+
+    Raises RequestError: no line is left, or there is a model that none needs.
+    """
+    from MambaSynthLib.commands.console import note
+    from MambaSynthLib.errors import RequestError
+
+    lacking = [pair.id for pair in pairs if not pair.source]
+    if options.source_model:
+        if lacking:
+            return pairs
+        raise RequestError(
+            f"--source-model: every line of {options.list} has a source; leave the model out."
+        )
+    if lacking:
+        note(f"{', '.join(lacking)}: not used, as no --source-model makes their T1w")
+    if len(lacking) == len(pairs):
+        raise RequestError(f"{options.list}: no line has a source; add --source-model.")
+    return [pair for pair in pairs if pair.source]
+
+
+def _source_model(
+    options: argparse.Namespace, pairs: list[HeadPair], drafts: Path
+) -> SourceModel | None:
+    """What makes the sources that are missing. Raises RequestError: it knows who is left out."""
+    from MambaSynthTraining.source_model import source_model
+
+    if not options.source_model:
+        return None
+    model = source_model(options.source_model, drafts)
+    model.check_unseen(pairs, options.leave_out)
+    return model
+
+
 def _pair(
-    options: argparse.Namespace, pair: HeadPair, teacher: BrainMask | None, known: dict[str, Entry]
-) -> list[Entry]:
+    options: argparse.Namespace, pair: HeadPair, teacher: BrainMask | None,
+    model: SourceModel | None, known: dict[str, Entry],
+) -> list[Entry]:  # fmt: skip
     from dataclasses import replace
 
     from MambaSynthLib.commands.console import note
@@ -111,11 +154,31 @@ def _pair(
     if not pair.target:
         return [_neck(options, pair, teacher, known)]
     mask = teacher if pair.has_skull else None
+    if not pair.source:
+        return _from_target(options, pair, mask, model, known)
     names = [pair.id, pair.stripped_id] if mask else [pair.id]
-    if all(name in known for name in names):
+    if all(name in known and not known[name].source_model for name in names):
         return [replace(known[name], **pair.about) for name in names]
     note(f"{pair.id}: making")
     return make_pair(options.out, options.data, pair, mask)
+
+
+def _from_target(
+    options: argparse.Namespace, pair: HeadPair, mask: BrainMask | None,
+    model: SourceModel | None, known: dict[str, Entry],
+) -> list[Entry]:  # fmt: skip
+    """A T2w head; ``_usable`` saw to it that there is a model."""
+    from dataclasses import replace
+
+    from MambaSynthLib.commands.console import note
+    from MambaSynthTraining.data.heads_set import make_source
+
+    assert model is not None
+    found = [known[name] for name in (pair.id, pair.stripped_id) if name in known]
+    if found and all(entry.source_model == model.name for entry in found):
+        return [replace(entry, **pair.about) for entry in found]
+    note(f"{pair.id}: making, T1w by {model.name}")
+    return make_source(options.out, options.data, pair, mask, model.make, model.name)
 
 
 def _lesioned(
@@ -127,7 +190,7 @@ def _lesioned(
     from MambaSynthLib.commands.console import note
     from MambaSynthTraining.data.heads_set import LESION_SHARE, make_lesioned
 
-    if not pair.target or pair.has_skull:
+    if not pair.is_brain:
         return []
     if all(name in known for name in pair.lesioned_ids):
         made = [known[name] for name in pair.lesioned_ids]

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthTraining.evaluation.heads import CSV, inputs_of, score, write_rows
     from MambaSynthTraining.evaluation.lesions import write_lesions
 
-    listed = [pair for pair in read_list(options.list) if pair.target]
+    listed = [pair for pair in read_list(options.list) if pair.is_acquired]
     pairs = [pair for pair in listed if pair.person in options.persons]
     if missing := set(options.persons) - {pair.person for pair in pairs}:
         raise RequestError(f"{', '.join(sorted(missing))}: no pair of {options.list}; name others.")
@@ -84,27 +84,20 @@ def run(options: argparse.Namespace) -> int:
 
 def _candidate(text: str, out: Path) -> tuple[str, Engine | Path]:
     """NAME=FOLDER -> the name and an engine, or the folder of volumes made elsewhere."""
-    from MambaSynthLib.engine import Engine
-    from MambaSynthLib.model.package import CARD, read_package
-    from MambaSynthTraining.export import draft
-    from MambaSynthTraining.run_folder import RUN
-    from MambaSynthTraining.runs import open_run
+    import shutil
 
-    name, _, place = text.partition("=")
-    folder = Path(place)
-    if not place or not folder.is_dir():
+    from MambaSynthTraining.export import engine_of
+
+    name, _, given = text.partition("=")
+    folder = Path(given)
+    if not given or not folder.is_dir():
         raise RequestError(f"--candidate {text}: give NAME=FOLDER with a folder that is there.")
     if name in TAKEN or Path(name).name != name:
         raise RequestError(f"--candidate {text}: {name!r} can name no folder of volumes here; "
                            "give another name.")  # fmt: skip
-    if (folder / CARD).exists():
-        return name, Engine(read_package(folder))
-    if (folder / RUN).exists():
-        import shutil
-
-        shutil.rmtree(out / "drafts" / name, ignore_errors=True)
-        return name, Engine(draft(open_run(folder), out / "drafts" / name))
-    return name, folder
+    place = out / "drafts" / name
+    shutil.rmtree(place, ignore_errors=True)
+    return name, engine_of(folder, place) or folder
 
 
 def _host(options: argparse.Namespace) -> Volume | None:

@@ -5,7 +5,8 @@
 | id, person          | of the pair, and whose it is: a person is left out as a whole            |
 | share               | how often it is drawn, relative to the others                            |
 | source, target      | the two volumes, relative to the folder of the data; no target: a T1w    |
-|                     | head that teaches what lies around its brain (``head_necks``)            |
+|                     | head that teaches what lies around its brain (``head_necks``); no        |
+|                     | source: a T2w head whose T1w a model makes (``source_model``)            |
 | skull               | yes: whole heads, which may be written without skull, too; no: brains    |
 | source_to_common,   | texts of ITK affine transforms that bring each volume to a third one;    |
 | target_to_common    | empty where both lie on one grid                                         |
@@ -51,6 +52,11 @@ class HeadPair:
         return {name: getattr(self, name) for name in names}
 
     @property
+    def is_acquired(self) -> bool:
+        """Whether both of its volumes are."""
+        return bool(self.source and self.target)
+
+    @property
     def has_skull(self) -> bool:
         """Whether it is a pair of whole heads, which may be written without skull, too."""
         return bool(self.target) and self.skull == "yes"
@@ -61,8 +67,8 @@ class HeadPair:
 
     @property
     def is_brain(self) -> bool:
-        """Whether it is a pair that has lost its skull."""
-        return bool(self.target) and self.skull == "no"
+        """Whether it is an acquired pair that has lost its skull."""
+        return self.is_acquired and self.skull == "no"
 
     def transplant_id(self, host: HeadPair) -> str:
         """Of the brain in another head."""
@@ -78,8 +84,8 @@ def read_list(path: Path) -> list[HeadPair]:
     """The pairs of a list.
 
     Raises FileError: it cannot be read, lacks a column, a share is no positive number, a skull
-    neither yes nor no, an id no name of a file or that of two heads, a source is missing, or one of
-    two texts.
+    neither yes nor no, an id no name of a file or that of two heads, both volumes are missing,
+    or one of two texts.
     """
     example = "training/recipes/heads/open-heads.tsv"
     rows = read_lines(path, HeadPair, of="heads", one="pair", example=example)
@@ -96,8 +102,10 @@ def _pair(path: Path, row: dict[str, str]) -> HeadPair:
     if not (share > 0 and math.isfinite(share)):
         raise FileError(f"{path}: the share of {row['id']} is no positive number; correct it.")
     pair = HeadPair(share=share, **row)
-    if not pair.source:
-        raise FileError(f"{path}: {pair.id} has no source; name its volume, or remove its line.")
+    if not (pair.source or pair.target):
+        raise FileError(
+            f"{path}: {pair.id} has neither source nor target; name a volume, or remove its line."
+        )
     if pair.skull not in SKULL:
         raise FileError(
             f"{path}: the skull of {pair.id} is {pair.skull!r}; give yes for whole heads, no for "

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class Entry:
     citation: str
     neck: bool = False  # T1w alone: T2w is computed, and nothing of the brain is learned
     host: str = ""  # of a brain in another head, whose that is; T2w is computed around the brain
+    source_model: str = ""  # that made T1w, where T2w alone was acquired
 
     @property
     def persons(self) -> set[str]:
@@ -71,8 +72,8 @@ class Entry:
 
     @property
     def computed(self) -> bool:
-        """Whether something of its T2w is no acquired value."""
-        return self.neck or bool(self.host)
+        """Whether something of it is no acquired value."""
+        return self.neck or bool(self.host or self.source_model)
 
 
 def make_pair(
@@ -84,6 +85,36 @@ def make_pair(
     """
     source = read_volume(data / pair.source)
     target = onto_source(source, read_volume(data / pair.target), data, pair)
+    return _with_and_without_skull(folder, data, pair, source, target, brain_mask)
+
+
+def make_source(
+    folder: Path,
+    data: Path,
+    pair: HeadPair,
+    brain_mask: BrainMask | None,
+    make: Callable[[Volume], Volume],
+    model: str,
+) -> list[Entry]:
+    """Write a T2w head whose T1w ``make`` makes by the ``model`` of that name. A slice alone, of
+    which no brain mask is found, is written with its skull alone.
+
+    Raises FileError, VolumeError: the volume cannot be used.
+    """
+    target = read_volume(data / pair.target)
+    mask = brain_mask if min(target.shape) > 1 else None
+    entries = _with_and_without_skull(folder, data, pair, make(target), target, mask)
+    return [replace(entry, source_model=model) for entry in entries]
+
+
+def _with_and_without_skull(
+    folder: Path,
+    data: Path,
+    pair: HeadPair,
+    source: Volume,
+    target: Volume,
+    brain_mask: BrainMask | None,
+) -> list[Entry]:
     lesions = (_lesions(source, data / pair.lesions), HIDDEN) if pair.lesions else None
     preparation = prepare(source, GRID, INTENSITY)
     entries = [_write(folder, pair, pair.id, preparation, target, lesions, pair.has_skull)]
