@@ -12,7 +12,7 @@ from MambaSynthLib.image.volume import Volume
 from MambaSynthLib.io.files import read_volume, write_volume
 from MambaSynthTraining.commands import heads as heads_command
 from MambaSynthTraining.data.heads import prepared_data
-from MambaSynthTraining.data.heads_list import HeadPair, read_list
+from MambaSynthTraining.data.heads_list import read_list
 from MambaSynthTraining.data.heads_set import make_source, read_list_of
 from MambaSynthTraining.engine.fit import Hardware, fit
 from MambaSynthTraining.recipe_file import recipe_of
@@ -64,9 +64,9 @@ def test_a_head_without_source_gets_the_one_that_the_model_makes(listed, runs, t
     entries = {entry.id: entry for entry in read_list_of(listed / "set")[1]}
     assert [entry.source_model[:10] for entry in entries.values()] == ["", "", "run back ("]
     model = source_model(runs / "back", tmp_path / "drafts")
-    made = model.make(read_volume(listed / "carl_T2w.nii.gz"))
+    t2w = read_volume(listed / "carl_T2w.nii.gz")
     pair = read_list(listed / "list.tsv")[2]
-    make_source(tmp_path / "again", listed, pair, None, lambda _: made, model.name)
+    make_source(tmp_path / "again", listed, pair, model.make(t2w), t2w, None, model.name)
     first, second = (np.load(p / "carl.npz") for p in (listed / "set", tmp_path / "again"))
     assert np.ptp(first["source"].astype(np.float32)) > 0.1
     for name in ("source", "target", "weight"):
@@ -101,16 +101,23 @@ def test_it_teaches_t1w_to_t2w_alone(listed, runs):
         assert [planes[0].entry.id for planes in data.heads] == learned
 
 
-def test_a_slice_alone_is_not_stripped_of_its_skull(tmp_path):
-    whole = head("T2w", 0)
-    one = Volume(whole.array[:, :, 16:17], whole.affine, "one")
-    for name, volume, ids in (("slice", one, ["slice"]), ("head", whole, ["head", "head-brain"])):
-        write_volume(volume, tmp_path / f"{name}.nii.gz")
-        pair = HeadPair(name, name, 1, "", f"{name}.nii.gz", "yes", "", "", "", "CC0-1.0", "made")
-        entries = make_source(
-            tmp_path / "set", tmp_path, pair, lambda v: v.array > 310, lambda v: v, "made up"
-        )
-        assert [entry.id for entry in entries] == ids
+def test_a_head_is_stripped_of_its_skull_a_slice_alone_is_not(listed, runs, monkeypatch):
+    monkeypatch.setattr(
+        "MambaSynthTraining.data.brain_teacher.brain_masks",
+        lambda choice: lambda volume: np.indices(volume.shape)[0] > 10,
+    )
+    text = (listed / "list.tsv").read_text()
+    (listed / "list.tsv").write_text(text.replace("carl_T2w.nii.gz\tno", "carl_T2w.nii.gz\tyes"))
+    make(listed, "--source-model", runs / "back")
+    whole = head("T2w", 2)
+    for volume, ids in (
+        (whole, ["carl", "carl-brain"]),  # once there is a teacher
+        (Volume(whole.array[:, :, 16:17], whole.affine, "one"), ["carl"]),
+    ):
+        write_volume(volume, listed / "carl_T2w.nii.gz", overwrite=True)
+        make(listed, "--source-model", runs / "back", "--brain-teacher", "own")
+        entries = read_list_of(listed / "set")[1]
+        assert [entry.id for entry in entries if entry.source_model] == ids
 
 
 def test_without_a_model_heads_without_source_are_named_and_not_used(listed, capsys):

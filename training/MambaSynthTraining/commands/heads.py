@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
     add("--brain-teacher", type=Path, metavar="ONNX|own", help="brainchop's mindgrab.onnx, or the "
         "mask model, to add each whole head of the list without its skull, too")  # fmt: skip
     add("--source-model", type=Path, metavar="FOLDER", help="a package or run of T2w -> T1w, to "
-        "make the T1w of heads without source, which are not used else")  # fmt: skip
+        "make the T1w of heads without source; without it these are not used")  # fmt: skip
     add("--lesions", type=Path, nargs="+", default=[], metavar="MASK", help="lesions of other "
         "people: brains on the grid of the masks are added thrice more with some of "
         "them")  # fmt: skip
@@ -153,9 +153,9 @@ def _pair(
 
     if not pair.target:
         return [_neck(options, pair, teacher, known)]
-    mask = teacher if pair.has_skull else None
     if not pair.source:
-        return _from_target(options, pair, mask, model, known)
+        return _from_target(options, pair, teacher, model, known)
+    mask = teacher if pair.has_skull else None
     names = [pair.id, pair.stripped_id] if mask else [pair.id]
     if all(name in known and not known[name].source_model for name in names):
         return [replace(known[name], **pair.about) for name in names]
@@ -164,21 +164,27 @@ def _pair(
 
 
 def _from_target(
-    options: argparse.Namespace, pair: HeadPair, mask: BrainMask | None,
+    options: argparse.Namespace, pair: HeadPair, teacher: BrainMask | None,
     model: SourceModel | None, known: dict[str, Entry],
 ) -> list[Entry]:  # fmt: skip
-    """A T2w head; ``_usable`` saw to it that there is a model."""
+    """A T2w head; ``_usable`` saw to it that there is a model. Of a slice alone no brain is found,
+    so that it keeps its skull.
+    """
     from dataclasses import replace
 
     from MambaSynthLib.commands.console import note
+    from MambaSynthLib.io.files import read_volume
     from MambaSynthTraining.data.heads_set import make_source
 
     assert model is not None
-    found = [known[name] for name in (pair.id, pair.stripped_id) if name in known]
-    if found and all(entry.source_model == model.name for entry in found):
-        return [replace(entry, **pair.about) for entry in found]
+    target = read_volume(options.data / pair.target)
+    mask = teacher if pair.has_skull and min(target.shape) > 1 else None
+    names = [pair.id, pair.stripped_id] if mask else [pair.id]
+    if all(name in known and known[name].source_model == model.name for name in names):
+        return [replace(known[name], **pair.about) for name in names]
     note(f"{pair.id}: making, T1w by {model.name}")
-    return make_source(options.out, options.data, pair, mask, model.make, model.name)
+    source = model.make(target)
+    return make_source(options.out, options.data, pair, source, target, mask, model.name)
 
 
 def _lesioned(

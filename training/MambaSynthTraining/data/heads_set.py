@@ -92,18 +92,16 @@ def make_source(
     folder: Path,
     data: Path,
     pair: HeadPair,
+    source: Volume,
+    target: Volume,
     brain_mask: BrainMask | None,
-    make: Callable[[Volume], Volume],
     model: str,
 ) -> list[Entry]:
-    """Write a T2w head whose T1w ``make`` makes by the ``model`` of that name. A slice alone, of
-    which no brain mask is found, is written with its skull alone.
+    """Write a T2w head, ``target``, with the T1w that the ``model`` of that name made of it.
 
-    Raises FileError, VolumeError: the volume cannot be used.
+    Raises FileError, VolumeError: a volume cannot be used.
     """
-    target = read_volume(data / pair.target)
-    mask = brain_mask if min(target.shape) > 1 else None
-    entries = _with_and_without_skull(folder, data, pair, make(target), target, mask)
+    entries = _with_and_without_skull(folder, data, pair, source, target, brain_mask)
     return [replace(entry, source_model=model) for entry in entries]
 
 
@@ -115,6 +113,7 @@ def _with_and_without_skull(
     target: Volume,
     brain_mask: BrainMask | None,
 ) -> list[Entry]:
+    """Two volumes on one grid."""
     lesions = (_lesions(source, data / pair.lesions), HIDDEN) if pair.lesions else None
     preparation = prepare(source, GRID, INTENSITY)
     entries = [_write(folder, pair, pair.id, preparation, target, lesions, pair.has_skull)]
