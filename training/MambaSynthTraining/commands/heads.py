@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from MambaSynthLib.image.volume import Volume
     from MambaSynthTraining.data.heads_list import HeadPair
-    from MambaSynthTraining.data.heads_set import BrainMask, Entry
+    from MambaSynthTraining.data.heads_set import Entry
     from MambaSynthTraining.data.phantom_subjects import PhantomPlan
     from MambaSynthTraining.source_model import SourceModel
 
@@ -59,38 +58,29 @@ def run(options: argparse.Namespace) -> int:
     from MambaSynthLib.io.files import read_volume
     from MambaSynthTraining.data.brain_teacher import brain_masks
     from MambaSynthTraining.data.heads_list import read_list
+    from MambaSynthTraining.data.heads_making import HeadsMaking, known, person_of
     from MambaSynthTraining.data.heads_set import check_left_out, write_list
 
     teacher = brain_masks(options.brain_teacher) if options.brain_teacher else None
-    known = _known(options.out)
+    there = known(options.out)
     pairs = _usable(options, read_list(options.list))
     shapes = [read_volume(path) for path in options.lesions]
     plans = _plans(options) if options.labels else []
-    phantoms = [_person(plan) for plan in plans]
-    check_left_out(options.leave_out, [*(pair.person for pair in pairs), *phantoms])
-    _check_necks(options, pairs, known)
+    check_left_out(options.leave_out, [*(p.person for p in pairs), *map(person_of, plans)])
+    _check_necks(options, pairs, there)
     transplants = _transplants(options, pairs)
     with tempfile.TemporaryDirectory() as drafts:
         model = _source_model(options, pairs, Path(drafts))
-        entries = [e for pair in pairs for e in _pair(options, pair, teacher, model, known)]
-    entries += [e for pair in pairs if shapes for e in _lesioned(options, pair, shapes, known)]
-    entries += [_transplant(options, *two, teacher, known) for two in transplants]
-    entries += [_phantom(options, plan, known) for plan in plans]
+        making = HeadsMaking(options.out, options.data, teacher, model, there)
+        entries = [e for pair in pairs for e in making.pair(pair)]
+    entries += [e for pair in pairs if shapes for e in making.lesioned(pair, shapes)]
+    entries += [making.transplant(*two, options.transplant_share) for two in transplants]
+    entries += [making.phantom(plan, options.phantom_share) for plan in plans]
     write_list(options.out, entries, options.leave_out)
     left_out = ", ".join(options.leave_out) or "none"
     print(f"{options.out}: {len(entries)} heads, left out: {left_out}")
     print(f"look at the pictures in {options.out}")
     return 0
-
-
-def _known(folder: Path) -> dict[str, Entry]:
-    """What an earlier run has made."""
-    from MambaSynthTraining.data.heads_set import LIST, read_list_of
-
-    if not (folder / LIST).exists():
-        return {}
-    entries = read_list_of(folder)[1]
-    return {entry.id: entry for entry in entries if (folder / f"{entry.id}.npz").exists()}
 
 
 def _check_necks(
@@ -142,85 +132,6 @@ def _source_model(
     return model
 
 
-def _pair(
-    options: argparse.Namespace, pair: HeadPair, teacher: BrainMask | None,
-    model: SourceModel | None, known: dict[str, Entry],
-) -> list[Entry]:  # fmt: skip
-    from dataclasses import replace
-
-    from MambaSynthLib.commands.console import note
-    from MambaSynthTraining.data.heads_set import make_pair
-
-    if not pair.target:
-        return [_neck(options, pair, teacher, known)]
-    if not pair.source:
-        return _from_target(options, pair, teacher, model, known)
-    mask = teacher if pair.has_skull else None
-    names = [pair.id, pair.stripped_id] if mask else [pair.id]
-    if all(name in known and not known[name].source_model for name in names):
-        return [replace(known[name], **pair.about) for name in names]
-    note(f"{pair.id}: making")
-    return make_pair(options.out, options.data, pair, mask)
-
-
-def _from_target(
-    options: argparse.Namespace, pair: HeadPair, teacher: BrainMask | None,
-    model: SourceModel | None, known: dict[str, Entry],
-) -> list[Entry]:  # fmt: skip
-    """A T2w head; ``_usable`` saw to it that there is a model. Of a slice alone no brain is found,
-    so that it keeps its skull.
-    """
-    from dataclasses import replace
-
-    from MambaSynthLib.commands.console import note
-    from MambaSynthLib.io.files import read_volume
-    from MambaSynthTraining.data.heads_set import make_source
-
-    assert model is not None
-    target = read_volume(options.data / pair.target)
-    mask = teacher if pair.has_skull and min(target.shape) > 1 else None
-    names = [pair.id, pair.stripped_id] if mask else [pair.id]
-    if all(name in known and known[name].source_model == model.name for name in names):
-        return [replace(known[name], **pair.about) for name in names]
-    note(f"{pair.id}: making, T1w by {model.name}")
-    source = model.make(target)
-    return make_source(options.out, options.data, pair, source, target, mask, model.name)
-
-
-def _lesioned(
-    options: argparse.Namespace, pair: HeadPair, shapes: list[Volume], known: dict[str, Entry]
-) -> list[Entry]:
-    """A brain once more, with lesions of other people."""
-    from dataclasses import replace
-
-    from MambaSynthLib.commands.console import note
-    from MambaSynthTraining.data.heads_set import LESION_SHARE, make_lesioned
-
-    if not pair.is_brain:
-        return []
-    if all(name in known for name in pair.lesioned_ids):
-        made = [known[name] for name in pair.lesioned_ids]
-    elif made := make_lesioned(options.out, options.data, pair, shapes):
-        note(f"{pair.id}: made {len(made)} times with other people's lesions")
-    return [replace(e, **pair.about | {"share": LESION_SHARE * pair.share}) for e in made]
-
-
-def _neck(
-    options: argparse.Namespace, pair: HeadPair, teacher: BrainMask | None, known: dict[str, Entry]
-) -> Entry:
-    """A head without target; ``_check_necks`` saw to it that there is a teacher where needed."""
-    from dataclasses import replace
-
-    from MambaSynthLib.commands.console import note
-    from MambaSynthTraining.data.heads_set import make_neck
-
-    if pair.id in known:
-        return replace(known[pair.id], **pair.about)
-    assert teacher is not None
-    note(f"{pair.id}: making")
-    return make_neck(options.out, options.data, pair, teacher)
-
-
 def _transplants(
     options: argparse.Namespace, pairs: list[HeadPair]
 ) -> list[tuple[HeadPair, HeadPair]]:
@@ -251,24 +162,6 @@ def _transplants(
     return [(brain, host) for brain in brains for host in islice(turn, count)]
 
 
-def _transplant(
-    options: argparse.Namespace, pair: HeadPair, host: HeadPair, teacher: BrainMask | None,
-    known: dict[str, Entry],
-) -> Entry:  # fmt: skip
-    """A brain in another head; ``_transplants`` saw to it that there is a teacher."""
-    from dataclasses import replace
-
-    from MambaSynthLib.commands.console import note
-    from MambaSynthTraining.data.heads_set import make_transplant
-
-    name, share = pair.transplant_id(host), options.transplant_share
-    if name in known:
-        return replace(known[name], person=pair.person, host=host.person, share=share)
-    assert teacher is not None
-    note(f"{name}: making")
-    return make_transplant(options.out, options.data, pair, host, teacher, share)
-
-
 def _check_share(option: str, share: float) -> None:
     """Raises RequestError: it is no positive number."""
     from MambaSynthLib.errors import RequestError
@@ -289,22 +182,3 @@ def _plans(options: argparse.Namespace) -> list[PhantomPlan]:
     contrasts, count = ("T1w", "T2w"), options.phantoms
     found = find(options.labels, count, options.seed, contrasts, PhantomConfig(), SKULLS)
     return [plan for plan in found.subjects if isinstance(plan, PhantomPlan)]
-
-
-def _person(plan: PhantomPlan) -> str:
-    return f"phantom of {plan.patient}"
-
-
-def _phantom(options: argparse.Namespace, plan: PhantomPlan, known: dict[str, Entry]) -> Entry:
-    from dataclasses import replace
-
-    from MambaSynthLib.commands.console import note
-    from MambaSynthTraining.data.found import Reading
-    from MambaSynthTraining.data.heads_set import make_phantom
-
-    if plan.id in known:
-        return replace(known[plan.id], share=options.phantom_share)
-    note(f"{plan.id}: making")
-    volumes, whole = plan.read(Reading()), bool(plan.settings()["phantom"]["skull"])
-    share = options.phantom_share
-    return make_phantom(options.out, plan.id, _person(plan), share, volumes, whole)
