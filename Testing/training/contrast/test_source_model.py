@@ -13,7 +13,7 @@ from MambaSynthLib.io.files import read_volume, write_volume
 from MambaSynthTraining.commands import heads as heads_command
 from MambaSynthTraining.data.heads import prepared_data
 from MambaSynthTraining.data.heads_list import read_list
-from MambaSynthTraining.data.heads_set import make_source, read_list_of
+from MambaSynthTraining.data.heads_set import read_list_of, write_pair
 from MambaSynthTraining.engine.fit import Hardware, fit
 from MambaSynthTraining.recipe_file import recipe_of
 from MambaSynthTraining.source_model import source_model
@@ -66,7 +66,7 @@ def test_a_head_without_source_gets_the_one_that_the_model_makes(listed, runs, t
     model = source_model(runs / "back", tmp_path / "drafts")
     t2w = read_volume(listed / "carl_T2w.nii.gz")
     pair = read_list(listed / "list.tsv")[2]
-    make_source(tmp_path / "again", listed, pair, model.make(t2w), t2w, None, model.name)
+    write_pair(tmp_path / "again", listed, pair, (model.make(t2w), t2w), None, model.name)
     first, second = (np.load(p / "carl.npz") for p in (listed / "set", tmp_path / "again"))
     assert np.ptp(first["source"].astype(np.float32)) > 0.1
     for name in ("source", "target", "weight"):

@@ -20,9 +20,9 @@ from MambaSynthTraining.data.heads_set import (
     make_neck,
     make_pair,
     make_phantom,
-    make_source,
     make_transplant,
     read_list_of,
+    write_pair,
 )
 from MambaSynthTraining.data.phantom_subjects import PhantomPlan
 
@@ -110,8 +110,8 @@ class HeadsMaking:
         if found := self._kept(pair, mask, self.model.name):
             return found
         note(f"{pair.id}: making, T1w by {self.model.name}")
-        source = self.model.make(target)
-        return make_source(self.folder, self.data, pair, source, target, mask, self.model.name)
+        volumes = self.model.make(target), target
+        return write_pair(self.folder, self.data, pair, volumes, mask, self.model.name)
 
     def _kept(self, pair: HeadPair, mask: BrainMask | None, model: str) -> list[Entry]:
         """What is known of a pair whose source ``model`` made, '' where it was acquired; nothing

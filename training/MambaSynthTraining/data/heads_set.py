@@ -85,35 +85,22 @@ def make_pair(
     """
     source = read_volume(data / pair.source)
     target = onto_source(source, read_volume(data / pair.target), data, pair)
-    return _with_and_without_skull(folder, data, pair, source, target, brain_mask)
+    return write_pair(folder, data, pair, (source, target), brain_mask)
 
 
-def make_source(
+def write_pair(
     folder: Path,
     data: Path,
     pair: HeadPair,
-    source: Volume,
-    target: Volume,
+    volumes: tuple[Volume, Volume],
     brain_mask: BrainMask | None,
-    model: str,
+    source_model: str = "",
 ) -> list[Entry]:
-    """Write a T2w head, ``target``, with the T1w that the ``model`` of that name made of it.
+    """Write T1w and T2w on one grid as ``make_pair``; T1w may be what a model of that name made.
 
     Raises FileError, VolumeError: a volume cannot be used.
     """
-    entries = _with_and_without_skull(folder, data, pair, source, target, brain_mask)
-    return [replace(entry, source_model=model) for entry in entries]
-
-
-def _with_and_without_skull(
-    folder: Path,
-    data: Path,
-    pair: HeadPair,
-    source: Volume,
-    target: Volume,
-    brain_mask: BrainMask | None,
-) -> list[Entry]:
-    """Two volumes on one grid."""
+    source, target = volumes
     lesions = (_lesions(source, data / pair.lesions), HIDDEN) if pair.lesions else None
     preparation = prepare(source, GRID, INTENSITY)
     entries = [_write(folder, pair, pair.id, preparation, target, lesions, pair.has_skull)]
@@ -129,7 +116,7 @@ def _with_and_without_skull(
         a, b = (v.with_array(np.where(mask, v.array, v.array.min())) for v in (source, target))
         stripped = prepare(a, GRID, INTENSITY)
         entries.append(_write(folder, pair, pair.stripped_id, stripped, b, lesions, False))
-    return entries
+    return [replace(entry, source_model=source_model) for entry in entries]
 
 
 def _tell_contrast(source: Volume, name: str) -> None:
